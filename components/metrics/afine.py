@@ -1,0 +1,105 @@
+"""A-FINE's fidelity and naturalness terms from one network, in batches.
+
+pyiqa's module normalises its input in place, takes one image a call, and holds a copy of the network per term. Here
+the network is shared, the reference is encoded once per LR, and the candidates are encoded together.
+"""
+
+import weakref
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components.errors import BadInput
+from components.metrics.base import Context, check_inputs, digest_of, need
+from components.metrics.table import TABLE, Kind, MetricInfo
+from components.metrics.through_pyiqa import network
+
+_REVISION = 1
+_PATCH = 32  # CLIP ViT-B/32: sides must be multiples
+
+
+class AFineTerms:
+    """The network, and what it gave for the reference and the candidates seen last: the second term costs nothing."""
+
+    def __init__(self, net: Any) -> None:
+        self._net = net
+        self._mean = torch.tensor(net.mean).view(1, 3, 1, 1)
+        self._std = torch.tensor(net.std).view(1, 3, 1, 1)
+        self._reference: tuple[weakref.ref[torch.Tensor], Context] | None = None
+        self._last: tuple[weakref.ref[torch.Tensor], Context, torch.Tensor, torch.Tensor] | None = None
+
+    def _encode(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Normalised images and CLIP's feature maps of `[M, 3, H, W]`; the input is left as it is."""
+        normalised = (images - self._mean.to(images)) / self._std.to(images)
+        _, features = self._net.clip_model.encode_image(normalised)
+        return (normalised, *features)
+
+    def context(self, reference: torch.Tensor | None) -> Context:
+        """The encoded reference, the same object for both terms."""
+        if reference is None:
+            return Context(None, None)
+        if self._reference is None or self._reference[0]() is not reference:
+            self._reference = (weakref.ref(reference), Context(reference, None, self._encode(reference)))
+        return self._reference[1]
+
+    def terms(self, candidates: torch.Tensor, context: Context) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fidelity and naturalness `[M]`, each; fidelity is NaN where the context has no reference."""
+        if self._last is None or self._last[0]() is not candidates or self._last[1] is not context:
+            self._last = (weakref.ref(candidates), context, *self._compute(candidates, context))
+        return self._last[2], self._last[3]
+
+    def _compute(self, candidates: torch.Tensor, context: Context) -> tuple[torch.Tensor, torch.Tensor]:
+        normalised, *features = self._encode(candidates)
+        naturalness = _each(self._net.net_scale_nr, self._net.net_qhead(normalised, features))
+        if not context.features:
+            return torch.full_like(naturalness, float("nan")), naturalness
+        # expand, not repeat: every image is compared by itself, and the reference is not copied.
+        reference, *kept = (part.expand(len(candidates), *part.shape[1:]) for part in context.features)
+        fidelity = _each(self._net.net_scale_fr, self._net.net_dhead(normalised, reference, features, kept))
+        return fidelity, naturalness
+
+
+def _each(calibration: Any, values: torch.Tensor) -> torch.Tensor:
+    """A calibration of single values (it branches on them), value by value, `[M]`; it costs next to nothing."""
+    return torch.cat([calibration(value).reshape(1) for value in values])
+
+
+class AFine:
+    """One term of A-FINE: `afine_fr` or `afine_nr`."""
+
+    def __init__(self, row: MetricInfo, device: torch.device, digest: str, shared: AFineTerms) -> None:
+        self.info = row
+        self.device = device
+        self.digest = digest
+        self._shared = shared
+
+    @torch.no_grad()
+    def prepare(self, reference: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
+        """See `Metric.prepare`; keeps the encoded reference."""
+        if self.info.kind is Kind.FR:
+            need(self.info, reference, "HR reference")
+        return self._shared.context(reference)
+
+    @torch.no_grad()
+    def __call__(self, candidates: torch.Tensor, context: Context) -> torch.Tensor:
+        """See `Metric.__call__`. Sides must be multiples of 32, the patch of CLIP ViT-B/32."""
+        check_inputs(self.info, candidates, context.reference)
+        if candidates.shape[2] % _PATCH or candidates.shape[3] % _PATCH:
+            raise BadInput(
+                f"metric {self.info.name} needs sides that are multiples of {_PATCH} px, these are "
+                f"{candidates.shape[3]} x {candidates.shape[2]}: set prepare's crop size accordingly"
+            )
+        fidelity, naturalness = self._shared.terms(candidates, context)
+        return (fidelity if self.info.kind is Kind.FR else naturalness).float().cpu()
+
+
+@cache
+def _shared(device: torch.device, folder: Path) -> AFineTerms:
+    return AFineTerms(network(TABLE["afine_fr"], device, folder))
+
+
+def build(row: MetricInfo, device: torch.device, folder: Path) -> AFine:
+    """The adapter of `row`, see `base.load`."""
+    return AFine(row, device, digest_of(row, folder, _REVISION), _shared(device, folder))

@@ -1,0 +1,112 @@
+"""The protocol every metric follows, and loading a metric by its name."""
+
+import importlib
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from components.artifacts.digests import of_file, of_json
+from components.errors import BadInput
+from components.metrics.table import Kind, MetricInfo, info
+from components.metrics.weights import required, weights_folder
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a metric computes once per LR and uses for all of its candidates.
+
+    `reference`: HR `[1, 3, H, W]`; `lr`: `[1, 3, h, w]`, both in [0, 1], or None; `features`: of the reference,
+    whatever the metric wants to keep.
+    """
+
+    reference: torch.Tensor | None
+    lr: torch.Tensor | None
+    features: tuple[torch.Tensor, ...] = ()
+
+
+class Metric(Protocol):
+    """One metric, loaded.
+
+    `digest` identifies everything but the images that determines a score: weights, variant, code.
+    """
+
+    info: MetricInfo
+    digest: str
+
+    def prepare(self, reference: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
+        """Context of one LR: HR `[1, 3, H, W]` in [0, 1] or None where there is none, LR `[1, 3, h, w]` or None.
+
+        Raises:
+            BadInput: the metric needs what is None.
+        """
+        ...
+
+    def __call__(self, candidates: torch.Tensor, context: Context) -> torch.Tensor:
+        """Raw values `[M]` float32 of candidates `[M, 3, H, W]` in [0, 1]; not direction-aligned, NaN where undefined.
+
+        Raises:
+            BadInput: the candidates have another size than the reference, or are smaller than the metric takes.
+        """
+        ...
+
+
+def digest_of(row: MetricInfo, folder: Path, revision: int, *extra: str) -> str:
+    """Hex sha256 over the weight files, the variant, pyiqa's version and the adapter's `revision`."""
+    weights = {weight.path: of_file(folder / weight.path) for weight in row.weights}
+    version = metadata.version("pyiqa") if row.pyiqa_name else ""
+    return of_json([row.name, row.pyiqa_name, version, weights, revision, *extra])
+
+
+def check_inputs(row: MetricInfo, candidates: torch.Tensor, reference: torch.Tensor | None) -> None:
+    """Raise BadInput if `candidates` are not images `[M, 3, H, W]` the metric is defined for."""
+    if candidates.ndim != 4 or candidates.shape[1] != 3:
+        raise BadInput(f"metric {row.name}: candidates have shape {tuple(candidates.shape)}, expected [M, 3, H, W]")
+    if min(candidates.shape[2:]) < row.min_size:
+        raise BadInput(
+            f"metric {row.name} needs images of at least {row.min_size} px, these are {candidates.shape[3]} x "
+            f"{candidates.shape[2]}: take larger crops (prepare) or another metric (score)"
+        )
+    if row.kind is Kind.FR and reference is not None and candidates.shape[1:] != reference.shape[1:]:
+        raise BadInput(
+            f"metric {row.name}: candidates are {candidates.shape[3]} x {candidates.shape[2]} px, the reference is "
+            f"{reference.shape[3]} x {reference.shape[2]}: both come from one dataset and one scale; run generate again"
+        )
+
+
+def need(row: MetricInfo, image: torch.Tensor | None, what: str) -> torch.Tensor:
+    """`image`, or BadInput if it is None."""
+    if image is None:
+        raise BadInput(f"metric {row.name} compares with the {what}, and there is none: use NR metrics for this image")
+    return image
+
+
+_ADAPTERS = {
+    "psnr": "full_reference",
+    "ssim": "full_reference",
+    "stlpips": "stlpips",
+    "stlpips-vgg": "stlpips",
+    "rank_effnet": "rank_effnet",
+    "lr_consistency": "lr_consistency",
+    "afine_fr": "afine",
+    "afine_nr": "afine",
+}
+
+
+def load(name: str, device: torch.device | str = "cpu", folder: Path | None = None) -> Metric:
+    """Metric `name` ready to score on `device`; weights are read from `folder` (default: `weights_folder()`).
+
+    Never touches the network.
+
+    Raises:
+        BadInput: no such metric, or a weight file is missing; names the file, the folder and the way out.
+    """
+    row = info(name)
+    folder = folder or weights_folder()
+    required(name, folder)
+    # Imported on demand: pyiqa takes seconds, and a reader of scores needs none of it.
+    adapter = importlib.import_module(f"components.metrics.{_ADAPTERS.get(name, 'through_pyiqa')}")
+    metric: Metric = adapter.build(row, torch.device(device), folder)
+    return metric

