@@ -1,0 +1,78 @@
+"""Confidence intervals of paired comparisons by a bootstrap over clusters of images. Pure functions of arrays.
+
+Rows are pairs: the same LR and the same noise under the base and under the aligned model. Rows are not independent:
+seeds of one LR share its content, and so do crops of one photo. Resampling rows would count them as if they were, and
+give intervals that are too narrow by up to the square root of the cluster's size. Whole clusters are therefore drawn
+with replacement (cluster bootstrap; Field & Welsh, JRSS-B 69, 2007). The cluster to use is the source photo wherever it
+is known: it is the unit that was sampled from the world, and it contains every LR cut from it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over rows with its percentile interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """True if the interval lies on one side of zero; a zero-width interval at zero does not."""
+        return self.low > 0.0 or self.high < 0.0
+
+
+class ClusterBootstrap:
+    """Resamples of clusters, drawn once, so that all metrics of one evaluation are judged on the same resamples."""
+
+    def __init__(self, clusters: Sequence[str], resamples: int, confidence: float, seed: int) -> None:
+        """Prepare for rows whose clusters are named in `clusters`, one a row.
+
+        Raises:
+            ValueError: there is no row.
+        """
+        if not len(clusters):
+            raise ValueError("a bootstrap needs at least one row")
+        names, self._members = np.unique(np.asarray(clusters), return_inverse=True)
+        self.count = len(names)
+        self._tails = (0.5 - confidence / 2.0, 0.5 + confidence / 2.0)
+        generator = np.random.default_rng(seed)
+        # How often each cluster is drawn in each resample, `[resamples, clusters]`.
+        self._draws = generator.multinomial(self.count, np.full(self.count, 1.0 / self.count), size=resamples)
+
+    def mean(self, values: Values) -> Interval:
+        """Mean of `values` `[rows]` with its interval. Rows that are NaN are left out.
+
+        Clusters weigh by their rows, so the centre is the plain mean over rows.
+
+        Raises:
+            ValueError: all rows are NaN, or their number is not that of the clusters given at first.
+        """
+        if values.shape != self._members.shape:
+            raise ValueError(f"{values.shape} values for {self._members.shape} rows")
+        known = np.isfinite(values)
+        if not known.any():
+            raise ValueError("no finite value to average")
+        centre = float(values[known].mean())
+        # Around the centre, sums lose no digits: constant values give an interval of width zero exactly.
+        sums = np.bincount(self._members[known], weights=values[known] - centre, minlength=self.count)
+        counts = np.bincount(self._members[known], minlength=self.count)
+        drawn = self._draws @ counts
+        usable = drawn > 0  # a resample may consist of clusters without any known row
+        means = (self._draws[usable] @ sums) / drawn[usable]
+        low, high = np.quantile(means, self._tails)
+        return Interval(centre, centre + float(low), centre + float(high))
+
+
+def wins(base: Values, aligned: Values) -> Values:
+    """1 where the aligned value is higher, 0.5 where both are equal, 0 where it is lower; NaN where either is NaN."""
+    result: Values = 0.5 + 0.5 * np.sign(aligned - base)
+    return result
