@@ -1,0 +1,1 @@
+"""Photos → LR/HR pairs: reading, splitting by source photo, cropping, degrading."""
