@@ -1,7 +1,7 @@
 """Rewards of candidates from raw metric values (DP2O-SR, section 3.2). Pure functions of arrays."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from components.artifacts.digests import of_json
 from components.artifacts.publish import write_json
 from components.errors import BadInput
-from components.metrics.table import Kind, info, of_kind
+from components.metrics.table import LR_CONSISTENCY, Kind, info, of_kind
 
 Values = NDArray[np.float64]
 
@@ -53,6 +53,11 @@ def combine(normalised: Mapping[str, Values]) -> Values:
     means = [np.mean([normalised[name] for name in side], axis=0) for side in sides]
     reward: Values = np.mean(means, axis=0)
     return reward
+
+
+def rewarded_metrics(fr: Sequence[str], nr: Sequence[str], has_reference: bool) -> list[str]:
+    """The metrics that make the reward of an image: `fr` and `nr`, or, without HR, `lr_consistency` and `nr`."""
+    return [*fr, *nr] if has_reference else [LR_CONSISTENCY, *nr]
 
 
 def _finite(scores: Mapping[str, Values]) -> dict[str, Values]:

@@ -82,12 +82,14 @@ class Suite:
         reference: torch.Tensor | None,
         lr: torch.Tensor | None,
         batch: int | None = None,
+        names: Sequence[str] | None = None,
     ) -> GroupScores:
         """Raw scores of candidates `[M, 3, H, W]` in [0, 1] of one LR.
 
         `reference` `[1, 3, H, W]` or None, `lr` `[1, 3, h, w]` or None (then `lr_consistency` must not be among the
-        metrics); `batch`: candidates per network call (default all), which bounds memory and does not change scores.
-        A candidate a metric cannot judge is a `Failure`, not an error.
+        metrics); `batch`: candidates per network call (default all), which bounds memory and does not change scores;
+        `names`: only these metrics (default all that apply). A candidate a metric cannot judge is a `Failure`, not an
+        error.
 
         Raises:
             BadInput: sizes do not fit together or are below what a metric takes.
@@ -96,7 +98,7 @@ class Suite:
         failures: list[Failure] = []
         # One set of tensors for all metrics: those that share a network recognise their input by identity.
         parts = _parts(candidates, batch or len(candidates))
-        for name in self.applicable(reference is not None):
+        for name in self.applicable(reference is not None) if names is None else names:
             metric = self.metrics[name]
             context = metric.prepare(reference, lr)
             scores = [_score_part(metric, part, context, offset, failures) for offset, part in parts]

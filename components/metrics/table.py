@@ -98,6 +98,9 @@ EFFICIENTNET_LITE0 = WeightFile(
 )
 
 
+LR_CONSISTENCY = "lr_consistency"
+
+
 def _hosted(name: str) -> WeightFile:
     return WeightFile(f"pyiqa/{name}", url=f"{_PYIQA}/resolve/main/{name}")
 
@@ -145,7 +148,7 @@ _ROWS = (
         (EFFICIENTNET_LITE0,),
     ),
     MetricInfo(
-        "lr_consistency", Kind.LR, True, "~15 .. ~50 dB", 4, "PSNR of the candidate, reduced to LR size, with the LR"
+        LR_CONSISTENCY, Kind.LR, True, "~15 .. ~50 dB", 4, "PSNR of the candidate, reduced to LR size, with the LR"
     ),
     # The paper's nine.
     MetricInfo(

