@@ -1,0 +1,324 @@
+"""`dp2o`: all that people type. Heavy imports stay inside the commands, so that help and completion are quick."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from components.entry import STAGES, run_stage, start_logging
+from components.errors import BadInput, ExitCode, ResumeLater
+
+PIPELINE, MODELS, LOOK = "Pipeline", "Models", "Look"
+
+BEST = "models/aligned/best"
+
+STAGE_EXAMPLES = {
+    "prepare": ["dp2o prepare"],
+    "generate": ["dp2o generate", "dp2o generate --shard 0/4   (a quarter of the work, into the cache)"],
+    "score": ["dp2o score", "dp2o score --shard 1/4"],
+    "pair": ["dp2o pair"],
+    "train": ["dp2o train", "accelerate launch -m components.train   (several processes)"],
+    "evaluate": ["dp2o evaluate"],
+    "report": ["dp2o report && xdg-open reports/index.html"],
+    "register": ["dp2o register", "MLFLOW_TRACKING_URI=http://mlflow:5000 dp2o register"],
+}
+
+app = typer.Typer(
+    name="dp2o",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="From a folder of photographs to a super-resolution model aligned with perceptual preferences.",
+    epilog="\n\n".join(
+        [
+            "Exit codes:",
+            "0   done",
+            "1   a defect of ours; the traceback is printed",
+            "2   settings, data or arguments must change first; the message says how",
+            "75  stopped with everything saved, or a server is away: run the same command again",
+            "Examples (each command's --help has more):",
+            "dp2o run",
+            "dp2o results",
+            "dp2o upscale photo.jpg -o large.png",
+        ]
+    ),
+)
+models = typer.Typer(no_args_is_help=True, help="Registered model versions.")
+app.add_typer(models, name="models", rich_help_panel=MODELS)
+
+Params = Annotated[Path, typer.Option("--params", help="Settings; all data are beside this file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def examples(*lines: str) -> str:
+    """Epilog of a command's help; blank lines keep typer from joining the lines."""
+    return "\n\n".join(["Examples:", *lines])
+
+
+@contextmanager
+def user_errors(command: str) -> Iterator[None]:
+    """Errors that the user can act on: one message and an exit code, no traceback."""
+    try:
+        yield
+    except BadInput as error:
+        print(f"dp2o {command}: {error}", file=sys.stderr)
+        raise typer.Exit(ExitCode.BAD_INPUT) from error
+    except ResumeLater as error:
+        print(f"dp2o {command}: {error}", file=sys.stderr)
+        raise typer.Exit(ExitCode.RESUME) from error
+
+
+def print_json(value: Any) -> None:
+    """Indented JSON on stdout."""
+    print(json.dumps(value, indent=2))
+
+
+@app.command(
+    rich_help_panel=PIPELINE,
+    epilog=examples(
+        "dp2o run", "dp2o run evaluate   (that stage and what it needs)", "dp2o run --force train --single"
+    ),
+)
+def run(
+    stages: Annotated[
+        list[str] | None, typer.Argument(help="Stages to bring up to date; all where none is named.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run even what is up to date.")] = False,
+    single: Annotated[bool, typer.Option("--single", help="Only the named stages, not what they need.")] = False,
+) -> None:
+    """Bring the pipeline up to date: `dvc repro`, with the exit code of the stage that failed."""
+    from components.pipeline import reproduce  # noqa: PLC0415
+
+    flags = [*(["--force"] if force else []), *(["--single-item"] if single else [])]
+    raise typer.Exit(reproduce([*flags, *(stages or [])]))
+
+
+def _stage_command(name: str) -> Callable[..., None]:
+    def command(
+        params: Params = Path("params.yaml"),
+        shard: Annotated[
+            str | None, typer.Option(metavar="i/n", help="Only part i of n of the work, into the cache.")
+        ] = None,
+    ) -> None:
+        from components.artifacts.shards import Shard  # noqa: PLC0415
+
+        start_logging()
+        with user_errors(name):
+            part = Shard.parse(shard) if shard else None
+            raise typer.Exit(run_stage(name, params, part))
+
+    command.__doc__ = f"{STAGES[name][0].upper()}{STAGES[name][1:]}."
+    return command
+
+
+for _name in STAGES:
+    app.command(_name, rich_help_panel=PIPELINE, epilog=examples(*STAGE_EXAMPLES[_name]))(_stage_command(_name))
+
+
+@app.command(
+    rich_help_panel=MODELS,
+    epilog=examples(
+        "dp2o upscale photo.jpg -o large.png",
+        "dp2o upscale photo.jpg --seed 7   (another plausible restoration, to photo-x4.png)",
+        "dp2o upscale photo.jpg --model models:/dp2o-sr-tiny-flow@candidate --json",
+    ),
+)
+def upscale(
+    photo: Annotated[Path, typer.Argument(help="JPEG, PNG, WebP or TIFF of any size.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="PNG, JPEG, WebP or TIFF; default: <photo>-x4.png beside it.")
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(help="Folder of a saved model, or a registered one: models:/name@alias, models:/name/version."),
+    ] = BEST,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise: the same picture and seed give the same result.")] = 0,
+    tile: Annotated[
+        int,
+        typer.Option(help="Larger pictures are restored in tiles of this side, LR px; memory grows with its square."),
+    ] = 256,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger pictures, LR px.")] = 4_000_000,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
+    params: Params = Path("params.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Restore one photo at four times its width and height."""
+    from components.upscale.picture import check_output, read_picture, write_picture  # noqa: PLC0415
+
+    with user_errors("upscale"):
+        target = output or photo.with_name(f"{photo.stem}-x4.png")
+        check_output(target, force)
+        picture = read_picture(photo, max_pixels)
+        from components.upscale.upscaler import Tiling  # noqa: PLC0415
+
+        upscaler = _upscaler(model, params, Tiling(tile=tile, max_pixels=max_pixels))
+        started = time.monotonic()
+        restored = upscaler(picture, seed, progress=True)
+        seconds = time.monotonic() - started
+        write_picture(target, restored)
+    done = {
+        "input": str(photo),
+        "output": str(target),
+        "width": restored.shape[1],
+        "height": restored.shape[0],
+        "model": model,
+        "model_digest": upscaler.digest,
+        "seed": seed,
+        "seconds": round(seconds, 3),
+    }
+    if as_json:
+        print_json(done)
+    else:
+        height, width = picture.shape[:2]
+        size = f"{width} x {height} -> {done['width']} x {done['height']} px"
+        print(f"{target}: {size}, model {model} ({upscaler.digest[:12]}), seed {seed}, {seconds:.1f} s")
+
+
+def _upscaler(model: str, params: Path, tiling: Any) -> Any:
+    from components.entry import limit_threads, resolve_device  # noqa: PLC0415
+    from components.settings import load_settings  # noqa: PLC0415
+
+    settings = load_settings(params)
+    limit_threads(settings)
+    if model.startswith("models:/"):
+        from components.register.registry import load_upscaler  # noqa: PLC0415
+
+        return load_upscaler(settings.register_, params.resolve().parent, model, tiling)
+    from components.upscale.upscaler import Upscaler  # noqa: PLC0415
+
+    return Upscaler.load(Path(model), settings.backbone, resolve_device(settings.run.device), tiling)
+
+
+@models.command("list", epilog=examples("dp2o models list", "dp2o models list --json | jq -r '.[0].version'"))
+def list_models(params: Params = Path("params.yaml"), as_json: AsJson = False) -> None:
+    """Registered versions, newest first, with their aliases and figures."""
+    with user_errors("models list"):
+        from components.register.registry import list_versions  # noqa: PLC0415
+        from components.settings import load_settings  # noqa: PLC0415
+
+        versions = list_versions(load_settings(params).register_, params.resolve().parent)
+    if as_json:
+        print_json([version.as_json() for version in versions])
+        return
+    if not versions:
+        print("no model is registered yet; `dp2o run` or `dp2o register` does it")
+    for version in versions:
+        aliases = " ".join(f"@{alias}" for alias in version.aliases)
+        print(f"{version.model} {version.version} {aliases}\n    {version.headline}")
+
+
+@models.command(
+    "show",
+    epilog=examples(
+        "dp2o models show   (the candidate of this project)",
+        "dp2o models show dp2o-sr-tiny-flow/3",
+        "dp2o models show dp2o-sr-tiny-flow@candidate --json",
+    ),
+)
+def show_model(
+    reference: Annotated[
+        str | None, typer.Argument(help="name@alias or name/version; default: the settings' model, alias candidate.")
+    ] = None,
+    params: Params = Path("params.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Model card of one version: figures with confidence intervals, and what it was made of."""
+    with user_errors("models show"):
+        from components.register.registry import CANDIDATE, show_version  # noqa: PLC0415
+        from components.settings import load_settings  # noqa: PLC0415
+
+        settings = load_settings(params).register_
+        wanted = reference or f"{settings.model_name}@{CANDIDATE}"
+        version, card = show_version(settings, params.resolve().parent, wanted)
+    if as_json:
+        print_json(version.as_json() | {"card": card})
+        return
+    aliases = " ".join(f"@{alias}" for alias in version.aliases) or "no alias"
+    print(f"version {version.version} ({aliases}), run {version.run_id}\n\n{card}")
+
+
+@app.command(rich_help_panel=LOOK, epilog=examples("dp2o status", "dp2o status --json"))
+def status(params: Params = Path("params.yaml"), as_json: AsJson = False) -> None:
+    """What DVC says is out of date, and the latest figures."""
+    from components.pipeline import out_of_date  # noqa: PLC0415
+
+    root = params.resolve().parent
+    with user_errors("status"):
+        changed = out_of_date(root)
+        latest = _latest(root)
+    if as_json:
+        print_json({"out_of_date": changed, "results": latest})
+        return
+    print(f"out of date: {', '.join(changed)}" if changed else "everything is up to date")
+    for stage, reasons in changed.items():
+        print(f"  {stage}: {_reasons(reasons)}")
+    print(latest["headline"] if latest else "no evaluation yet")
+
+
+def _reasons(reasons: Any) -> str:
+    """One line of what `dvc status --json` gives for a stage."""
+    parts = []
+    for reason in reasons if isinstance(reasons, list) else [reasons]:
+        if isinstance(reason, dict):
+            parts += [f"{what} {', '.join(items)}" for what, items in reason.items()]
+        else:
+            parts.append(str(reason))
+    return "; ".join(parts)
+
+
+@app.command(rich_help_panel=LOOK, epilog=examples("dp2o results", "dp2o results --json | jq .reward.difference"))
+def results(params: Params = Path("params.yaml"), as_json: AsJson = False) -> None:
+    """Base against aligned with confidence intervals, and where the report is."""
+    root = params.resolve().parent
+    with user_errors("results"):
+        latest = _latest(root)
+        if latest is None:
+            raise BadInput(f"{root / 'reports/evaluation.json'} does not exist: `dp2o run` makes it")
+    if as_json:
+        print_json(latest)
+        return
+    print(latest["headline"])
+    for name, figures in latest["metrics"].items():
+        change = f"{figures['base']:.4f} -> {figures['aligned']:.4f}"
+        interval = f"{figures['difference']:+.4f} ({figures['ci_low']:+.4f} .. {figures['ci_high']:+.4f})"
+        kind = "rewarded" if figures["in_reward"] else "held out"
+        print(f"  {name:<16} {change:<22} {interval:<34} {kind:<9} {figures['verdict']}")
+    if latest["version"] is not None:
+        print(f"model: {latest['version']['model']} version {latest['version']['version']}")
+    print(f"report: {latest['report'] or 'not made yet'}")
+
+
+def _latest(root: Path) -> dict[str, Any] | None:
+    """Figures of reports/evaluation.json, the registered version, and the report's path; None before any evaluation.
+
+    Raises:
+        BadInput: a file is damaged.
+    """
+    evaluation = _json_file(root / "reports/evaluation.json")
+    if evaluation is None:
+        return None
+    page = root / "reports/index.html"
+    kept = ("headline", "images", "photos", "confidence", "reward", "win_rate", "metrics")
+    return {name: evaluation[name] for name in kept} | {
+        "version": _json_file(root / "reports/registration.json"),
+        "report": str(page) if page.is_file() else None,
+    }
+
+
+def _json_file(path: Path) -> Any:
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{path} is damaged ({error}): run its stage again") from error
+
+
+def main(*arguments: str) -> None:
+    """The console script; `arguments` come before those of the command line."""
+    app([*arguments, *sys.argv[1:]], prog_name="dp2o")

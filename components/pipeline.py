@@ -1,0 +1,113 @@
+"""The local pipeline as DVC runs it: reproduce it, and ask what is out of date."""
+
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+
+from components.errors import BadInput, ExitCode
+
+_STATUS = re.compile(r"exited with (-?\d+)$")
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "fish"})
+
+
+class _StageExit(logging.Handler):
+    """Catches the exit status of a failed stage, which DVC only logs: its own exit code is 255 whatever happened."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.status: int | None = None
+        self.known_error = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look through the chain of causes."""
+        from dvc.exceptions import DvcException  # noqa: PLC0415
+
+        error = record.exc_info[1] if record.exc_info else None
+        while error is not None:
+            self.known_error = self.known_error or isinstance(error, DvcException)
+            found = _STATUS.search(str(error))
+            if found:
+                self.status = int(found[1])
+            error = error.__cause__ or error.__context__
+
+
+def reproduce(arguments: list[str]) -> int:
+    """`dvc repro` with these arguments, in this process; returns the failed stage's own exit code where one failed.
+
+    SIGTERM is passed on to the running stage, which saves its state and says "resume later"; so then do we. A stage
+    killed by signal n counts as 128 + n, as in a shell.
+    """
+    # Stages are started as `python -m …`: with this environment's python, activated or not.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    os.environ["DVC_NO_ANALYTICS"] = "true"
+    from dvc.cli import main as dvc_main  # noqa: PLC0415
+
+    watch = _StageExit()
+    dvc_logger = logging.getLogger("dvc")
+    dvc_logger.addHandler(watch)
+    try:
+        with _terminate_stage() as stopped:
+            returned = int(dvc_main(["repro", *arguments]))
+    finally:
+        dvc_logger.removeHandler(watch)
+    if returned == 0:
+        return ExitCode.OK
+    if watch.status is not None and watch.status != 0:
+        return watch.status if watch.status > 0 else 128 - watch.status
+    if stopped:
+        return ExitCode.RESUME
+    return ExitCode.BAD_INPUT if watch.known_error else ExitCode.CRASHED
+
+
+@contextmanager
+def _terminate_stage() -> Iterator[list[int]]:
+    """Pass SIGTERM on to the stage's process, or interrupt DVC between stages; the yielded list holds those received."""
+    stopped: list[int] = []
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        stopped.append(number)
+        running = [process for process in psutil.Process().children() if process.is_running()]
+        stages = [
+            inner for process in running for inner in (process.children() if process.name() in _SHELLS else [process])
+        ]
+        for stage in stages:
+            stage.send_signal(number)
+        if not stages:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, forward)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def out_of_date(root: Path) -> dict[str, Any]:
+    """What `dvc status` says has changed, by stage; empty when all is up to date.
+
+    Raises:
+        BadInput: DVC cannot say, for example because there is no pipeline in `root`.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "status", "--json"],
+        cwd=root,
+        env=os.environ | {"DVC_NO_ANALYTICS": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise BadInput(f"dvc status failed in {root}: {done.stderr.strip()}\nrun from the project's root")
+    status: dict[str, Any] = json.loads(done.stdout)
+    return status

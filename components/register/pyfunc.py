@@ -1,0 +1,89 @@
+"""The registered model as MLflow serves it: pictures in, restored pictures out, both base64 text."""
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.types import ColSpec, Schema
+
+from components.artifacts.shards import encode_png
+from components.entry import resolve_device
+from components.errors import BadInput
+from components.settings import BackboneSettings
+from components.upscale.picture import decode_picture
+from components.upscale.upscaler import Tiling, Upscaler
+
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec("string", "image"), ColSpec("long", "seed", required=False)]),
+    outputs=Schema([ColSpec("string", "image")]),
+)
+"""In: `image`, base64 of a photo file (PNG, JPEG, WebP, TIFF); `seed`, 0 where absent. Out: `image`, base64 PNG."""
+
+
+def input_example() -> pd.DataFrame:
+    """One row with an 8 x 8 px picture."""
+    ramp = np.linspace(0, 255, 8).astype(np.uint8)
+    picture = np.ascontiguousarray(np.broadcast_to(ramp[:, None], (8, 8, 3)))
+    return pd.DataFrame({"image": [base64.b64encode(encode_png(picture)).decode()], "seed": [0]})
+
+
+def model_config(settings: BackboneSettings, tiling: Tiling | None = None) -> dict[str, Any]:
+    """What is stored beside the weights; `mlflow.pyfunc.load_model(..., model_config={"device": "cuda"})` overrides."""
+    tiling = tiling or Tiling()
+    return {
+        "family": settings.family,
+        "steps": settings.steps,
+        "colour_fix": settings.colour_fix,
+        "device": "auto",
+        "tile": tiling.tile,
+        "overlap": tiling.overlap,
+        "max_pixels": tiling.max_pixels,
+    }
+
+
+class ServedUpscaler(PythonModel):  # type: ignore[misc]  # mlflow has no type information
+    """An `Upscaler` behind MLflow's interface; `upscaler` is set once the model is loaded."""
+
+    upscaler: Upscaler
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the weights of artifact `backbone` with the stored sampling settings."""
+        config = context.model_config
+        folder = Path(context.artifacts["backbone"])
+        settings = BackboneSettings(
+            family=config["family"], path=folder, steps=config["steps"], colour_fix=config["colour_fix"]
+        )
+        tiling = Tiling(config["tile"], config["overlap"], config["max_pixels"])
+        self.upscaler = Upscaler.load(folder, settings, resolve_device(config["device"]), tiling)
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Restore each row's `image`; see SIGNATURE.
+
+        Raises:
+            MlflowException: a picture cannot be used (INVALID_PARAMETER_VALUE, so that a server answers 400).
+        """
+        seeds = model_input["seed"] if "seed" in model_input else [0] * len(model_input)
+        restored = [
+            self._restore(number, image, 0 if pd.isna(seed) else int(seed))
+            for number, (image, seed) in enumerate(zip(model_input["image"], seeds, strict=True))
+        ]
+        return pd.DataFrame({"image": restored})
+
+    def _restore(self, row: int, image: str, seed: int) -> str:
+        try:
+            content = base64.b64decode(image, validate=True)
+            picture = decode_picture(content, f"image of row {row}", self.upscaler.tiling.max_pixels)
+            return base64.b64encode(encode_png(self.upscaler(picture, seed))).decode()
+        except binascii.Error as error:
+            raise MlflowException(f"image of row {row} is not base64: {error}", INVALID_PARAMETER_VALUE) from error
+        except BadInput as error:
+            raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from error

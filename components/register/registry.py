@@ -1,0 +1,106 @@
+"""Registered model versions: find, list, show, and load one to restore pictures with."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+
+from components.errors import BadInput
+from components.register.tracking import connected
+from components.settings import RegisterSettings
+from components.upscale.upscaler import Tiling, Upscaler
+
+CANDIDATE = "candidate"
+"""Alias of the version registered last: aligned and evaluated, not yet serving."""
+IDENTITY_TAG = "dp2o.identity"
+HEADLINE_TAG = "dp2o.headline"
+PREFIX = "models:/"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version, as `dp2o models` shows it."""
+
+    model: str
+    version: int
+    aliases: list[str]
+    created_ms: int
+    run_id: str
+    headline: str
+    tags: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def find_version(client: mlflow.MlflowClient, name: str, identity: str) -> ModelVersion | None:
+    """The oldest version of `name` with this identity tag."""
+    found = client.search_model_versions(f"name = '{name}' and tags.`{IDENTITY_TAG}` = '{identity}'")
+    return min(found, key=lambda version: int(version.version), default=None)
+
+
+def list_versions(settings: RegisterSettings, root: Path) -> list[Version]:
+    """All versions that this project registered, by model, newest first."""
+    with connected(settings, root) as client:
+        return [
+            _version(version, model.aliases)
+            for model in sorted(client.search_registered_models(), key=lambda model: str(model.name))
+            for version in client.search_model_versions(f"name = '{model.name}'", order_by=["version_number DESC"])
+            if IDENTITY_TAG in version.tags
+        ]
+
+
+def show_version(settings: RegisterSettings, root: Path, reference: str) -> tuple[Version, str]:
+    """Version and model card of `name@alias` or `name/version`, with or without `models:/`.
+
+    Raises:
+        BadInput: the reference has another form, or there is no such version.
+    """
+    with connected(settings, root) as client:
+        found = _resolve(client, reference)
+        return _version(found, client.get_registered_model(found.name).aliases), found.description or ""
+
+
+def load_upscaler(settings: RegisterSettings, root: Path, reference: str, tiling: Tiling) -> Upscaler:
+    """The upscaler of a registered version, sampled as it was registered.
+
+    Raises:
+        BadInput: there is no such version, or it is none of this project's.
+    """
+    with connected(settings, root) as client:
+        found = _resolve(client, reference)
+        if IDENTITY_TAG not in found.tags:
+            raise BadInput(
+                f"{reference} was not registered by `dp2o register`; `dp2o models list` shows those that were"
+            )
+        config = {"tile": tiling.tile, "overlap": tiling.overlap, "max_pixels": tiling.max_pixels}
+        loaded = mlflow.pyfunc.load_model(f"{PREFIX}{found.name}/{found.version}", model_config=config)
+    upscaler: Upscaler = loaded.unwrap_python_model().upscaler
+    return upscaler
+
+
+def _resolve(client: mlflow.MlflowClient, reference: str) -> ModelVersion:
+    bare = reference.removeprefix(PREFIX)
+    name, at, alias = bare.partition("@")
+    if at and name and alias:
+        return client.get_model_version_by_alias(name, alias)
+    name, slash, version = bare.rpartition("/")
+    if slash and name and version.isdecimal():
+        return client.get_model_version(name, version)
+    raise BadInput(f"{reference} names no model version; write name@alias or name/version, e.g. dp2o-sr@candidate")
+
+
+def _version(version: ModelVersion, aliases: dict[str, str]) -> Version:
+    number = int(version.version)
+    return Version(
+        model=version.name,
+        version=number,
+        aliases=sorted(alias for alias, target in aliases.items() if int(target) == number),
+        created_ms=version.creation_timestamp,
+        run_id=version.run_id,
+        headline=version.tags.get(HEADLINE_TAG, ""),
+        tags=dict(version.tags),
+    )

@@ -1,0 +1,7 @@
+"""The file MLflow stores as the model's code ("models from code"); the classes come from the installed project."""
+
+from mlflow.models import set_model
+
+from components.register.pyfunc import ServedUpscaler
+
+set_model(ServedUpscaler())

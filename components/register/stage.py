@@ -1,0 +1,176 @@
+"""Logs the run to MLflow and registers the aligned model as a version with the alias `candidate`."""
+
+import json
+import logging
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import torch
+from mlflow.entities import Metric, Param
+from mlflow.entities.model_registry import ModelVersion
+
+from components.artifacts.publish import write_json
+from components.artifacts.shards import Shard, ShardReader
+from components.backbones.registry import FAMILIES
+from components.errors import BadInput
+from components.register import pyfunc
+from components.register.figures import curves, evaluation_metrics, flatten
+from components.register.lineage import Lineage, collect
+from components.register.model_card import model_card
+from components.register.registry import CANDIDATE, HEADLINE_TAG, IDENTITY_TAG, find_version
+from components.register.tracking import connected, experiment_id
+from components.settings import Settings
+
+logger = logging.getLogger("dp2o.register")
+
+MODEL = Path("models/aligned/best")
+CURVES = {"training": Path("reports/training.csv"), "validation": Path("reports/validation.csv")}
+ATTACHED = [
+    Path("reports/index.html"),
+    Path("reports/evaluation.parquet"),
+    Path("reports/normaliser.json"),
+    Path("data/quarantine.parquet"),
+    Path("params.yaml"),
+    Path("dvc.lock"),
+]
+PICTURES = Path("data/evaluation/images.tar")
+PICTURES_LOGGED = 8
+"""LR images of the test split whose first restoration by each model is logged."""
+REQUIREMENTS = ("dp2o-sr", "diffusers", "mlflow", "numpy", "pandas", "pillow", "safetensors", "torch")
+METRICS_A_BATCH, PARAMS_A_BATCH = 1000, 100
+"""MLflow's limits of one request."""
+
+
+def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
+    """Log, register, set the alias, and publish reports/registration.json.
+
+    The same weights, dataset and settings are registered once: a second run finds that version and moves the alias.
+
+    Raises:
+        BadInput: a shard is asked for, model or evaluation are missing, or the evaluation is of other weights.
+        ResumeLater: the MLflow server cannot be reached.
+    """
+    if shard is not None:
+        raise BadInput("register cannot be sharded: it makes one model version")
+    evaluation = read_evaluation(root / "reports/evaluation.json")
+    # The device does not matter: the digest is of the weights.
+    backbone = FAMILIES[settings.backbone.family](root / MODEL, settings.backbone, torch.device("cpu"))
+    digest = backbone.digest("policy")
+    evaluated = evaluation["digests"]["aligned"]
+    if evaluated != digest:
+        raise BadInput(
+            f"reports/evaluation.json is of weights {evaluated[:12]}, {MODEL} holds {digest[:12]}: run evaluate again"
+        )
+    lineage = collect(settings, root, digest, evaluation["digests"])
+    name = settings.register_.model_name
+    with connected(settings.register_, root) as client:
+        version = find_version(client, name, lineage.identity)
+        if version is None:
+            version = _register(client, settings, root, evaluation, lineage)
+            logger.info("registered %s version %s (run %s)", name, version.version, version.run_id)
+        else:
+            logger.info("%s version %s is this very result already: no new version", name, version.version)
+        client.set_registered_model_alias(name, CANDIDATE, version.version)
+    logger.info("models:/%s@%s is version %s", name, CANDIDATE, version.version)
+    registration = {
+        "model": name,
+        "version": int(version.version),
+        "alias": CANDIDATE,
+        "run_id": version.run_id,
+        "model_digest": digest,
+        "identity": lineage.identity,
+    }
+    write_json(root / "reports/registration.json", registration)
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """Content of reports/evaluation.json.
+
+    Raises:
+        BadInput: it is missing, not JSON, or lacks what every evaluation has.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path} does not exist: run evaluate first (`dvc repro` runs all in order)")
+    try:
+        evaluation: dict[str, Any] = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{path} is damaged ({error}): run evaluate again") from error
+    wanted = ("reward", "metrics", "images", "photos", "confidence", "digests")
+    missing = [key for key in wanted if key not in evaluation]
+    if missing:
+        raise BadInput(f"{path} has no {', '.join(missing)}: run evaluate again")
+    return evaluation
+
+
+def _register(
+    client: mlflow.MlflowClient, settings: Settings, root: Path, evaluation: dict[str, Any], lineage: Lineage
+) -> ModelVersion:
+    """One MLflow run with everything, then a model version of it."""
+    experiment = experiment_id(client, settings.register_, root)
+    tags = lineage.tags() | {IDENTITY_TAG: lineage.identity, HEADLINE_TAG: evaluation.get("headline", "")}
+    name = settings.register_.model_name
+    card = model_card(name, settings.backbone.model_dump(mode="json"), evaluation, lineage.tags())
+    with mlflow.start_run(experiment_id=experiment, run_name=f"{name} {lineage.model[:12]}", tags=tags) as started:
+        run_id = started.info.run_id
+        _log_figures(client, run_id, settings, root, evaluation)
+        _log_files(run_id, root, card)
+        logged = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).with_name("served_model.py")),
+            artifacts={"backbone": str(root / MODEL)},
+            model_config=pyfunc.model_config(settings.backbone),
+            signature=pyfunc.SIGNATURE,
+            input_example=pyfunc.input_example(),
+            # Named, because MLflow would otherwise guess them by importing everything in another process.
+            pip_requirements=[f"{package}=={metadata.version(package)}" for package in REQUIREMENTS],
+        )
+    # The identity tag is written together with the version: no version is ever without it.
+    version = mlflow.register_model(logged.model_uri, name, tags=tags)
+    client.update_model_version(name, version.version, description=card)
+    return client.get_model_version(name, version.version)
+
+
+def _log_figures(
+    client: mlflow.MlflowClient, run_id: str, settings: Settings, root: Path, evaluation: dict[str, Any]
+) -> None:
+    values = flatten(settings.model_dump(mode="json", by_alias=True), ".")
+    params = [Param(name, str(value)) for name, value in values.items()]
+    for start in range(0, len(params), PARAMS_A_BATCH):
+        client.log_batch(run_id, params=params[start : start + PARAMS_A_BATCH])
+    now = int(time.time() * 1000)
+    points = [Metric(name, value, now, 0) for name, value in evaluation_metrics(evaluation).items()]
+    for prefix, path in CURVES.items():
+        if (root / path).is_file():
+            try:
+                points += curves((root / path).read_text(), prefix, now)
+            except ValueError as error:
+                raise BadInput(f"{path} is no curve ({error}): run train again") from error
+        else:
+            logger.warning("%s does not exist: the run has no %s curves", path, prefix)
+    for start in range(0, len(points), METRICS_A_BATCH):
+        client.log_batch(run_id, metrics=points[start : start + METRICS_A_BATCH])
+
+
+def _log_files(run_id: str, root: Path, card: str) -> None:
+    mlflow.log_text(card, "model_card.md")
+    mlflow.log_artifact(str(root / "reports/evaluation.json"), "reports", run_id=run_id)
+    for path in ATTACHED:
+        if (root / path).is_file():
+            mlflow.log_artifact(str(root / path), path.parent.as_posix() if path.parent.name else None, run_id=run_id)
+        else:
+            logger.warning("%s does not exist: the run is logged without it", path)
+    if not (root / PICTURES).is_file():
+        logger.warning("%s does not exist: the run has no pictures", PICTURES)
+        return
+    reader = ShardReader(root / PICTURES)
+    first = sorted(name for name in reader if name.endswith(".000.png"))
+    chosen = set(sorted({name.split(".")[0] for name in first})[:PICTURES_LOGGED])
+    with tempfile.TemporaryDirectory() as folder:
+        for name in first:
+            if name.split(".")[0] in chosen:
+                (Path(folder) / name).write_bytes(reader.read(name))
+        mlflow.log_artifacts(folder, "pictures", run_id=run_id)

@@ -1,0 +1,66 @@
+"""Where MLflow is, and what its failures mean to the user."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from components.errors import BadInput, ResumeLater
+from components.settings import RegisterSettings
+
+_SQLITE = "sqlite:///"
+_TRY_AGAIN = (408, 429)  # request timeout, too many requests: the only client errors that pass by themselves
+
+
+def tracking_uri(settings: RegisterSettings, root: Path) -> str:
+    """MLFLOW_TRACKING_URI where it is set, else the settings' URI with an SQLite file relative to `root`."""
+    configured = os.environ.get("MLFLOW_TRACKING_URI")
+    if configured:
+        return configured
+    uri = settings.tracking_uri
+    if uri.startswith(_SQLITE):
+        return _SQLITE + str(root.resolve() / uri.removeprefix(_SQLITE))  # joining keeps an absolute path as it is
+    return uri
+
+
+def is_server(uri: str) -> bool:
+    """True for an MLflow server, false for a database opened directly."""
+    return uri.startswith(("http://", "https://"))
+
+
+@contextmanager
+def connected(settings: RegisterSettings, root: Path) -> Iterator[mlflow.MlflowClient]:
+    """A client of the tracking server and registry; MLflow's failures within become errors a user can act on.
+
+    Raises:
+        ResumeLater: the server cannot be reached, or fails on its side.
+        BadInput: the server refuses: no permission, or something asked for is not there.
+    """
+    uri = tracking_uri(settings, root)
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield mlflow.MlflowClient()
+    except MlflowException as error:
+        status = error.get_http_status_code()
+        if not is_server(uri) and status >= 500:
+            raise  # a local database does not fail by itself: a defect, shown with its traceback
+        if 400 <= status < 500 and status not in _TRY_AGAIN:
+            raise BadInput(f"MLflow at {uri} refused: {error.message}") from error
+        raise ResumeLater(
+            f"MLflow at {uri} cannot be used now: {error.message}\n"
+            "Nothing is lost: run the same command again when the server answers, "
+            "or unset MLFLOW_TRACKING_URI to use the local database"
+        ) from error
+
+
+def experiment_id(client: mlflow.MlflowClient, settings: RegisterSettings, root: Path) -> str:
+    """The settings' experiment, made if it is not there; with a local database its artifacts go to root/mlartifacts."""
+    found = client.get_experiment_by_name(settings.experiment)
+    if found is not None:
+        return str(found.experiment_id)
+    local = not is_server(tracking_uri(settings, root))
+    location = (root.resolve() / "mlartifacts").as_uri() if local else None
+    return str(client.create_experiment(settings.experiment, artifact_location=location))

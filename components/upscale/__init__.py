@@ -1,0 +1,1 @@
+"""Restore one picture of any size with a saved model."""

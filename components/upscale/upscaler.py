@@ -1,0 +1,125 @@
+"""A saved model and one 8-bit RGB picture of any size: the restored picture."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from components.artifacts.digests import of_pixels
+from components.artifacts.images import to_8bit, to_tensor
+from components.backbones.colour import ColourFix, fix_colours
+from components.backbones.registry import FAMILIES
+from components.backbones.tiny_flow import TinyFlow
+from components.errors import BadInput
+from components.settings import BackboneSettings
+from components.upscale.noise import NoiseField
+from components.upscale.tiles import blend_weights, check_tiling, spans
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How large pictures are cut.
+
+    Attributes:
+        tile: largest tile side, LR px; what fits into one tile is restored whole. Memory grows with its square.
+        overlap: px that neighbouring tiles share and blend over, LR px.
+        max_pixels: larger LR pictures are refused, px; the output has scale^2 as many.
+    """
+
+    tile: int = 256
+    overlap: int = 32
+    max_pixels: int = 4_000_000
+
+    def __post_init__(self) -> None:
+        check_tiling(self.tile, self.overlap)
+
+
+class Upscaler:
+    """Restores pictures with the policy of one backbone.
+
+    Memory: one tile's activations, a band of tiles of output in float32, and the 8-bit output itself.
+    """
+
+    def __init__(self, backbone: TinyFlow, colour_fix: ColourFix, tiling: Tiling | None = None) -> None:
+        self.backbone = backbone
+        self.colour_fix = colour_fix
+        self.tiling = tiling or Tiling()
+
+    @classmethod
+    def load(
+        cls, folder: Path, settings: BackboneSettings, device: torch.device, tiling: Tiling | None = None
+    ) -> "Upscaler":
+        """The model saved in `folder`, sampled as `settings` say (their `path` is not looked at).
+
+        Raises:
+            BadInput: the folder is missing, damaged, or of another family.
+        """
+        if not folder.is_dir():
+            raise BadInput(f"model folder {folder} does not exist; `dp2o run train` writes models/aligned/best")
+        return cls(FAMILIES[settings.family](folder, settings, device), settings.colour_fix, tiling)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the weights that restore."""
+        return self.backbone.digest("policy")
+
+    def __call__(self, lr: NDArray[np.uint8], seed: int, progress: bool = False) -> NDArray[np.uint8]:
+        """Restore 8-bit RGB `[h, w, 3]` to `[scale * h, scale * w, 3]`.
+
+        The result depends on the pixels and `seed` alone; up to the tile size it is candidate `seed` of the LR image. A
+        larger picture is restored tile by tile; the colour fix then matches each tile's own part of the LR.
+
+        Raises:
+            BadInput: the picture has more than `max_pixels` px, or `seed` is negative.
+        """
+        height, width = lr.shape[:2]
+        if height * width > self.tiling.max_pixels:
+            raise BadInput(
+                f"the picture has {width} x {height} = {height * width} px, the limit is {self.tiling.max_pixels}: "
+                "crop or shrink it, or raise --max-pixels (memory and time grow with it)"
+            )
+        if seed < 0:
+            raise BadInput(f"seed {seed} is negative; seeds start at 0")
+        scale = self.backbone.config.scale
+        rows = spans(height, self.tiling.tile, self.tiling.overlap)
+        columns = spans(width, self.tiling.tile, self.tiling.overlap)
+        row_weights = blend_weights([span.scaled(scale) for span in rows], self.tiling.overlap * scale)
+        column_weights = blend_weights([span.scaled(scale) for span in columns], self.tiling.overlap * scale)
+        noise = NoiseField(self.backbone, of_pixels(lr), seed, height * scale, width * scale)
+
+        output = np.empty((height * scale, width * scale, 3), np.uint8)
+        band, band_start = torch.zeros(3, 0, width * scale), 0
+        bar = tqdm(
+            total=len(rows) * len(columns),
+            desc="tiles",
+            unit="tile",
+            leave=False,
+            disable=not progress or not sys.stderr.isatty(),
+        )
+        with bar:
+            for number, row in enumerate(rows):
+                high = row.scaled(scale)
+                # The band moves down to this row of tiles and keeps what earlier rows blended into it.
+                moved = torch.zeros(3, high.stop - high.start, width * scale)
+                kept = band[:, high.start - band_start :]
+                moved[:, : kept.shape[1]] = kept
+                band, band_start = moved, high.start
+                for column, across in zip(columns, column_weights, strict=True):
+                    wide = column.scaled(scale)
+                    crop = lr[row.start : row.stop, column.start : column.stop]
+                    restored = self._tile(crop, noise.window(high, wide))
+                    band[:, :, wide.start : wide.stop] += restored * row_weights[number][:, None] * across
+                    bar.update()
+                # No later row of tiles reaches above its own start: those rows are final.
+                final = rows[number + 1].start * scale if number + 1 < len(rows) else high.stop
+                output[high.start : final] = to_8bit(band[None, :, : final - high.start])[0]
+        return output
+
+    def _tile(self, lr: NDArray[np.uint8], noise: torch.Tensor) -> torch.Tensor:
+        condition = self.backbone.condition(to_tensor(lr), ("",))
+        images = self.backbone.sample(condition, noise[None]).images
+        return fix_colours(images, condition.upsampled, self.colour_fix)[0].cpu()
