@@ -1,7 +1,7 @@
 """HR crop → LR image: the first-order Real-ESRGAN pipeline (arXiv 2107.10833, section 3.1).
 
 LR = JPEG(resize(HR ⊛ k) + n) resized to 1/scale. Everything random comes from one generator, seeded from what the crop
-*is* (run seed, source photo, position) and never from when it is processed: an image's LR does not depend on the others.
+*is* (run seed, source photo, position), never from when it is processed: an image's LR does not depend on the others.
 """
 
 from __future__ import annotations
@@ -142,4 +142,5 @@ def _jpeg(image: Image, quality: int) -> Image:
 
 
 def _to_uint8(image: NDArray[Any]) -> Image:
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    rounded: Image = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return rounded

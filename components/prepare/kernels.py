@@ -15,7 +15,8 @@ Kernel = NDArray[np.float32]
 def _offsets(size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """x and y offsets from the centre, [k, k] each."""
     axis = np.arange(size, dtype=np.float64) - size // 2
-    return np.meshgrid(axis, axis, indexing="xy")  # type: ignore[return-value]
+    x, y = np.meshgrid(axis, axis, indexing="xy")
+    return x, y
 
 
 def squared_distance(size: int, sigma_x: float, sigma_y: float, rotation: float) -> NDArray[np.float64]:

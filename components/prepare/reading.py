@@ -1,0 +1,118 @@
+"""One photo file → upright 8-bit RGB pixels, or the reason why it cannot be used."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "GIF")
+"""MPO is a JPEG with more pictures behind it (previews, depth), as cameras write; its first picture is the photo."""
+SUFFIXES = frozenset(".jpg .jpeg .jpe .png .webp .tif .tiff .gif .bmp .heic .heif .avif .jxl .jp2".split())  # noqa: SIM905
+"""Files with these suffixes are taken for photos; those of formats not read here end in quarantine, not in silence."""
+BACKGROUND = (255, 255, 255)
+"""What shows through transparent pixels: white, as in most viewers."""
+
+_GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+_EIGHT_BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
+
+
+class Reason(StrEnum):
+    """Why an item is in quarantine; the values are part of the contract (column `reason`)."""
+
+    UNREADABLE = "unreadable"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too_large"
+    TOO_SMALL = "too_small"
+    MULTIPLE_FRAMES = "multiple_frames"
+    UNSUPPORTED = "unsupported"
+    DUPLICATE = "duplicate"
+
+
+class UnusablePhotoError(Exception):
+    """The file is no photo to work with; `reason` is for machines, `detail` for people."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def read_photo(data: bytes, min_side: int, max_pixels: int) -> NDArray[np.uint8]:
+    """Decodes a photo.
+
+    EXIF rotation is applied. Grey, palette and CMYK become RGB, 16 bits become 8 (grey rounded, colour by its high
+    byte), transparency is composited on white. Embedded colour profiles are not applied: LR and HR share them.
+
+    Args:
+        data: the file's content: JPEG, PNG, WebP, TIFF, or a GIF of one frame.
+        min_side: smallest width and height accepted, pixels.
+        max_pixels: largest width × height accepted, checked in the header, before any pixel is decoded. Above
+            178,956,970 Pillow's own limit for decompression bombs comes first.
+
+    Returns:
+        RGB, uint8 [H, W, 3].
+
+    Raises:
+        UnusablePhotoError: unreadable, truncated, too small or large, several frames or pages, or an unsupported
+            pixel type.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is the limit here
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+                _check_header(opened, min_side, max_pixels)
+                opened.load()
+                return _to_rgb(ImageOps.exif_transpose(opened))
+        except Image.DecompressionBombError as error:
+            raise UnusablePhotoError(Reason.TOO_LARGE, str(error)) from error
+        except UnidentifiedImageError as error:
+            if _is_cut_riff(data):
+                raise UnusablePhotoError(Reason.TRUNCATED, "the file is shorter than its RIFF header says") from error
+            raise UnusablePhotoError(Reason.UNREADABLE, f"not a {', '.join(FORMATS)} image") from error
+        except (OSError, SyntaxError, ValueError, struct.error, EOFError) as error:
+            # Pillow reports damage by all of these, each after its own format's decoder
+            cut = "truncated" in str(error) or isinstance(error, EOFError) or _is_cut_riff(data)
+            raise UnusablePhotoError(Reason.TRUNCATED if cut else Reason.UNREADABLE, f"{error}") from error
+
+
+def _check_header(image: Image.Image, min_side: int, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise UnusablePhotoError(Reason.TOO_LARGE, f"{width}×{height} pixels are more than max_pixels {max_pixels}")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        raise UnusablePhotoError(
+            Reason.MULTIPLE_FRAMES, f"{frames} frames or pages: save the one you want as its own file"
+        )
+    if min(width, height) < min_side:
+        raise UnusablePhotoError(Reason.TOO_SMALL, f"{width}×{height} pixels, a side is below {min_side}")
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode in _GREY_16_BIT or image.mode == "I":
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise UnusablePhotoError(
+                Reason.UNSUPPORTED, f"32-bit values {grey.min()} … {grey.max()} have no agreed white"
+            )
+        eight_bit = ((grey * 255 + 32767) // 65535).astype(np.uint8)
+        return np.repeat(eight_bit[:, :, None], 3, axis=2)
+    if image.mode not in _EIGHT_BIT:
+        raise UnusablePhotoError(
+            Reason.UNSUPPORTED, f"pixel type {image.mode} is not read here: save it as 8 or 16 bit"
+        )
+    if image.has_transparency_data:
+        opaque = Image.new("RGBA", image.size, (*BACKGROUND, 255))
+        image = Image.alpha_composite(opaque, image.convert("RGBA"))
+    return np.array(image.convert("RGB"))
+
+
+def _is_cut_riff(data: bytes) -> bool:
+    """True for a WebP shorter than the size in its header: its decoder calls such a file anything but truncated."""
+    return data[:4] == b"RIFF" and len(data) >= 8 and len(data) < 8 + int.from_bytes(data[4:8], "little")

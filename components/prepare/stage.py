@@ -1,0 +1,208 @@
+"""Photos → data/dataset.parquet and data/dataset/*.tar; what cannot be used → data/quarantine.parquet."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+from tqdm import tqdm
+
+from components.artifacts import digests, tables
+from components.artifacts.publish import atomic_folder
+from components.artifacts.shards import Shard, encode_png, write_shard
+from components.errors import BadInput
+from components.prepare.crops import choose_crops
+from components.prepare.degradation import crop_generator, degrade
+from components.prepare.reading import SUFFIXES, Reason, UnusablePhotoError, read_photo
+from components.prepare.split import split_photos
+from components.settings import PrepareSettings, Settings
+
+logger = logging.getLogger("dp2o.prepare")
+
+MANIFEST = "manifest.csv"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A photo file that can be used."""
+
+    path: Path
+    name: str
+    """Path relative to its source folder, for people."""
+    digest: str
+    """sha256 of the file."""
+    prompt: str
+    has_hr: bool
+    """True for an HR photo that is degraded, False for a real LR image."""
+
+
+def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
+    """Publish the dataset of all photos in `prepare.sources` and `prepare.lr_sources`.
+
+    Two runs give the same bytes. An LR image depends on its photo, its crop and `prepare.seed` alone.
+
+    Raises:
+        BadInput: a source folder is missing or holds no usable photo, a manifest names an unknown file, there are fewer
+            photos than splits, or `--shard` was given.
+    """
+    if shard is not None:
+        raise BadInput("prepare splits by photo over all photos and cannot run in shards: leave --shard out")
+    prepare = settings.prepare
+    quarantine: list[tables.Row] = []
+    sources = [
+        *_usable(root, "sources", prepare.sources, prepare, quarantine, has_hr=True),
+        *_usable(root, "lr_sources", prepare.lr_sources, prepare, quarantine, has_hr=False),
+    ]
+    sources.sort(key=lambda source: source.digest)
+    try:
+        splits = split_photos((source.digest for source in sources), prepare.split.model_dump(), prepare.seed)
+    except BadInput as error:
+        raise BadInput(f"{error} ({_count_reasons(quarantine)})") from error
+
+    rows: list[tables.Row] = []
+    with atomic_folder(root / "data/dataset") as folder:
+        members = _members(sources, splits, prepare, rows, quarantine)
+        for number, first in enumerate(members):
+            # lazily, image by image: a shard of large images need not fit in memory
+            group = chain([first], islice(members, prepare.lrs_per_shard - 1))
+            name = f"{number:05d}.tar"
+            write_shard(folder / name, chain.from_iterable(group))
+            for row in rows[number * prepare.lrs_per_shard :]:
+                row["shard"] = name
+    rows.sort(key=lambda row: str(row["lr_id"]))
+    quarantine.sort(key=lambda row: (str(row["file"]), str(row["detail"])))
+    tables.write_rows(root / "data/dataset.parquet", tables.DATASET, rows)
+    tables.write_rows(root / "data/quarantine.parquet", tables.QUARANTINE, quarantine)
+    by_split = Counter(row["split"] for row in rows)
+    logger.info(
+        "%d LR images of %d photos (%s); %s",
+        len(rows),
+        len(sources),
+        ", ".join(f"{by_split[name]} {name}" for name in ("align", "validation", "test")),
+        _count_reasons(quarantine),
+    )
+
+
+def _usable(
+    root: Path,
+    setting: str,
+    folders: list[Path],
+    prepare: PrepareSettings,
+    quarantine: list[tables.Row],
+    *,
+    has_hr: bool,
+) -> Iterator[Source]:
+    """The usable files of `folders`; the others go to `quarantine`. Of equal pictures the first is kept."""
+    side = max(prepare.min_side, prepare.crop) if has_hr else prepare.crop // prepare.scale
+    seen: dict[str, str] = {}
+    for folder in folders:
+        base = root / folder
+        if not base.is_dir():
+            raise BadInput(f"prepare.{setting}: {base} is not a folder; name one that holds photos")
+        files = sorted(path for path in base.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        if not files:
+            raise BadInput(f"prepare.{setting}: {base} holds no photo ({', '.join(sorted(SUFFIXES))})")
+        prompts = _prompts(base, {path.relative_to(base).as_posix() for path in files})
+        for path in tqdm(files, desc=f"check {folder}", unit="photo"):
+            name = path.relative_to(base).as_posix()
+            data = path.read_bytes()
+            try:
+                pixels = digests.of_pixels(read_photo(data, side, prepare.max_pixels))
+                if pixels in seen:
+                    raise UnusablePhotoError(Reason.DUPLICATE, f"same pixels as {seen[pixels]}")
+            except UnusablePhotoError as problem:
+                quarantine.append(_set_aside(name, problem))
+                continue
+            seen[pixels] = name
+            yield Source(path, name, digests.of_bytes(data), prompts.get(name, ""), has_hr)
+
+
+def _prompts(folder: Path, known: set[str]) -> dict[str, str]:
+    """Prompts of the folder's manifest.csv (columns `file`, `prompt`); none without the file or the prompt column."""
+    path = folder / MANIFEST
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        columns = reader.fieldnames or []
+        if "prompt" not in columns:
+            return {}
+        if "file" not in columns:
+            raise BadInput(f"{path} has a column prompt but no column file: name the photo of each prompt in it")
+        prompts = {}
+        for row in reader:
+            if row["file"] not in known:
+                raise BadInput(f"{path} line {reader.line_num}: no photo {row['file']}; correct the name or remove it")
+            prompts[row["file"]] = row["prompt"] or ""
+    return prompts
+
+
+def _members(
+    sources: list[Source],
+    splits: dict[str, str],
+    prepare: PrepareSettings,
+    rows: list[tables.Row],
+    quarantine: list[tables.Row],
+) -> Iterator[list[tuple[str, bytes]]]:
+    """Tar members of each LR image, one list an LR; appends its row to `rows` just before.
+
+    Photos are decoded again here, one at a time, so that memory does not grow with their number.
+    """
+    taken: dict[str, str] = {}
+    for source in tqdm(sources, desc="prepare", unit="photo"):
+        photo = read_photo(source.path.read_bytes(), 1, prepare.max_pixels)
+        side = prepare.crop if source.has_hr else prepare.crop // prepare.scale
+        for x, y in choose_crops(photo, side, prepare.crops_per_photo):
+            lr = hr = photo[y : y + side, x : x + side]
+            degradation = ""
+            if source.has_hr:
+                rng = crop_generator(prepare.seed, source.digest, x, y)
+                lr, drawn = degrade(hr, rng, prepare.degradation, prepare.scale)
+                degradation = json.dumps(drawn, sort_keys=True)
+            lr_id = digests.of_pixels(lr)
+            if lr_id in taken:
+                detail = f"LR of the crop at {x}, {y} has the same pixels as one of {taken[lr_id]}"
+                quarantine.append(_set_aside(source.name, UnusablePhotoError(Reason.DUPLICATE, detail)))
+                continue
+            taken[lr_id] = source.name
+            rows.append(
+                {
+                    "lr_id": lr_id,
+                    "split": splits[source.digest],
+                    "source": source.digest,
+                    "source_name": source.name,
+                    "crop_x": x,
+                    "crop_y": y,
+                    "width": lr.shape[1] * prepare.scale,
+                    "height": lr.shape[0] * prepare.scale,
+                    "lr_width": lr.shape[1],
+                    "lr_height": lr.shape[0],
+                    "scale": prepare.scale,
+                    "has_hr": source.has_hr,
+                    "prompt": source.prompt,
+                    "degradation": degradation,
+                }
+            )
+            members = [(f"{lr_id}.lr.png", encode_png(lr))]
+            if source.has_hr:
+                members.append((f"{lr_id}.hr.png", encode_png(hr)))
+            yield members
+
+
+def _set_aside(name: str, problem: UnusablePhotoError) -> tables.Row:
+    return {"stage": "prepare", "file": name, "reason": str(problem.reason), "detail": problem.detail}
+
+
+def _count_reasons(quarantine: list[tables.Row]) -> str:
+    if not quarantine:
+        return "nothing in quarantine"
+    counts = Counter(str(row["reason"]) for row in quarantine)
+    return f"{len(quarantine)} in quarantine: " + ", ".join(
+        f"{count} {reason}" for reason, count in sorted(counts.items())
+    )
