@@ -72,7 +72,7 @@ def reproduce(arguments: list[str]) -> int:
 
 @contextmanager
 def _terminate_stage() -> Iterator[list[int]]:
-    """Pass SIGTERM on to the stage's process, or interrupt DVC between stages; the yielded list holds those received."""
+    """Pass SIGTERM on to the stage's process, or interrupt DVC between stages; yields the list of those received."""
     stopped: list[int] = []
 
     def forward(number: int, _frame: FrameType | None) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from components.artifacts.digests import of_pixels
 from components.artifacts.images import to_8bit, to_tensor
@@ -45,28 +46,35 @@ def test_result_depends_on_pixels_and_seed_alone(model_folder: Path) -> None:
     assert not np.array_equal(first, restore(photo(16, 16), 2))
 
 
-def test_tiles_agree_with_the_whole_and_show_no_seam(model_folder: Path) -> None:
-    lr = photo(112, 160)
+def test_tiles_agree_with_the_whole(model_folder: Path) -> None:
+    lr = photo(64, 160)
     whole = upscaler(model_folder)(lr, 0).astype(float)
     tiled = upscaler(model_folder, tile=64, overlap=32)(lr, 0).astype(float)
-    assert not np.array_equal(whole, tiled)
-    difference = tiled - whole
-    # Group normalisation looks at all of a tile, so tiles are not equal to the whole, but close.
-    assert np.abs(difference).mean() < 1.5
-    # A seam is a step of the difference between neighbouring px: nowhere larger at tile borders than elsewhere.
-    steps = np.abs(np.diff(difference.mean(axis=2), axis=1)).mean(axis=0)
-    edges = [4 * x - 1 for x in (32, 64, 96, 128)]
-    inside = np.delete(steps, [edge + shift for edge in edges for shift in (-1, 0, 1)])
-    assert steps[edges].max() < inside.max() * 1.05
+    # Group normalisation looks at all of a tile, so tiles are not equal to the whole, but close: 2 of 255 levels, where
+    # another seed's restoration is 12 levels away.
+    other_seed = upscaler(model_folder)(lr, 1).astype(float)
+    assert 0 < np.abs(tiled - whole).mean() < 0.3 * np.abs(other_seed - whole).mean()
 
 
-def test_hard_edges_would_be_seen_by_the_seam_test(model_folder: Path) -> None:
-    lr = photo(64, 128)
-    restore = upscaler(model_folder)
-    whole = restore(lr, 0).astype(float)
-    pasted = np.concatenate([restore(lr[:, :64], 0), restore(lr[:, 64:], 0)], axis=1).astype(float)
-    steps = np.abs(np.diff((pasted - whole).mean(axis=2), axis=1)).mean(axis=0)
-    assert steps[255] > np.delete(steps, [255]).mean() * 1.5
+class Alternating(Upscaler):
+    """Tiles of 0.2 and 0.8 in turn: the hardest seams there could be."""
+
+    count = 0
+
+    def _tile(self, lr: NDArray[np.uint8], noise: torch.Tensor) -> torch.Tensor:
+        self.count += 1
+        return torch.full((3, 4 * lr.shape[0], 4 * lr.shape[1]), 0.8 if self.count % 2 else 0.2)
+
+
+def test_seams_are_ramps(model_folder: Path) -> None:
+    restore = Alternating(TinyFlow.load(model_folder, 2, CPU), "none", Tiling(64, 32))
+    restored = restore(photo(64, 160), 0).astype(float)
+    assert restore.count == 4
+    # sin^2 over 32 x 4 = 128 px is steepest in its middle, (pi / 2) / 128 a px; times 0.6 x 255 levels: 1.9.
+    steepest = np.abs(np.diff(restored, axis=1)).max()
+    assert 1 <= steepest <= 2
+    assert (restored.min(), restored.max()) == (51, 204)
+    assert (np.diff(restored, axis=0) == 0).all()
 
 
 def test_colour_fix_is_applied(model_folder: Path) -> None:

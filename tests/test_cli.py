@@ -1,0 +1,224 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+from typer.testing import CliRunner
+
+from components.artifacts.shards import decode_png, encode_png
+from components.cli import app
+from components.entry import STAGES
+from components.upscale.upscaler import Upscaler
+from tests.register.conftest import make_project
+
+DP2O = Path(sys.executable).with_name("dp2o")
+WIDE = {"COLUMNS": "160", "TERMINAL_WIDTH": "160", "NO_COLOR": "1"}
+PHOTO = data.astronaut()[:12, 100:115].copy()
+
+
+def invoke(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(arguments), env=WIDE)
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("project")
+    make_project(root)
+    (root / "photo.png").write_bytes(encode_png(PHOTO))
+    return root
+
+
+def upscale(project: Path, *arguments: str) -> tuple[int, str, str]:
+    fixed = ["--params", str(project / "params.yaml"), "--model", str(project / "models/aligned/best")]
+    return invoke("upscale", str(project / "photo.png"), *fixed, *arguments)
+
+
+def test_help_groups_commands_and_documents_exit_codes() -> None:
+    code, text, _ = invoke("--help")
+    assert code == 0
+    groups = {name: text.index(f"─ {name} ─") for name in ("Pipeline", "Models", "Look")}
+    assert groups["Pipeline"] < text.index("│ prepare") < groups["Models"]
+    assert groups["Models"] < text.index("│ upscale") < groups["Look"] < text.index("│ status")
+    for number, meaning in (
+        (0, "done"),
+        (1, "a defect of ours"),
+        (2, "must change first"),
+        (75, "stopped with everything"),
+    ):
+        assert any(line.split()[:1] == [str(number)] and meaning in line for line in text.splitlines())
+    assert "--install-completion" in text
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["run"], *([stage] for stage in STAGES), ["upscale"], ["models", "list"], ["models", "show"], ["status"]],
+)
+def test_every_command_has_examples(command: list[str]) -> None:
+    code, text, _ = invoke(*command, "--help")
+    assert code == 0
+    assert f"dp2o {' '.join(command)}" in text.split("Examples:")[1]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = """
+import sys
+from typer.testing import CliRunner
+from components.cli import app
+assert CliRunner().invoke(app, ["--help"]).exit_code == 0
+print(sorted({"torch", "mlflow", "diffusers", "dvc", "pyarrow", "pandas", "scipy"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_console_script_is_installed() -> None:
+    done = subprocess.run([DP2O, "prepare", "--params", "absent.yaml"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "dp2o prepare: absent.yaml does not exist" in done.stderr
+
+
+def test_a_shard_that_cannot_be_is_refused() -> None:
+    code, _, text = invoke("generate", "--shard", "4/4")
+    assert code == 2
+    assert "dp2o generate: --shard 4/4: expected i/n" in text
+
+
+def test_unknown_option_is_a_usage_error() -> None:
+    assert invoke("train", "--gpus", "2")[0] == 2
+
+
+def test_upscale_writes_what_the_upscaler_makes(project: Path) -> None:
+    from components.settings import load_settings  # noqa: PLC0415
+
+    output = project / "large.png"
+    code, text, errors = upscale(project, "-o", str(output), "--seed", "5", "--json")
+    assert code == 0, errors
+    settings = load_settings(project / "params.yaml")
+    upscaler = Upscaler.load(project / "models/aligned/best", settings.backbone, torch.device("cpu"))
+    assert np.array_equal(decode_png(output.read_bytes()), upscaler(PHOTO, 5))
+    done = json.loads(text)
+    assert (done["width"], done["height"], done["seed"]) == (60, 48, 5)
+    assert done["model_digest"] == upscaler.digest
+
+
+def test_upscale_overwrites_only_when_forced(project: Path) -> None:
+    output = project / "kept.png"
+    output.write_bytes(b"precious")
+    code, _, text = upscale(project, "-o", str(output))
+    assert code == 2
+    assert "--force" in text
+    assert output.read_bytes() == b"precious"
+    assert upscale(project, "-o", str(output), "--force")[0] == 0
+    assert decode_png(output.read_bytes()).shape == (48, 60, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--max-pixels", "100"], "raise --max-pixels"),
+        (["--tile", "100"], "tile 100 with overlap 32"),
+        (["--model", "nowhere"], "nowhere does not exist"),
+        (["-o", "a.txt"], "unknown picture format"),
+    ],
+)
+def test_upscale_refuses_what_cannot_work(project: Path, arguments: list[str], why: str) -> None:
+    code, _, text = upscale(project, *arguments)
+    assert code == 2
+    assert why in text
+
+
+def test_unreachable_server_exits_with_resume(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    code, _, text = invoke("register", "--params", str(project / "params.yaml"))
+    assert code == 75
+    assert "dp2o register: MLflow at http://127.0.0.1:9 cannot be used now" in text
+
+
+def test_results_show_figures_and_the_report(project: Path) -> None:
+    code, text, _ = invoke("results", "--params", str(project / "params.yaml"))
+    assert code == 0
+    assert "reward 0.5000 -> 0.6250" in text
+    assert "24.0000 -> 24.5000" in text
+    assert f"report: {project / 'reports/index.html'}" in text
+    as_json = json.loads(invoke("results", "--params", str(project / "params.yaml"), "--json")[1])
+    assert as_json["reward"]["difference"] == 0.125
+    assert as_json["version"] is None
+
+
+def test_results_before_any_evaluation(tmp_path: Path) -> None:
+    code, _, text = invoke("results", "--params", str(tmp_path / "params.yaml"))
+    assert code == 2
+    assert "`dp2o run` makes it" in text
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DVC pipeline of shell commands, one for each way to end."""
+    root = tmp_path_factory.mktemp("pipeline")
+    slow = """
+import signal, sys, time
+from pathlib import Path
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+Path("started").touch()
+time.sleep(60)
+"""
+    (root / "slow.py").write_text(slow)
+    (root / "dvc.yaml").write_text("""
+stages:
+  works:
+    cmd: python -c "import components; print(1)" > works.txt
+    deps: [slow.py]
+    outs: [works.txt]
+  bad_input: {cmd: exit 2}
+  killed: {cmd: kill -9 $$}
+  slow: {cmd: python slow.py}
+""")
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=root, check=True)
+    return root
+
+
+@pytest.mark.parametrize(("stage", "code"), [("works", 0), ("bad_input", 2), ("killed", 137), ("absent", 2)])
+def test_run_ends_as_the_stage_ended(pipeline: Path, stage: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(pipeline)
+    assert invoke("run", stage)[0] == code
+
+
+def test_status_names_what_is_out_of_date(pipeline: Path) -> None:
+    params = ["--params", str(pipeline / "params.yaml")]
+    (pipeline / "works.txt").unlink(missing_ok=True)
+    code, text, _ = invoke("status", *params)
+    assert code == 0
+    assert "works: changed outs works.txt" in text or "works: changed" in text
+    assert "no evaluation yet" in text
+    assert "works" in json.loads(invoke("status", *params, "--json")[1])["out_of_date"]
+
+
+def test_status_outside_of_a_project(tmp_path: Path) -> None:
+    code, _, text = invoke("status", "--params", str(tmp_path / "params.yaml"))
+    assert code == 2
+    assert "dvc status failed" in text
+
+
+def test_sigterm_reaches_the_stage_and_says_resume(pipeline: Path) -> None:
+    environment = os.environ | {"PATH": os.defpath}  # no activated venv: run must find its own python
+    running = subprocess.Popen([DP2O, "run", "slow"], cwd=pipeline, env=environment, stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 120
+        while not (pipeline / "started").exists():
+            assert time.monotonic() < deadline, "the stage did not start"
+            assert running.poll() is None, "dp2o run ended before the stage started"
+            time.sleep(0.05)
+        running.send_signal(signal.SIGTERM)
+        running.communicate(timeout=60)
+    finally:
+        running.kill()
+        running.wait()
+    assert running.returncode == 75
