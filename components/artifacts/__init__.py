@@ -1,0 +1,1 @@
+"""The contract between stages: digests, row schemas (parquet), shards (tar), atomic publishing."""

@@ -1,0 +1,54 @@
+"""Content digests: the names by which pixels, files, weights and settings are known."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+
+def of_bytes(content: bytes) -> str:
+    """Hex sha256 of `content`."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def of_file(path: Path) -> str:
+    """Hex sha256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def of_json(value: Any) -> str:
+    """Hex sha256 of a JSON-able value; key order does not matter."""
+    return of_bytes(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+def of_pixels(image: NDArray[np.uint8]) -> str:
+    """First 16 hex digits of the sha256 over shape and pixels of an 8-bit image `[H, W, 3]`.
+
+    This is `lr_id` when the image is an LR: the same picture has the same id whatever its file format or name.
+    """
+    header = f"{image.dtype}{image.shape}".encode()
+    return of_bytes(header + np.ascontiguousarray(image).tobytes())[:16]
+
+
+def of_state(state: Mapping[str, torch.Tensor]) -> str:
+    """Hex sha256 of a state dict: names, dtypes, shapes and values, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def seed_of(*parts: object) -> int:
+    """A 63-bit seed that depends on `parts` alone: the source of all randomness tied to an identity.
+
+    The parts are joined with a separator that none of them contains, so `("a", 12)` and `("a1", 2)` differ.
+    """
+    return int.from_bytes(hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()[:8], "big") >> 1

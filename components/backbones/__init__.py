@@ -1,0 +1,1 @@
+"""Diffusion and flow models behind one protocol; one file a family."""

@@ -1,0 +1,101 @@
+"""What a stage may ask of a restoration model, whatever its family."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from components.artifacts.digests import seed_of
+
+Branch = Literal["policy", "reference"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the network sees of a batch of LR images, computed once per LR.
+
+    Attributes:
+        upsampled: LR at the output size, `[B, 3, H, W]` in [0, 1].
+        prompts: one a row; empty strings where the backbone takes no text.
+    """
+
+    upsampled: Tensor
+    prompts: tuple[str, ...]
+
+    def repeat(self, *times: int) -> "Condition":
+        """Each row so many times, neighbouring: rows a, b with 2, 3 become a, a, b, b, b; one number is for all."""
+        each = times * len(self.prompts) if len(times) == 1 else times
+        prompts = tuple(prompt for prompt, count in zip(self.prompts, each, strict=True) for _ in range(count))
+        counts = torch.tensor(each, device=self.upsampled.device)
+        return Condition(self.upsampled.repeat_interleave(counts, dim=0), prompts)
+
+    def __getitem__(self, rows: slice) -> "Condition":
+        return Condition(self.upsampled[rows], self.prompts[rows])
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Restorations of one LR.
+
+    Attributes:
+        images: `[M, 3, H, W]` in [0, 1], colour-fixed, what the metrics see.
+        latents: what training denoises, `[M, ...]`; None where `encode(images)` gives it without loss.
+    """
+
+    images: Tensor
+    latents: Tensor | None
+
+
+class Backbone(Protocol):
+    """A diffusion or flow super-resolver with a trainable policy and a frozen reference."""
+
+    policy: nn.Module
+    """The trainable branch; `accelerate` may wrap it in place."""
+
+    def noise_shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Shape of one candidate's whole noise for an output of height x width px: x_T and every stochastic step."""
+
+    def condition(self, lr: Tensor, prompts: tuple[str, ...]) -> Condition:
+        """Encode LR images `[B, 3, h, w]` in [0, 1] and prompts, once per LR."""
+
+    def sample(self, condition: Condition, noise: Tensor, branch: Branch = "policy") -> Samples:
+        """Restore: row i of `condition` with row i of `noise` `[M, *noise_shape]`."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images `[B, 3, H, W]` in [0, 1] to the clean latents x0 that `error` takes."""
+
+    def error(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branch: Branch) -> Tensor:
+        """e(f, x0, epsilon, t): mean squared error over C, H, W, float32 `[B]` (method, section 5).
+
+        Args:
+            latents: clean x0 `[B, ...]`.
+            condition: of B rows.
+            t: time in (0, 1], `[B]`; 1 is pure noise.
+            noise: epsilon, standard normal, of the latents' shape.
+            branch: which copy of the trainable branch predicts. No gradient flows through the reference.
+        """
+
+    def digest(self, branch: Branch) -> str:
+        """sha256 of all weights that determine what `branch` predicts."""
+
+    def sampler_digest(self) -> str:
+        """sha256 of all sampling settings."""
+
+    def save(self, folder: Path) -> None:
+        """Write the policy into an existing folder, with its configuration (safetensors)."""
+
+
+def candidate_seed(lr_id: str, index: int) -> int:
+    """Seed of candidate `index` of an LR: a function of the two alone, never of batch, order or worker."""
+    return seed_of("candidate", lr_id, index)
+
+
+def candidate_noise(lr_id: str, index: int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal noise `shape` of one candidate.
+
+    Drawn on the CPU, whose generator is the same on every machine and for every device; moved by the caller.
+    """
+    generator = torch.Generator("cpu").manual_seed(candidate_seed(lr_id, index))
+    return torch.randn(shape, generator=generator)

@@ -1,0 +1,38 @@
+"""Colour fix: give a restoration the colours of its LR, before it is scored and whenever it is shown."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+ColourFix = Literal["none", "adain", "wavelet"]
+
+WAVELET_LEVELS = 5
+
+
+def fix_colours(images: Tensor, upsampled: Tensor, how: ColourFix) -> Tensor:
+    """Restorations `[M, 3, H, W]` in [0, 1] with the colours of `upsampled` `[M or 1, 3, H, W]`.
+
+    `adain` matches each channel's mean and standard deviation (Huang and Belongie, arXiv 1703.06868); `wavelet`
+    replaces the low frequencies, a five-level blur pyramid (as in StableSR, arXiv 2305.07015).
+    """
+    if how == "none":
+        return images
+    if how == "adain":
+        mean, std = images.mean((2, 3), keepdim=True), images.std((2, 3), keepdim=True)
+        wanted_mean, wanted_std = upsampled.mean((2, 3), keepdim=True), upsampled.std((2, 3), keepdim=True)
+        fixed = (images - mean) / std.clamp_min(1e-5) * wanted_std + wanted_mean
+    else:
+        fixed = images - _low_frequencies(images) + _low_frequencies(upsampled)
+    return fixed.clamp(0.0, 1.0)
+
+
+def _low_frequencies(images: Tensor) -> Tensor:
+    """What is left of `images` after WAVELET_LEVELS dilated 3x3 binomial blurs."""
+    row = images.new_tensor([0.25, 0.5, 0.25])
+    kernel = (row[:, None] * row[None, :]).expand(3, 1, 3, 3)
+    for level in range(WAVELET_LEVELS):
+        reach = 2**level
+        padded = F.pad(images, (reach,) * 4, mode="replicate")
+        images = F.conv2d(padded, kernel, groups=3, dilation=reach)
+    return images

@@ -1,0 +1,141 @@
+"""The recipe of the embedded base model: `python -m components.backbones.pretrain --photos data/extended`.
+
+A kill loses at most the steps since the last checkpoint (`--out`/pretraining.pt); the same command continues.
+"""
+
+import argparse
+import copy
+import json
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers.optimization import get_cosine_schedule_with_warmup
+from tqdm import tqdm
+
+from components.artifacts.images import to_tensor
+from components.artifacts.publish import atomic_file, atomic_folder
+from components.backbones.photo_crops import Image8, draw_crop, read_photos, stream
+from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig, write_model
+from components.prepare.degradation import degrade
+from components.settings import Settings, load_settings
+
+logger = logging.getLogger("dp2o.pretrain")
+
+HELD_OUT = 0.1
+EMA_DECAY = 0.999
+T_MIN = 0.1
+"""Noise levels are drawn uniformly from [T_MIN, 1]: the sampler's last step starts at 1/steps, above it."""
+
+
+def residual_std(photos: list[Image8], settings: Settings, config: TinyFlowConfig, seed: int) -> float:
+    """Standard deviation of HR - up(LR) over 256 training crops, in [0, 1] image units."""
+    rng = np.random.default_rng(seed)
+    probe = TinyFlow.new(config, 1, torch.device("cpu"))
+    residuals = []
+    for _ in range(256):
+        hr = draw_crop(photos, settings.prepare.crop, rng)
+        lr, _ = degrade(hr, rng, settings.prepare.degradation, config.scale)
+        residuals.append(to_tensor(hr) - probe.condition(to_tensor(lr), ("",)).upsampled)
+    return float(torch.cat(residuals).std())
+
+
+def train(settings: Settings, photos: list[Image8], out: Path, arguments: argparse.Namespace) -> None:
+    """Train with AdamW and an exponential moving average; the average is what is saved."""
+    device = torch.device(arguments.device)
+    torch.manual_seed(arguments.seed)
+    config = TinyFlowConfig(scale=settings.prepare.scale, kappa=arguments.kappa, channels=tuple(arguments.channels))
+    config = TinyFlowConfig(**{**vars(config), "residual_std": residual_std(photos, settings, config, arguments.seed)})
+    torch.manual_seed(arguments.seed)
+    model = TinyFlow.new(config, settings.backbone.steps, device)
+    if arguments.init:
+        model.load_policy(arguments.init)
+    average = copy.deepcopy(model.policy).requires_grad_(False)
+    optimizer = torch.optim.AdamW(model.policy.parameters(), lr=arguments.lr, weight_decay=1e-4, betas=(0.9, 0.99))
+    schedule = get_cosine_schedule_with_warmup(optimizer, arguments.warmup, arguments.steps)
+    checkpoint = out / "pretraining.pt"
+    start = 0
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        model.policy.load_state_dict(state["policy"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        start = state["step"]
+        logger.info("continuing at step %d", start)
+
+    def degraded(hr: Image8, rng: np.random.Generator) -> Image8:
+        lr, _ = degrade(hr, rng, settings.prepare.degradation, config.scale)
+        return lr
+
+    batches = stream(photos, arguments.crop, arguments.batch, degraded, arguments.seed, start)
+    log = (out / "pretraining.csv").open("a")
+    began = time.monotonic()
+    smooth_loss = None
+    for step in tqdm(range(start, arguments.steps), initial=start, total=arguments.steps, desc="pretrain", unit="step"):
+        lr, hr = next(batches)
+        generator = torch.Generator("cpu").manual_seed(arguments.seed * 1_000_003 + step)
+        clean = model.encode(to_tensor(*hr))
+        t = torch.rand(len(hr), generator=generator).mul(1.0 - T_MIN).add(T_MIN).to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        condition = model.condition(to_tensor(*lr), ("",) * len(hr))
+        # The velocity error divides the residual's by sigma squared: unweighted, nearly all of the gradient would teach
+        # the network to copy almost clean input, and the samples would keep their noise.
+        loss = (t * model.error(clean, condition, t, noise, "policy")).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.policy.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        decay = min(EMA_DECAY, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for kept, new in zip(average.parameters(), model.policy.parameters(), strict=True):
+                kept.lerp_(new, 1.0 - decay)
+        smooth_loss = loss.item() if smooth_loss is None else 0.98 * smooth_loss + 0.02 * loss.item()
+        if (step + 1) % 50 == 0:
+            log.write(f"{step + 1},{smooth_loss:.5f},{time.monotonic() - began:.0f}\n")
+            log.flush()
+        if (step + 1) % arguments.checkpoint_every == 0 or step + 1 == arguments.steps:
+            state = {
+                "policy": model.policy.state_dict(),
+                "average": average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "step": step + 1,
+            }
+            with atomic_file(checkpoint) as temporary:
+                torch.save(state, temporary)
+            with atomic_folder(out / "model") as folder:
+                write_model(folder, config, average.state_dict())
+                recipe = {**vars(arguments), "photos": str(arguments.photos), "out": None, "step": step + 1}
+                (folder / "recipe.json").write_text(json.dumps(recipe, indent=2, default=str) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--photos", type=Path, default=Path("data/extended"), help="folder of training photos")
+    parser.add_argument("--out", type=Path, default=Path("cache/pretrain"), help="folder for checkpoints and the model")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="crop, scale and degradation settings")
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--init", type=Path, help="folder of a saved model to start from, instead of fresh weights")
+    parser.add_argument("--batch", type=int, default=16, help="crops a step")
+    parser.add_argument("--crop", type=int, default=96, help="HR crop side, px")
+    parser.add_argument("--lr", type=float, default=6e-4)
+    parser.add_argument("--warmup", type=int, default=150)
+    parser.add_argument("--kappa", type=float, default=0.5)
+    parser.add_argument("--channels", type=int, nargs="+", default=[64, 96])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--checkpoint-every", type=int, default=250)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    settings = load_settings(arguments.params)
+    training, _ = read_photos(arguments.photos, HELD_OUT)
+    train(settings, training, arguments.out, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""Errors a user can act on, and the exit codes every command shares."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `dp2o` and of `python -m components.<stage>`.
+
+    A launcher decides by these alone whether to try again, so they are part of the contract.
+    """
+
+    OK = 0
+    CRASHED = 1  # a defect of ours: the traceback is printed
+    BAD_INPUT = 2  # settings or data must change first; trying again cannot help
+    RESUME = 75  # stopped on request (SIGTERM) with everything saved: run the same command again (EX_TEMPFAIL)
+
+
+class BadInput(Exception):
+    """Settings or data that cannot work; the message names what, where, and the way out."""
+
+
+class ResumeLater(Exception):
+    """The stage was asked to stop, saved its state, and continues when it is run again."""

@@ -1,0 +1,38 @@
+"""Candidates of one LR, batched over seeds."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from components.artifacts.images import to_8bit
+from components.backbones.base import Backbone, Branch, candidate_noise
+from components.backbones.colour import ColourFix, fix_colours
+
+CODE_VERSION = "1"
+"""Raised whenever the same weights, settings and noise would give other pixels."""
+
+
+def sample_candidates(
+    backbone: Backbone,
+    lr: torch.Tensor,
+    prompt: str,
+    lr_id: str,
+    indexes: range,
+    batch: int,
+    colour_fix: ColourFix,
+    branch: Branch = "reference",
+) -> list[NDArray[np.uint8]]:
+    """8-bit candidates `[H, W, 3]` of one LR `[1, 3, h, w]` in [0, 1].
+
+    Each candidate's noise is a function of (lr_id, index); `batch` bounds memory and does not change a pixel.
+    """
+    condition = backbone.condition(lr, (prompt,))
+    height, width = condition.upsampled.shape[-2:]
+    shape = backbone.noise_shape(height, width)
+    images: list[NDArray[np.uint8]] = []
+    for start in range(indexes.start, indexes.stop, batch):
+        part = range(start, min(start + batch, indexes.stop))
+        noise = torch.stack([candidate_noise(lr_id, index, shape) for index in part])
+        samples = backbone.sample(condition.repeat(len(part)), noise, branch)
+        images.extend(to_8bit(fix_colours(samples.images, condition.upsampled, colour_fix)))
+    return images

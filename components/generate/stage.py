@@ -1,0 +1,101 @@
+"""LR images to M candidates each, from the frozen reference."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from components.artifacts import digests, tables
+from components.artifacts.images import to_tensor
+from components.artifacts.publish import atomic_folder
+from components.artifacts.shards import Shard, ShardFolder, decode_png, encode_png, write_shard
+from components.backbones.base import candidate_seed
+from components.backbones.registry import load_backbone
+from components.entry import resolve_device
+from components.errors import BadInput
+from components.generate.cache import GroupCache
+from components.generate.sampling import CODE_VERSION, sample_candidates
+from components.settings import Settings
+
+logger = logging.getLogger("dp2o.generate")
+
+
+def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
+    """Publish data/candidates.parquet and data/candidates/*.tar; with `shard`, only fill that part of the cache.
+
+    Raises:
+        BadInput: the dataset is missing or holds no LR image of the wanted splits, or the backbone does not load.
+    """
+    rows = tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
+    wanted = {row["lr_id"]: row for row in rows if row["split"] in settings.generate.splits}
+    if not wanted:
+        raise BadInput(
+            f"data/dataset.parquet has no LR image in the splits {settings.generate.splits}; "
+            "add photos to prepare.sources or change prepare.split"
+        )
+    backbone = load_backbone(settings, root, resolve_device(settings.run.device))
+    model_digest = backbone.digest("reference")
+    sampler_digest = digests.of_json([backbone.sampler_digest(), settings.backbone.colour_fix])
+    cache = GroupCache(root / settings.run.cache, model_digest, sampler_digest, CODE_VERSION)
+    lr_images = ShardFolder(root / "data/dataset")
+    count = settings.generate.candidates
+
+    made = 0
+    for lr_id in tqdm(shard.take(wanted) if shard else sorted(wanted), desc="generate", unit="LR"):
+        done = cache.read(lr_id)
+        if len(done) >= count:
+            continue
+        row = wanted[lr_id]
+        lr = to_tensor(lr_images[row["shard"]].image(f"{lr_id}.lr.png"))
+        images = sample_candidates(
+            backbone,
+            lr,
+            row["prompt"],
+            lr_id,
+            range(len(done), count),
+            settings.generate.batch,
+            settings.backbone.colour_fix,
+        )
+        cache.write(lr_id, done + [encode_png(image) for image in images])
+        made += len(images)
+    logger.info("%d candidates made, %d found in the cache", made, len(wanted) * count - made)
+    if shard is not None:
+        return
+
+    candidates: list[tables.Row] = []
+    with atomic_folder(root / "data/candidates") as folder:
+        for index in range(settings.generate.shards):
+            part = Shard(index, settings.generate.shards)
+            name = f"{part.name}.tar"
+            members = _members(cache, part.take(wanted), count, candidates, name, wanted)
+            write_shard(folder / name, members)
+    for row in candidates:
+        row |= {"model_digest": model_digest, "sampler_digest": sampler_digest, "code_version": CODE_VERSION}
+    candidates.sort(key=lambda row: (row["lr_id"], row["index"]))
+    tables.write_rows(root / "data/candidates.parquet", tables.CANDIDATES, candidates)
+    logger.info("%d candidates of %d LR images in %d shards", len(candidates), len(wanted), settings.generate.shards)
+
+
+def _members(
+    cache: GroupCache,
+    lr_ids: list[str],
+    count: int,
+    rows: list[tables.Row],
+    shard: str,
+    wanted: dict[str, tables.Row],
+) -> Iterator[tuple[str, bytes]]:
+    """Tar members of the given groups; appends a row a candidate to `rows` on the way."""
+    for lr_id in lr_ids:
+        for index, image in enumerate(cache.read(lr_id)[:count]):
+            rows.append(
+                {
+                    "lr_id": lr_id,
+                    "index": index,
+                    "split": wanted[lr_id]["split"],
+                    "seed": candidate_seed(lr_id, index),
+                    "shard": shard,
+                    "image_digest": digests.of_pixels(decode_png(image)),
+                }
+            )
+            yield f"{lr_id}.{index:03d}.png", image

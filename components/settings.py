@@ -1,0 +1,215 @@
+"""params.yaml as frozen models that refuse unknown keys and combinations that cannot work."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from components.errors import BadInput
+from components.prepare.degradation_settings import DegradationSettings
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Block(BaseModel):
+    """One block of params.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunSettings(Block):
+    device: str = "auto"
+    cache: Path = Path("cache")
+    threads: Annotated[int, Field(ge=0)] = 0
+
+
+class SplitSettings(Block):
+    align: Fraction
+    validation: Fraction
+    test: Fraction
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> "SplitSettings":
+        total = self.align + self.validation + self.test
+        if abs(total - 1.0) > 1e-9:
+            raise ValueError(f"align + validation + test is {total:g}, it must be 1")
+        return self
+
+
+class PrepareSettings(Block):
+    sources: list[Path]
+    lr_sources: list[Path] = []
+    crop: Count
+    scale: Count
+    crops_per_photo: Count
+    seed: int
+    split: SplitSettings
+    min_side: Count
+    max_pixels: Count
+    lrs_per_shard: Count
+    degradation: DegradationSettings
+
+    @model_validator(mode="after")
+    def _crop_divides(self) -> "PrepareSettings":
+        if self.crop % self.scale:
+            raise ValueError(f"crop {self.crop} is not a multiple of scale {self.scale}: the LR would not fit its HR")
+        if not self.sources and not self.lr_sources:
+            raise ValueError("sources and lr_sources are both empty: name at least one folder of photos")
+        return self
+
+
+class BackboneSettings(Block):
+    family: Literal["tiny_flow"]
+    path: Path
+    steps: Count
+    colour_fix: Literal["none", "adain", "wavelet"]
+
+
+class GenerateSettings(Block):
+    candidates: Annotated[int, Field(ge=2, le=64)]
+    batch: Count
+    shards: Count
+    splits: list[Literal["align", "validation", "test"]]
+
+
+class ScoreSettings(Block):
+    fr: list[str]
+    nr: list[str]
+    held_out: list[str]
+    batch: Count
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> "ScoreSettings":
+        if not self.fr and not self.nr:
+            raise ValueError("fr and nr are both empty: the reward needs at least one metric")
+        twice = sorted(name for name in self.all_metrics if self.all_metrics.count(name) > 1)
+        if twice:
+            raise ValueError(
+                f"{sorted(set(twice))} named more than once: a metric is either rewarded (fr, nr) or held out"
+            )
+        return self
+
+    @property
+    def all_metrics(self) -> list[str]:
+        """Rewarded metrics first, then the held-out ones."""
+        return [*self.fr, *self.nr, *self.held_out]
+
+
+class PairSettings(Block):
+    builder: Literal["dp2o", "best_vs_worst", "random", "winners_only"]
+    top: Count
+    intra_weights: bool
+    inter_weights: bool
+    candidates: Annotated[int, Field(ge=0, le=64)] = 0
+    seed: int
+
+
+class TrainSettings(Block):
+    objective: Literal["dp2o", "winners_only"]
+    beta: Positive
+    anchor: Annotated[float, Field(ge=0.0)]
+    noise_shared_by: Literal["group", "pair"]
+    t_distribution: Literal["uniform", "logit_normal"]
+    t_min: Fraction
+    t_max: Fraction
+    groups_per_step: Count
+    micro_batch: Count
+    steps: Count
+    learning_rate: Positive
+    warmup_steps: Annotated[int, Field(ge=0)]
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    max_gradient_norm: Positive
+    precision: Literal["no", "bf16", "fp16"]
+    checkpoint_every: Count
+    validate_every: Count
+    validation_images: Count
+    validation_seeds: Count
+    seed: int
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainSettings":
+        if self.t_min >= self.t_max:
+            raise ValueError(f"t_min {self.t_min} must be below t_max {self.t_max}")
+        if self.groups_per_step % self.micro_batch:
+            raise ValueError(
+                f"groups_per_step {self.groups_per_step} is not a multiple of micro_batch {self.micro_batch}: "
+                "gradient accumulation needs whole parts"
+            )
+        return self
+
+
+class EvaluateSettings(Block):
+    seeds: Count
+    bootstrap: Annotated[int, Field(ge=100)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
+    peers: list[Literal["bicubic", "realesrgan", "realesr_animevideo"]]
+    seed: int
+
+
+class RegisterSettings(Block):
+    experiment: str
+    model_name: str
+    tracking_uri: str
+
+
+class ReportSettings(Block):
+    groups_shown: Count
+    sliders_shown: Count
+
+
+class Settings(Block):
+    """All of params.yaml."""
+
+    run: RunSettings
+    prepare: PrepareSettings
+    backbone: BackboneSettings
+    generate: GenerateSettings
+    score: ScoreSettings
+    pair: PairSettings
+    train: TrainSettings
+    evaluate: EvaluateSettings
+    register_: RegisterSettings = Field(alias="register")  # `register` is a method of pydantic's metaclass
+    report: ReportSettings
+
+    @model_validator(mode="after")
+    def _pairs_fit_groups(self) -> "Settings":
+        used = self.pair.candidates or self.generate.candidates
+        if used > self.generate.candidates:
+            raise ValueError(
+                f"pair.candidates {used} exceeds generate.candidates {self.generate.candidates}: raise the latter"
+            )
+        if 2 * self.pair.top > used:
+            raise ValueError(
+                f"pair.top {self.pair.top} winners and as many losers do not fit into {used} candidates: "
+                f"set pair.top to at most {used // 2} or raise generate.candidates"
+            )
+        if (self.pair.builder == "winners_only") != (self.train.objective == "winners_only"):
+            raise ValueError(
+                f"pair.builder {self.pair.builder} with train.objective {self.train.objective}: "
+                "winners_only has no losers to compare with, so both are winners_only or neither is"
+            )
+        if "align" not in self.generate.splits:
+            raise ValueError("generate.splits lacks align: training has no candidates without it")
+        return self
+
+
+def load_settings(path: Path = Path("params.yaml")) -> Settings:
+    """Read and check params.yaml.
+
+    Raises:
+        BadInput: the file is missing or not YAML, or a value is unknown, ill-typed or cannot work; all are listed.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path} does not exist; run from the project's root or give --params")
+    try:
+        values: Any = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path} is not valid YAML: {error}") from error
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problems = [f"  {'.'.join(map(str, item['loc'])) or 'params'}: {item['msg']}" for item in error.errors()]
+        raise BadInput(f"{path} has {len(problems)} problem(s):\n" + "\n".join(problems)) from error

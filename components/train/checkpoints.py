@@ -1,0 +1,74 @@
+"""Training checkpoints: complete, atomic, verified; `newest` means the newest valid one."""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components.artifacts import digests
+from components.artifacts.publish import atomic_folder
+
+logger = logging.getLogger("dp2o.train")
+
+MANIFEST, STATE = "manifest.json", "state.pt"
+KEPT = 2
+
+
+@dataclass
+class TrainingState:
+    """Everything that a step changes. Order, times and noise are functions of the step, so they need no state.
+
+    Attributes:
+        step: optimiser steps done.
+        policy: state dict of the policy.
+        optimizer: state dict of AdamW.
+        scaler: state dict of the fp16 loss scaler; empty without fp16.
+        log: one row a step done.
+        validation: one row a validation done.
+        best_step: step of the best validation reward so far; -1 before the first.
+        best_reward: that reward.
+        best_policy: state dict of the policy at that step.
+    """
+
+    step: int
+    policy: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any] = field(default_factory=dict)
+    log: list[dict[str, float]] = field(default_factory=list)
+    validation: list[dict[str, float]] = field(default_factory=list)
+    best_step: int = -1
+    best_reward: float = float("-inf")
+    best_policy: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+def save(folder: Path, state: TrainingState) -> None:
+    """Publish a checkpoint below `folder` and remove all but the newest KEPT."""
+    with atomic_folder(folder / f"step-{state.step:07d}") as temporary:
+        torch.save(vars(state), temporary / STATE)
+        manifest = {"step": state.step, "sha256": digests.of_file(temporary / STATE)}
+        (temporary / MANIFEST).write_text(json.dumps(manifest))
+    for old in list(_newest_first(folder))[KEPT:]:
+        shutil.rmtree(old)
+
+
+def newest(folder: Path) -> TrainingState | None:
+    """The newest checkpoint whose digest holds; damaged ones are named in the log and passed over."""
+    for candidate in _newest_first(folder):
+        try:
+            manifest = json.loads((candidate / MANIFEST).read_text())
+            intact = manifest["sha256"] == digests.of_file(candidate / STATE)
+        except (OSError, json.JSONDecodeError, KeyError):
+            intact = False
+        if intact:
+            return TrainingState(**torch.load(candidate / STATE, map_location="cpu", weights_only=True))
+        logger.warning("checkpoint %s is damaged; falling back to the one before", candidate)
+    return None
+
+
+def _newest_first(folder: Path) -> Iterator[Path]:
+    return iter(sorted(folder.glob("step-*"), reverse=True))

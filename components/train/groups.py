@@ -1,0 +1,110 @@
+"""Groups as training sees them: which candidates to load, and the pairs between them by position."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from components.artifacts.images import to_tensor
+from components.artifacts.shards import ShardFolder
+from components.artifacts.tables import Row
+from components.errors import BadInput
+from components.train.objectives import Pairs
+
+
+@dataclass(frozen=True)
+class Group:
+    """The pairs of one LR.
+
+    Attributes:
+        candidates: distinct candidate indexes in use, at most 2N.
+        winner, loser: positions in `candidates`, one entry a pair; loser is -1 where the pair has none.
+        weight: one entry a pair.
+    """
+
+    lr_id: str
+    candidates: tuple[int, ...]
+    winner: tuple[int, ...]
+    loser: tuple[int, ...]
+    weight: tuple[float, ...]
+
+    def by_position(self, device: torch.device) -> Pairs:
+        """Pairs over errors of `candidates` (noise shared by the group)."""
+        return Pairs(
+            torch.tensor(self.winner, device=device),
+            torch.tensor(self.loser, device=device),
+            torch.tensor(self.weight, device=device),
+        )
+
+    def by_pair(self, device: torch.device) -> tuple[list[int], Pairs]:
+        """Positions `[2P]` to compute errors of, and pairs over them (noise of each pair's own).
+
+        All winners come first, then all losers, so that pair p is at p and P + p.
+        """
+        count = len(self.winner)
+        first = torch.arange(count, device=device)
+        return [*self.winner, *self.loser], Pairs(first, first + count, torch.tensor(self.weight, device=device))
+
+
+def groups_of(pair_rows: Sequence[Row]) -> dict[str, Group]:
+    """Groups by lr_id, from rows of data/pairs.parquet."""
+    by_lr: dict[str, list[Row]] = defaultdict(list)
+    for row in pair_rows:
+        by_lr[row["lr_id"]].append(row)
+    groups = {}
+    for lr_id, rows in sorted(by_lr.items()):
+        used = sorted({row["winner"] for row in rows} | {row["loser"] for row in rows if row["loser"] >= 0})
+        place = {index: position for position, index in enumerate(used)}
+        groups[lr_id] = Group(
+            lr_id,
+            tuple(used),
+            tuple(place[row["winner"]] for row in rows),
+            tuple(place.get(row["loser"], -1) for row in rows),
+            tuple(row["weight"] for row in rows),
+        )
+    return groups
+
+
+class GroupImages:
+    """LR and candidate images of groups, read from the tar shards when asked for."""
+
+    def __init__(self, root: Path, dataset: Sequence[Row], candidates: Sequence[Row]) -> None:
+        self._lr_shards = ShardFolder(root / "data/dataset")
+        self._candidate_shards = ShardFolder(root / "data/candidates")
+        self._lr_row = {row["lr_id"]: row for row in dataset}
+        self._candidate_shard = {(row["lr_id"], row["index"]): row["shard"] for row in candidates}
+
+    def lr(self, lr_id: str) -> Tensor:
+        """LR `[1, 3, h, w]` in [0, 1]."""
+        return to_tensor(self._lr_shards[self._row(lr_id)["shard"]].image(f"{lr_id}.lr.png"))
+
+    def prompt(self, lr_id: str) -> str:
+        """Prompt of the LR; empty where there is none."""
+        return str(self._row(lr_id)["prompt"])
+
+    def candidates(self, lr_id: str, indexes: Sequence[int]) -> Tensor:
+        """Candidates `[B, 3, H, W]` in [0, 1].
+
+        Raises:
+            BadInput: a pair names a candidate that data/candidates.parquet does not have.
+        """
+        images = []
+        for index in indexes:
+            shard = self._candidate_shard.get((lr_id, index))
+            if shard is None:
+                raise BadInput(
+                    f"data/pairs.parquet names candidate {index} of {lr_id}, which data/candidates.parquet lacks; "
+                    "run generate, score and pair again"
+                )
+            images.append(self._candidate_shards[shard].image(f"{lr_id}.{index:03d}.png"))
+        return to_tensor(*images)
+
+    def _row(self, lr_id: str) -> Row:
+        if lr_id not in self._lr_row:
+            raise BadInput(
+                f"data/pairs.parquet names LR {lr_id}, which data/dataset.parquet lacks; run all stages again"
+            )
+        return self._lr_row[lr_id]

@@ -1,0 +1,138 @@
+"""Preference pairs to an aligned policy: last and best checkpoints, and the curves."""
+
+import csv
+import io
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from components.artifacts import digests, tables
+from components.artifacts.images import to_tensor
+from components.artifacts.publish import atomic_folder, write_json, write_text
+from components.artifacts.shards import Shard, ShardFolder
+from components.backbones.registry import load_backbone
+from components.backbones.tiny_flow import TinyFlow
+from components.entry import resolve_device
+from components.errors import BadInput
+from components.metrics.suite import Suite
+from components.settings import Settings
+from components.train.groups import GroupImages, groups_of
+from components.train.trainer import Trainer
+from components.train.validation import Validation, ValidationImage
+
+logger = logging.getLogger("dp2o.train")
+
+CODE_VERSION = "1"
+"""Raised whenever the same inputs would give another training: checkpoints of another version are not continued."""
+
+
+def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
+    """Publish models/aligned/{best,last}, models/aligned/summary.json, reports/training.csv and reports/validation.csv.
+
+    Several processes are started by `accelerate launch -m components.train`; the result is the same.
+
+    Raises:
+        BadInput: a shard is asked for, or an input is missing or does not fit.
+        ResumeLater: SIGTERM came and the state is saved.
+    """
+    if shard is not None:
+        raise BadInput("train cannot be sharded; for several processes use `accelerate launch -m components.train`")
+    device = resolve_device(settings.run.device)
+    accelerator = Accelerator(mixed_precision=settings.train.precision, cpu=device.type == "cpu")
+    dataset = tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
+    candidates = tables.read_rows(root / "data/candidates.parquet", tables.CANDIDATES)
+    pairs = tables.read_rows(root / "data/pairs.parquet", tables.PAIRS)
+    backbone = load_backbone(settings, root, accelerator.device)
+    validation = validation_of(settings, root, dataset, accelerator.device)
+    determined_by = {
+        "code": CODE_VERSION,
+        "train": settings.train.model_dump(),
+        "pairs": digests.of_file(root / "data/pairs.parquet"),
+        "candidates": digests.of_file(root / "data/candidates.parquet"),
+        "dataset": digests.of_file(root / "data/dataset.parquet"),
+        "model": backbone.digest("reference"),
+        "sampler": backbone.sampler_digest(),
+    }
+    folder = root / settings.run.cache / "train" / digests.of_json(determined_by)[:16]
+    trainer = Trainer(
+        settings.train,
+        backbone,
+        groups_of(pairs),
+        GroupImages(root, dataset, candidates),
+        lambda: validation.measure(backbone),
+        folder,
+        accelerator,
+    )
+    state = trainer.run()
+    if not accelerator.is_main_process:
+        return
+    backbone.policy = accelerator.unwrap_model(backbone.policy)
+    publish(backbone, {"last": state.policy, "best": state.best_policy}, root / "models/aligned")
+    summary = {
+        "reference_digest": backbone.digest("reference"),
+        "steps": state.step,
+        "best_step": state.best_step,
+        "best_validation_reward": state.best_reward,
+        "base_validation_reward": state.validation[0]["reward"],
+        "last_validation_reward": state.validation[-1]["reward"],
+    }
+    write_json(root / "models/aligned/summary.json", summary)
+    # Speed differs from run to run; apart from the curves, so that these are the same bytes in two runs.
+    write_text(root / "reports/throughput.csv", as_csv(state.log, ["step", "images_per_s"]))
+    write_text(root / "reports/training.csv", as_csv(state.log, [n for n in state.log[0] if n != "images_per_s"]))
+    write_text(root / "reports/validation.csv", as_csv(state.validation, list(state.validation[0])))
+    logger.info(
+        "validation reward %.4f (base) -> %.4f (best, step %d), %.4f (last, step %d)",
+        summary["base_validation_reward"], state.best_reward, state.best_step, summary["last_validation_reward"],
+        state.step,
+    )  # fmt: skip
+
+
+def validation_of(settings: Settings, root: Path, dataset: Sequence[tables.Row], device: torch.device) -> Validation:
+    """Validation on images spread evenly over the split, so that few images still mean many photos.
+
+    Images without HR are used only if no image has one: rewards with and without FR metrics do not average.
+
+    Raises:
+        BadInput: the validation split is empty.
+    """
+    rows = [row for row in dataset if row["split"] == "validation"]
+    if not rows:
+        raise BadInput(
+            "the validation split of data/dataset.parquet is empty; raise prepare.split.validation or add photos"
+        )
+    with_hr = [row for row in rows if row["has_hr"]]
+    usable = sorted(with_hr or rows, key=lambda row: (row["source"], row["lr_id"]))
+    count = min(settings.train.validation_images, len(usable))
+    chosen = [usable[place] for place in np.linspace(0, len(usable) - 1, count).round().astype(int)]
+    shards = ShardFolder(root / "data/dataset")
+    images = []
+    for row in chosen:
+        lr_id, shard = row["lr_id"], shards[row["shard"]]
+        hr = to_tensor(shard.image(f"{lr_id}.hr.png")) if row["has_hr"] else None
+        images.append(ValidationImage(lr_id, to_tensor(shard.image(f"{lr_id}.lr.png")), hr, row["prompt"]))
+    fidelity = settings.score.fr if with_hr else ["lr_consistency"]
+    suite = Suite.load([*fidelity, *settings.score.nr], device)
+    return Validation(images, settings.train.validation_seeds, suite, settings.backbone.colour_fix)
+
+
+def publish(backbone: TinyFlow, states: dict[str, dict[str, torch.Tensor]], folder: Path) -> None:
+    """Write each policy as a backbone folder below `folder`, all at once."""
+    with atomic_folder(folder) as temporary:
+        for name, state in states.items():
+            backbone.policy.load_state_dict(state)
+            (temporary / name).mkdir()
+            backbone.save(temporary / name)
+
+
+def as_csv(rows: Sequence[dict[str, float]], columns: Sequence[str]) -> str:
+    """CSV text of the given columns, numbers at full precision."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([[row[name] for name in columns] for row in rows])
+    return buffer.getvalue()

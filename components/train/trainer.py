@@ -1,0 +1,278 @@
+"""The training loop, from top to bottom: draw, predict, weigh, step; validate and save on a schedule."""
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from types import FrameType
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from components.backbones.base import Backbone
+from components.errors import BadInput, ResumeLater
+from components.settings import TrainSettings
+from components.train import checkpoints, schedule
+from components.train.checkpoints import TrainingState
+from components.train.groups import Group, GroupImages
+from components.train.objectives import OBJECTIVES, Pairs
+
+logger = logging.getLogger("dp2o.train")
+
+LOGGED_SUMS = ("loss", "accuracy", "margin", "weight", "weight_squared", "pairs")
+LOGGED_ERRORS = ("policy_winner", "policy_loser", "reference_winner", "reference_loser")
+
+
+class StopRequest:
+    """Remembers that the process was asked to end, so that the loop can end between two steps."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous = signal.signal(signal.SIGTERM, self._remember)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+
+    def restore(self) -> None:
+        """Give SIGTERM back to whoever had it."""
+        signal.signal(signal.SIGTERM, self._previous)
+
+
+class Trainer:
+    """Optimises the policy of a backbone on groups of preference pairs.
+
+    Args:
+        settings: the train block of params.yaml.
+        backbone: policy and frozen reference.
+        groups: by lr_id.
+        images: LR and candidate images of the groups.
+        validate: measures the policy; called on the main process only, at step 0 and every `validate_every` steps.
+        folder: where checkpoints go; training continues from the newest valid one there.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        backbone: Backbone,
+        groups: dict[str, Group],
+        images: GroupImages,
+        validate: Callable[[], dict[str, float]],
+        folder: Path,
+        accelerator: Accelerator,
+    ) -> None:
+        self.settings = settings
+        self.backbone = backbone
+        self.groups = groups
+        self.images = images
+        self.validate = validate
+        self.folder = folder
+        self.accelerator = accelerator
+        self.objective = OBJECTIVES[settings.objective]
+        share = settings.micro_batch * accelerator.num_processes
+        if settings.groups_per_step % share:
+            raise BadInput(
+                f"train.groups_per_step {settings.groups_per_step} is not a multiple of train.micro_batch "
+                f"{settings.micro_batch} times {accelerator.num_processes} processes: each process needs whole parts"
+            )
+
+    def run(self) -> TrainingState:
+        """Train up to `settings.steps`, from the newest checkpoint if there is one.
+
+        Raises:
+            ResumeLater: SIGTERM came; the state up to the last finished step is saved.
+        """
+        policy = self.backbone.policy
+        optimizer = torch.optim.AdamW(
+            policy.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+        )
+        state = checkpoints.newest(self.folder)
+        if state is None:
+            state = TrainingState(step=0, policy={}, optimizer={})
+        else:
+            policy.load_state_dict(state.policy)
+            optimizer.load_state_dict(state.optimizer)
+            logger.info("continuing after step %d", state.step)
+        self.backbone.policy, optimizer = self.accelerator.prepare(policy, optimizer)
+        if state.scaler and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state.scaler)
+        if not state.validation:
+            self._validate(state)
+
+        stop = StopRequest()
+        main = self.accelerator.is_main_process
+        bar = tqdm(total=self.settings.steps, initial=state.step, desc="train", unit="step", disable=not main)
+        try:
+            while state.step < self.settings.steps:
+                self._step(state, optimizer)
+                bar.update()
+                bar.set_postfix(loss=f"{state.log[-1]['loss']:.4f}", accuracy=f"{state.log[-1]['accuracy']:.3f}")
+                if state.step % self.settings.validate_every == 0 or state.step == self.settings.steps:
+                    self._validate(state)
+                ending = self._any_process(stop.requested)
+                if ending or state.step % self.settings.checkpoint_every == 0 or state.step == self.settings.steps:
+                    self._save(state, optimizer)
+                if ending and state.step < self.settings.steps:
+                    raise ResumeLater(
+                        f"stopped after step {state.step} of {self.settings.steps}; run it again to continue"
+                    )
+        finally:
+            bar.close()
+            stop.restore()
+        return state
+
+    def _step(self, state: TrainingState, optimizer: torch.optim.Optimizer) -> None:
+        began = time.perf_counter()
+        for block in optimizer.param_groups:
+            block["lr"] = schedule.learning_rate(self.settings, state.step)
+        step_groups = [
+            self.groups[lr_id]
+            for lr_id in schedule.groups_of_step(
+                list(self.groups), state.step, self.settings.groups_per_step, self.settings.seed
+            )
+        ]
+        # The mean is over all pairs of the step, wherever they are computed: groups differ in their number of pairs.
+        total_pairs = sum(len(group.winner) for group in step_groups)
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        mine = step_groups[rank::world]
+        parts = [mine[at : at + self.settings.micro_batch] for at in range(0, len(mine), self.settings.micro_batch)]
+        sums = torch.zeros(len(LOGGED_SUMS), dtype=torch.float64, device=self.accelerator.device)
+        errors = torch.zeros(len(LOGGED_ERRORS) + 1, dtype=torch.float64, device=self.accelerator.device)
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.backbone.policy):
+                loss = self._part_loss(part, state.step, total_pairs, len(step_groups), sums, errors)
+                self.accelerator.backward(loss * world)  # processes average their gradients
+        norm = self.accelerator.clip_grad_norm_(self.backbone.policy.parameters(), self.settings.max_gradient_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        sums = self.accelerator.reduce(sums, "sum")
+        errors = self.accelerator.reduce(errors, "sum")
+        named = dict(zip(LOGGED_SUMS, sums.tolist(), strict=True))
+        means = (errors[:-1] / errors[-1]).tolist()
+        pairs = named["pairs"]
+        mean_weight = named["weight"] / pairs
+        state.step += 1
+        state.log.append(
+            {
+                "step": state.step,
+                "loss": named["loss"],
+                "accuracy": named["accuracy"] / pairs,
+                "margin": named["margin"] / pairs,
+                **dict(zip(LOGGED_ERRORS, means, strict=True)),
+                "weight_std": max(named["weight_squared"] / pairs - mean_weight**2, 0.0) ** 0.5,
+                "gradient_norm": float(norm),
+                "learning_rate": schedule.learning_rate(self.settings, state.step - 1),
+                "images_per_s": sum(len(group.candidates) for group in step_groups) / (time.perf_counter() - began),
+            }
+        )
+
+    def _part_loss(
+        self, part: Sequence[Group], step: int, total_pairs: int, total_groups: int, sums: Tensor, errors: Tensor
+    ) -> Tensor:
+        """Loss of some groups of a step, in one policy pass and one reference pass; adds to the logged sums."""
+        device = self.accelerator.device
+        latents, times, noises, pairs = [], [], [], []
+        for group in part:
+            clean = self.backbone.encode(self.images.candidates(group.lr_id, group.candidates).to(device))
+            if self.settings.noise_shared_by == "group":
+                positions, of_group = list(range(len(group.candidates))), group.by_position(device)
+                t, noise = schedule.draw_noise(self.settings, step, group.lr_id, tuple(clean.shape[1:]), 1)
+                t, noise = t.expand(len(positions)), noise.expand(len(positions), *noise.shape[1:])
+            else:
+                positions, of_group = group.by_pair(device)
+                count = len(group.winner)
+                t, noise = schedule.draw_noise(self.settings, step, group.lr_id, tuple(clean.shape[1:]), count)
+                t, noise = t.repeat(2), noise.repeat(2, *[1] * (noise.dim() - 1))
+            latents.append(clean[positions])
+            times.append(t.to(device))
+            noises.append(noise.to(device))
+            pairs.append(of_group)
+        lrs = torch.cat([self.images.lr(group.lr_id) for group in part]).to(device)
+        prompts = tuple(self.images.prompt(group.lr_id) for group in part)
+        sizes = [len(block) for block in latents]
+        condition = self.backbone.condition(lrs, prompts).repeat(*sizes)
+        x0, t, noise = torch.cat(latents), torch.cat(times), torch.cat(noises)
+        with self.accelerator.autocast():
+            policy = self.backbone.error(x0, condition, t, noise, "policy")
+            reference = self.backbone.error(x0, condition, t, noise, "reference")
+
+        loss = policy.new_zeros(())
+        at = 0
+        for size, of_group in zip(sizes, pairs, strict=True):
+            group_policy, group_reference = policy[at : at + size], reference[at : at + size]
+            at += size
+            result = self.objective(group_policy, group_reference, of_group, self.settings.beta)
+            loss = loss + result.losses.sum() / total_pairs
+            if self.settings.anchor:
+                winners = group_policy[of_group.winner].mean()
+                loss = loss + self.settings.anchor * winners / total_groups
+            self._log(sums, errors, result.losses, result.margins, of_group, group_policy, group_reference, total_pairs)
+        return loss
+
+    @staticmethod
+    @torch.no_grad()
+    def _log(
+        sums: Tensor,
+        errors: Tensor,
+        losses: Tensor,
+        margins: Tensor,
+        pairs: Pairs,
+        policy: Tensor,
+        reference: Tensor,
+        total_pairs: int,
+    ) -> None:
+        count = float(len(margins))
+        accuracy = (margins > 0).double().sum() + 0.5 * (margins == 0).double().sum()  # undecided is a coin toss
+        sums += torch.stack(
+            [
+                losses.double().sum() / total_pairs,
+                accuracy,
+                margins.double().sum(),
+                pairs.weight.double().sum(),
+                pairs.weight.double().square().sum(),
+                torch.tensor(count, dtype=torch.float64, device=sums.device),
+            ]
+        )
+        loser = pairs.loser.clamp_min(0)
+        errors += torch.stack(
+            [
+                policy[pairs.winner].double().sum(),
+                policy[loser].double().sum(),
+                reference[pairs.winner].double().sum(),
+                reference[loser].double().sum(),
+                torch.tensor(count, dtype=torch.float64, device=errors.device),
+            ]
+        )
+
+    def _any_process(self, flag: bool) -> bool:
+        if self.accelerator.num_processes == 1:
+            return flag
+        flags = self.accelerator.reduce(torch.tensor(float(flag), device=self.accelerator.device), "sum")
+        return bool(flags.item() > 0)
+
+    def _unwrapped_state(self) -> dict[str, Tensor]:
+        policy: nn.Module = self.accelerator.unwrap_model(self.backbone.policy)
+        return {name: tensor.detach().cpu().clone() for name, tensor in policy.state_dict().items()}
+
+    def _validate(self, state: TrainingState) -> None:
+        if self.accelerator.is_main_process:
+            row = {"step": state.step, **self.validate()}
+            state.validation.append(row)
+            if row["reward"] > state.best_reward:
+                state.best_step, state.best_reward = state.step, row["reward"]
+                state.best_policy = self._unwrapped_state()
+            logger.info("step %d: validation reward %.4f (best %.4f at step %d)", state.step, row["reward"],
+                        state.best_reward, state.best_step)  # fmt: skip
+        self.accelerator.wait_for_everyone()
+
+    def _save(self, state: TrainingState, optimizer: torch.optim.Optimizer) -> None:
+        if self.accelerator.is_main_process:
+            state.policy = self._unwrapped_state()
+            state.optimizer = optimizer.state_dict()
+            state.scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else {}
+            checkpoints.save(self.folder, state)
+        self.accelerator.wait_for_everyone()
