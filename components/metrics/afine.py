@@ -20,6 +20,16 @@ _REVISION = 1
 _PATCH = 32  # CLIP ViT-B/32: sides must be multiples
 
 
+class _Seen:
+    """A tensor that was seen: the same object, alive, and not written to since."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor, self._version = weakref.ref(tensor), tensor._version
+
+    def is_still(self, tensor: torch.Tensor) -> bool:
+        return self._tensor() is tensor and self._version == tensor._version
+
+
 class AFineTerms:
     """The network, and what it gave for the reference and the candidates seen last: the second term costs nothing."""
 
@@ -27,8 +37,8 @@ class AFineTerms:
         self._net = net
         self._mean = torch.tensor(net.mean).view(1, 3, 1, 1)
         self._std = torch.tensor(net.std).view(1, 3, 1, 1)
-        self._reference: tuple[weakref.ref[torch.Tensor], Context] | None = None
-        self._last: tuple[weakref.ref[torch.Tensor], Context, torch.Tensor, torch.Tensor] | None = None
+        self._reference: tuple[_Seen, Context] | None = None
+        self._last: tuple[_Seen, Context, torch.Tensor, torch.Tensor] | None = None
 
     def _encode(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Normalised images and CLIP's feature maps of `[M, 3, H, W]`; the input is left as it is."""
@@ -40,14 +50,14 @@ class AFineTerms:
         """The encoded reference, the same object for both terms."""
         if reference is None:
             return Context(None, None)
-        if self._reference is None or self._reference[0]() is not reference:
-            self._reference = (weakref.ref(reference), Context(reference, None, self._encode(reference)))
+        if self._reference is None or not self._reference[0].is_still(reference):
+            self._reference = (_Seen(reference), Context(reference, None, self._encode(reference)))
         return self._reference[1]
 
     def terms(self, candidates: torch.Tensor, context: Context) -> tuple[torch.Tensor, torch.Tensor]:
         """Fidelity and naturalness `[M]`, each; fidelity is NaN where the context has no reference."""
-        if self._last is None or self._last[0]() is not candidates or self._last[1] is not context:
-            self._last = (weakref.ref(candidates), context, *self._compute(candidates, context))
+        if self._last is None or not self._last[0].is_still(candidates) or self._last[1] is not context:
+            self._last = (_Seen(candidates), context, *self._compute(candidates, context))
         return self._last[2], self._last[3]
 
     def _compute(self, candidates: torch.Tensor, context: Context) -> tuple[torch.Tensor, torch.Tensor]:

@@ -89,6 +89,7 @@ _ADAPTERS = {
     "stlpips": "stlpips",
     "stlpips-vgg": "stlpips",
     "rank_effnet": "rank_effnet",
+    "rank_nss": "rank_nss",
     "lr_consistency": "lr_consistency",
     "afine_fr": "afine",
     "afine_nr": "afine",

