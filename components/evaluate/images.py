@@ -1,0 +1,73 @@
+"""The images of a split that models are compared on, read one at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.artifacts import tables
+from components.artifacts.shards import Shard, ShardFolder
+from components.errors import BadInput
+
+
+@dataclass(frozen=True)
+class EvaluationImage:
+    """An LR `[h, w, 3]` and, where there is one, its HR `[H, W, 3]`, both 8-bit; `photo` is the source's digest."""
+
+    lr_id: str
+    photo: str
+    prompt: str
+    lr: NDArray[np.uint8]
+    hr: NDArray[np.uint8] | None
+
+
+class EvaluationSet:
+    """LR images in the order of their ids; iterating decodes one after the other, so that any number fits.
+
+    Raises:
+        BadInput: the dataset is missing or has no image of `split`.
+    """
+
+    def __init__(self, root: Path, split: str, shard: Shard | None = None) -> None:
+        rows = tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
+        chosen = {row["lr_id"]: row for row in rows if row["split"] == split}
+        if not chosen:
+            raise BadInput(
+                f"data/dataset.parquet has no image in the {split} split; raise prepare.split.{split} or add photos"
+            )
+        lr_ids = shard.take(chosen) if shard else sorted(chosen)
+        self._rows: Sequence[tables.Row] = [chosen[lr_id] for lr_id in lr_ids]
+        self._shards = ShardFolder(root / "data/dataset")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[EvaluationImage]:
+        for row in self._rows:
+            lr_id, shard = row["lr_id"], self._shards[row["shard"]]
+            hr = shard.image(f"{lr_id}.hr.png") if row["has_hr"] else None
+            yield EvaluationImage(lr_id, row["source"], row["prompt"], shard.image(f"{lr_id}.lr.png"), hr)
+
+    @property
+    def photos(self) -> dict[str, str]:
+        """Source photo's digest by lr_id."""
+        return {row["lr_id"]: row["source"] for row in self._rows}
+
+    @property
+    def with_hr(self) -> set[str]:
+        """lr_ids of the images that have an HR."""
+        return {row["lr_id"] for row in self._rows if row["has_hr"]}
+
+    @property
+    def scale(self) -> int:
+        """HR size over LR size.
+
+        Raises:
+            BadInput: the images differ in it.
+        """
+        scales = sorted({row["scale"] for row in self._rows})
+        if len(scales) > 1:
+            raise BadInput(f"data/dataset.parquet mixes scales {scales}; run prepare again with one prepare.scale")
+        return int(scales[0])

@@ -1,0 +1,170 @@
+"""Base against aligned on the test split, with peers: every metric, the reward, and how sure the difference is."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components.artifacts import tables
+from components.artifacts.publish import write_json
+from components.artifacts.shards import Shard, write_shard
+from components.backbones.base import Backbone, Branch
+from components.backbones.registry import load_backbone
+from components.entry import resolve_device
+from components.errors import BadInput
+from components.evaluate.cache import EvaluationCache
+from components.evaluate.comparison import Scored, compare, headline, means
+from components.evaluate.images import EvaluationSet
+from components.evaluate.measure import Measured, measure, restored
+from components.evaluate.peers import load_peer
+from components.evaluate.restorers import Restorer, model_restorer, peer_restorer
+from components.evaluate.rewards import fit_normaliser, rewards
+from components.metrics.reward import FixedNormaliser, rewarded_metrics
+from components.metrics.suite import Suite
+from components.metrics.table import LR_CONSISTENCY
+from components.settings import Settings
+
+logger = logging.getLogger("dp2o.evaluate")
+
+IMAGES_KEPT = 2
+"""Restorations of each image and model that are published as pictures, for the report."""
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """The evaluation set and the judges, loaded once; measures any number of models."""
+
+    settings: Settings
+    images: EvaluationSet
+    suite: Suite
+    cache: EvaluationCache
+    device: torch.device
+
+    @classmethod
+    def load(cls, settings: Settings, root: Path, split: str = "test", shard: Shard | None = None) -> "Evaluator":
+        """Evaluator of `split`, or of one shard of it.
+
+        Raises:
+            BadInput: the split is empty, or a metric's weights are missing.
+        """
+        images = EvaluationSet(root, split, shard)
+        device = resolve_device(settings.run.device)
+        names = list(settings.score.all_metrics)
+        if len(images.with_hr) < len(images) and LR_CONSISTENCY not in names:
+            names.append(LR_CONSISTENCY)
+        cache = EvaluationCache(root / settings.run.cache / "evaluate")
+        return cls(settings, images, Suite.load(names, device), cache, device)
+
+    def model(self, name: str, backbone: Backbone, branch: Branch) -> Restorer:
+        """A backbone's branch as a restorer with the settings' seeds."""
+        settings = self.settings
+        return model_restorer(
+            name,
+            backbone,
+            branch,
+            seeds=settings.evaluate.seeds,
+            batch=settings.generate.batch,
+            colour_fix=settings.backbone.colour_fix,
+        )
+
+    def peers(self) -> list[Restorer]:
+        """The settings' peers."""
+        scale = self.images.scale
+        return [peer_restorer(load_peer(name, scale, self.device)) for name in self.settings.evaluate.peers]
+
+    def measure(self, restorer: Restorer) -> Measured:
+        """Restore and score all images, as far as they are not in the cache."""
+        return measure(restorer, self.images, self.suite, self.cache, self.settings.score.batch)
+
+    def rewarded(self, lr_id: str) -> list[str]:
+        """Metrics that make the reward of an image."""
+        return rewarded_metrics(self.settings.score.fr, self.settings.score.nr, lr_id in self.images.with_hr)
+
+    def normaliser(self, baseline: Measured) -> FixedNormaliser:
+        """Bounds fixed on the base model's restorations."""
+        return fit_normaliser(baseline.measurements, self.rewarded)
+
+    def scored(self, measured: Measured, normaliser: FixedNormaliser) -> Scored:
+        """Measurements with their fixed-normaliser rewards."""
+        return Scored.of(measured.measurements, rewards(measured.measurements, self.rewarded, normaliser))
+
+    def compare(self, base: Scored, aligned: Scored) -> dict[str, Any]:
+        """Paired comparison, clustered by source photo; see `comparison.compare`."""
+        in_reward = sorted({name for lr_id in self.images.photos for name in self.rewarded(lr_id)})
+        settings = self.settings.evaluate
+        return compare(
+            base,
+            aligned,
+            self.suite.names,
+            in_reward,
+            self.images.photos,
+            resamples=settings.bootstrap,
+            confidence=settings.confidence,
+            seed=settings.seed,
+        )
+
+
+def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
+    """Publish reports/evaluation.{json,parquet}, reports/normaliser.json and data/evaluation/images.tar.
+
+    With `shard`, only fill that part of the cache.
+
+    Raises:
+        BadInput: dataset, base model, aligned model, metric weights or a peer's package are missing or do not fit.
+    """
+    evaluator = Evaluator.load(settings, root, shard=shard)
+    backbone = load_backbone(settings, root, evaluator.device)
+    aligned_folder = root / "models/aligned/best"
+    if not aligned_folder.is_dir():
+        raise BadInput(f"{aligned_folder} does not exist; run train first (`dvc repro` runs all in order)")
+    backbone.load_policy(aligned_folder)
+    base, aligned = evaluator.model("base", backbone, "reference"), evaluator.model("aligned", backbone, "policy")
+    restorers = [base, aligned, *evaluator.peers()]
+    measured = {restorer.name: evaluator.measure(restorer) for restorer in restorers}
+    if shard is not None:
+        return
+
+    normaliser = evaluator.normaliser(measured["base"])
+    scored = {name: evaluator.scored(result, normaliser) for name, result in measured.items()}
+    failures = [failure for result in measured.values() for failure in result.failures]
+    for failure in failures[:20]:
+        logger.warning("%(model)s %(lr_id)s index %(index)d: %(metric)s gave %(reason)s (%(detail)s)", failure)
+    evaluation = evaluator.compare(scored["base"], scored["aligned"]) | {
+        "seeds": settings.evaluate.seeds,
+        "bootstrap": settings.evaluate.bootstrap,
+        "clusters": "source photo",
+        "peers": {name: means(scored[name], evaluator.suite.names) for name in settings.evaluate.peers},
+        "failed_scores": len(failures),
+        "failures": failures,
+        "digests": {
+            **{name: restorer.weights_digest for name, restorer in zip(measured, restorers, strict=True)},
+            "sampler": backbone.sampler_digest(),
+            "metrics": evaluator.suite.digest,
+            "normaliser": normaliser.digest,
+        },
+    }
+    evaluation["headline"] = headline(evaluation)
+    normaliser.save(root / "reports/normaliser.json")
+    write_shard(root / "data/evaluation/images.tar", _pictures(evaluator, restorers))
+    names = evaluator.suite.names
+    rows = [row for name, result in scored.items() for row in _rows(name, result, names)]
+    tables.write_rows(root / "reports/evaluation.parquet", tables.evaluation_schema(names), rows)
+    write_json(root / "reports/evaluation.json", evaluation)
+    logger.info("%s", evaluation["headline"])
+
+
+def _rows(model: str, scored: Scored, metrics: Sequence[str]) -> Iterator[tables.Row]:
+    for measurement, reward in zip(scored.measurements, scored.rewards, strict=True):
+        values = {name: measurement.values.get(name) for name in metrics}
+        yield {"model": model, "lr_id": measurement.lr_id, "index": measurement.index, **values, "reward": reward}
+
+
+def _pictures(evaluator: Evaluator, restorers: Sequence[Restorer]) -> Iterator[tuple[str, bytes]]:
+    """Members `<lr_id>.<model>.<index>.png`."""
+    for image in evaluator.images:
+        for restorer in restorers:
+            for index, content in enumerate(restored(restorer, image, evaluator.cache)[:IMAGES_KEPT]):
+                yield f"{image.lr_id}.{restorer.name}.{index:03d}.png", content
