@@ -1,4 +1,4 @@
 from components.entry import stage_main
 
 if __name__ == "__main__":
-    stage_main("generate")
+    stage_main("score")
