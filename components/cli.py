@@ -188,7 +188,7 @@ def _upscaler(model: str, params: Path, tiling: Any) -> Any:
     if model.startswith("models:/"):
         from components.register.registry import load_upscaler  # noqa: PLC0415
 
-        return load_upscaler(settings.register_, params.resolve().parent, model, tiling)
+        return load_upscaler(settings.register_, params.resolve().parent, model, tiling, settings.run.device)
     from components.upscale.upscaler import Upscaler  # noqa: PLC0415
 
     return Upscaler.load(Path(model), settings.backbone, resolve_device(settings.run.device), tiling)

@@ -47,24 +47,17 @@ def test_help_groups_commands_and_documents_exit_codes() -> None:
     groups = {name: text.index(f"─ {name} ─") for name in ("Pipeline", "Models", "Look")}
     assert groups["Pipeline"] < text.index("│ prepare") < groups["Models"]
     assert groups["Models"] < text.index("│ upscale") < groups["Look"] < text.index("│ status")
-    for number, meaning in (
-        (0, "done"),
-        (1, "a defect of ours"),
-        (2, "must change first"),
-        (75, "stopped with everything"),
-    ):
+    meanings = {0: "done", 1: "a defect of ours", 2: "must change first", 75: "run the same command"}
+    for number, meaning in meanings.items():
         assert any(line.split()[:1] == [str(number)] and meaning in line for line in text.splitlines())
     assert "--install-completion" in text
 
 
-@pytest.mark.parametrize(
-    "command",
-    [["run"], *([stage] for stage in STAGES), ["upscale"], ["models", "list"], ["models", "show"], ["status"]],
-)
-def test_every_command_has_examples(command: list[str]) -> None:
-    code, text, _ = invoke(*command, "--help")
+@pytest.mark.parametrize("command", [*STAGES, "run", "upscale", "models list", "models show", "status", "results"])
+def test_every_command_has_examples(command: str) -> None:
+    code, text, _ = invoke(*command.split(), "--help")
     assert code == 0
-    assert f"dp2o {' '.join(command)}" in text.split("Examples:")[1]
+    assert f"dp2o {command}" in text.split("Examples:")[1]
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -196,7 +189,7 @@ def test_status_names_what_is_out_of_date(pipeline: Path) -> None:
     (pipeline / "works.txt").unlink(missing_ok=True)
     code, text, _ = invoke("status", *params)
     assert code == 0
-    assert "works: changed outs works.txt" in text or "works: changed" in text
+    assert "works: changed" in text
     assert "no evaluation yet" in text
     assert "works" in json.loads(invoke("status", *params, "--json")[1])["out_of_date"]
 

@@ -17,7 +17,6 @@ def model_card(
     """
     rows = {"reward": evaluation["reward"], **evaluation["metrics"]}
     confidence = f"{evaluation['confidence']:.0%}"
-    seeds = evaluation.get("seeds", "?")
     return "\n".join(
         [
             f"# {name}",
@@ -39,14 +38,14 @@ def model_card(
             "",
             "## Base against aligned",
             "",
-            f"{evaluation['images']} test images of {evaluation['photos']} photos, {seeds} seeds each, the same noise "
-            f"for both; {confidence} bootstrap intervals, clustered by photo.",
+            f"{evaluation['images']} test images of {evaluation['photos']} photos, {evaluation['seeds']} seeds each, "
+            f"the same noise for both; {confidence} bootstrap intervals, clustered by photo.",
             "",
             f"| | base | aligned | difference | {confidence} CI | better | rewarded | verdict |",
             "|---|---|---|---|---|---|---|---|",
             *(_row(metric, figures) for metric, figures in rows.items()),
             "",
-            evaluation.get("headline", ""),
+            evaluation["headline"],
             "",
             "## Lineage",
             "",
@@ -67,6 +66,6 @@ def _row(metric: str, figures: Mapping[str, Any]) -> str:
         f"{figures['ci_low']:+.4f} … {figures['ci_high']:+.4f}",
         "higher" if figures["higher_is_better"] else "lower",
         "yes" if figures["in_reward"] else "no",
-        figures.get("verdict", ""),
+        figures["verdict"],
     ]
     return f"| {' | '.join(cells)} |"

@@ -64,8 +64,8 @@ def show_version(settings: RegisterSettings, root: Path, reference: str) -> tupl
         return _version(found, client.get_registered_model(found.name).aliases), found.description or ""
 
 
-def load_upscaler(settings: RegisterSettings, root: Path, reference: str, tiling: Tiling) -> Upscaler:
-    """The upscaler of a registered version, sampled as it was registered.
+def load_upscaler(settings: RegisterSettings, root: Path, reference: str, tiling: Tiling, device: str) -> Upscaler:
+    """The upscaler of a registered version, sampled as it was registered; `device` as in params.yaml.
 
     Raises:
         BadInput: there is no such version, or it is none of this project's.
@@ -76,7 +76,7 @@ def load_upscaler(settings: RegisterSettings, root: Path, reference: str, tiling
             raise BadInput(
                 f"{reference} was not registered by `dp2o register`; `dp2o models list` shows those that were"
             )
-        config = {"tile": tiling.tile, "overlap": tiling.overlap, "max_pixels": tiling.max_pixels}
+        config = {"device": device, "tile": tiling.tile, "overlap": tiling.overlap, "max_pixels": tiling.max_pixels}
         loaded = mlflow.pyfunc.load_model(f"{PREFIX}{found.name}/{found.version}", model_config=config)
     upscaler: Upscaler = loaded.unwrap_python_model().upscaler
     return upscaler

@@ -99,7 +99,7 @@ def read_evaluation(path: Path) -> dict[str, Any]:
         evaluation: dict[str, Any] = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise BadInput(f"{path} is damaged ({error}): run evaluate again") from error
-    wanted = ("reward", "metrics", "images", "photos", "confidence", "digests")
+    wanted = ("reward", "metrics", "images", "photos", "confidence", "seeds", "headline", "digests")
     missing = [key for key in wanted if key not in evaluation]
     if missing:
         raise BadInput(f"{path} has no {', '.join(missing)}: run evaluate again")
@@ -111,7 +111,7 @@ def _register(
 ) -> ModelVersion:
     """One MLflow run with everything, then a model version of it."""
     experiment = experiment_id(client, settings.register_, root)
-    tags = lineage.tags() | {IDENTITY_TAG: lineage.identity, HEADLINE_TAG: evaluation.get("headline", "")}
+    tags = lineage.tags() | {IDENTITY_TAG: lineage.identity, HEADLINE_TAG: evaluation["headline"]}
     name = settings.register_.model_name
     card = model_card(name, settings.backbone.model_dump(mode="json"), evaluation, lineage.tags())
     with mlflow.start_run(experiment_id=experiment, run_name=f"{name} {lineage.model[:12]}", tags=tags) as started:

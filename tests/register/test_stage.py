@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from components.artifacts.shards import Shard, decode_png, encode_png
 from components.cli import app
+from components.entry import resolve_device
 from components.errors import BadInput, ResumeLater
 from components.register import stage
 from components.register.registry import list_versions, load_upscaler, show_version
@@ -57,7 +58,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -
 
 
 def expected(root: Path, settings: Settings, seed: int) -> torch.Tensor:
-    upscaler = Upscaler.load(root / stage.MODEL, settings.backbone, torch.device("cpu"))
+    upscaler = Upscaler.load(root / stage.MODEL, settings.backbone, resolve_device("auto"))
     return torch.from_numpy(upscaler(PHOTO, seed))
 
 
@@ -156,7 +157,7 @@ def test_registry_lists_shows_and_loads(registered: Registered) -> None:
     shown, card = show_version(settings, root, "models:/test-model@candidate")
     assert shown == listed
     assert "Base against aligned" in card
-    upscaler = load_upscaler(settings, root, "models:/test-model@candidate", Tiling(tile=64))
+    upscaler = load_upscaler(settings, root, "models:/test-model@candidate", Tiling(tile=64), "cpu")
     assert upscaler.tiling.tile == 64
     assert torch.equal(torch.from_numpy(upscaler(PHOTO, 1)), expected(root, registered.settings, 1))
 
@@ -184,7 +185,8 @@ def test_command_restores_with_the_registered_model(registered: Registered, tmp_
 
 
 @pytest.mark.parametrize(
-    ("reference", "why"), [("test-model", "names no model version"), ("test-model@absent", "absent"), ("no/9", "no")]
+    ("reference", "why"),
+    [("test-model", "names no model version"), ("test-model@absent", "absent"), ("no/9", "version=9")],
 )
 def test_unknown_reference_is_refused(registered: Registered, reference: str, why: str) -> None:
     with pytest.raises(BadInput, match=why):
