@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "GIF")
-"""MPO is a JPEG with more pictures behind it (previews, depth), as cameras write; its first picture is the photo."""
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF")
 SUFFIXES = frozenset(".jpg .jpeg .jpe .png .webp .tif .tiff .gif .bmp .heic .heif .avif .jxl .jp2".split())  # noqa: SIM905
 """Files with these suffixes are taken for photos; those of formats not read here end in quarantine, not in silence."""
 BACKGROUND = (255, 255, 255)
@@ -86,6 +85,7 @@ def _check_header(image: Image.Image, min_side: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise UnusablePhotoError(Reason.TOO_LARGE, f"{width}×{height} pixels are more than max_pixels {max_pixels}")
     frames = getattr(image, "n_frames", 1)
+    # an MPO is a JPEG with previews or depth behind it, as cameras write: its first picture is the photo
     if frames > 1 and image.format != "MPO":
         raise UnusablePhotoError(
             Reason.MULTIPLE_FRAMES, f"{frames} frames or pages: save the one you want as its own file"

@@ -43,7 +43,7 @@ class Source:
 
 
 def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
-    """Publish the dataset of all photos in `prepare.sources` and `prepare.lr_sources`.
+    """Publish the dataset of all photos in `prepare.sources`, `prepare.align_sources` and `prepare.lr_sources`.
 
     Two runs give the same bytes. An LR image depends on its photo, its crop and `prepare.seed` alone.
 
@@ -55,15 +55,19 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         raise BadInput("prepare splits by photo over all photos and cannot run in shards: leave --shard out")
     prepare = settings.prepare
     quarantine: list[tables.Row] = []
+    seen: dict[str, str] = {}
     sources = [
-        *_usable(root, "sources", prepare.sources, prepare, quarantine, has_hr=True),
-        *_usable(root, "lr_sources", prepare.lr_sources, prepare, quarantine, has_hr=False),
+        *_usable(root, "sources", prepare.sources, prepare, quarantine, seen, has_hr=True),
+        *_usable(root, "lr_sources", prepare.lr_sources, prepare, quarantine, {}, has_hr=False),
     ]
-    sources.sort(key=lambda source: source.digest)
+    # After the others, so that a photo that is in both stays where it was: validation and test never grow or shrink.
+    for_align = list(_usable(root, "align_sources", prepare.align_sources, prepare, quarantine, seen, has_hr=True))
     try:
         splits = split_photos((source.digest for source in sources), prepare.split.model_dump(), prepare.seed)
     except BadInput as error:
         raise BadInput(f"{error} ({_count_reasons(quarantine)})") from error
+    splits |= {source.digest: "align" for source in for_align}
+    sources = sorted([*sources, *for_align], key=lambda source: source.digest)
 
     rows: list[tables.Row] = []
     with atomic_folder(root / "data/dataset") as folder:
@@ -95,12 +99,15 @@ def _usable(
     folders: list[Path],
     prepare: PrepareSettings,
     quarantine: list[tables.Row],
+    seen: dict[str, str],
     *,
     has_hr: bool,
 ) -> Iterator[Source]:
-    """The usable files of `folders`; the others go to `quarantine`. Of equal pictures the first is kept."""
+    """The usable files of `folders`; the others go to `quarantine`.
+
+    Of equal pictures the first is kept; `seen` (names by pixel digest) is read and added to.
+    """
     side = max(prepare.min_side, prepare.crop) if has_hr else prepare.crop // prepare.scale
-    seen: dict[str, str] = {}
     for folder in folders:
         base = root / folder
         if not base.is_dir():

@@ -25,6 +25,7 @@ def _settings(**changes: Any) -> Settings:
     settings = load_settings(PARAMS)
     values: dict[str, Any] = {
         "sources": [Path("photos")],
+        "align_sources": [],
         "lr_sources": [],
         "crop": 32,
         "scale": 4,
@@ -165,6 +166,20 @@ def test_a_photo_in_two_folders_is_used_once(root: Path) -> None:
     assert len({row["source"] for row in _rows(root)}) == 7
 
 
+def test_more_photos_for_align_leave_the_other_splits_alone(root: Path) -> None:
+    run(_settings(), root)
+    before = {row["lr_id"]: row["split"] for row in _rows(root)}
+    (root / "more").mkdir()
+    for seed in range(6):
+        (root / f"more/copy of {seed}.png").write_bytes((root / f"photos/{seed}.png").read_bytes())
+    _photo(root / "more/new.png", 77)
+    run(_settings(align_sources=[Path("more")]), root)
+    after = {row["lr_id"]: row["split"] for row in _rows(root)}
+    assert before.items() <= after.items()
+    assert [after[lr_id] for lr_id in after.keys() - before.keys()] == ["align"] * 4
+    assert _quarantine(root) == {f"copy of {seed}.png": "duplicate" for seed in range(6)}
+
+
 def test_equal_lr_crops_are_kept_once(root: Path) -> None:
     Image.new("RGB", (64, 32), (255, 255, 255)).save(root / "photos/white.png")
     no_noise = DegradationSettings(gaussian_probability=1.0, gaussian_sigma=(0.0, 0.0))
@@ -223,7 +238,7 @@ def test_too_few_photos_say_what_was_set_aside(root: Path) -> None:
     (root / "few").mkdir()
     (root / "few/broken.jpg").write_bytes(b"")
     _photo(root / "few/a.png", 1)
-    with pytest.raises(BadInput, match=r"1 usable photos .* 1 in quarantine: 1 unreadable"):
+    with pytest.raises(BadInput, match=r"1 usable photos .*1 in quarantine: 1 unreadable"):
         run(_settings(sources=[Path("few")]), root)
 
 
