@@ -1,0 +1,174 @@
+"""Charts of training, validation and Best/Mean/Worst@M. Pure."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components.errors import BadInput
+from components.report.charts import Chart, Series, short
+
+Table = dict[str, list[float]]
+
+TRAINING_COLUMNS = (
+    "step",
+    "loss",
+    "accuracy",
+    "margin",
+    "policy_winner",
+    "policy_loser",
+    "reference_winner",
+    "reference_loser",
+    "weight_std",
+    "gradient_norm",
+    "learning_rate",
+)
+
+
+def read_csv(text: str, name: str, columns: Sequence[str]) -> Table:
+    """Columns of a CSV text of numbers.
+
+    Raises:
+        BadInput: a column is missing, a value is no number, or there is no row; names the file and the row.
+    """
+    rows = list(csv.DictReader(io.StringIO(text)))
+    found = list(rows[0]) if rows else []
+    missing = [column for column in columns if column not in found]
+    if missing:
+        raise BadInput(f"{name} has {len(rows)} rows and lacks the columns {missing}; run train again")
+    table: Table = {column: [] for column in found}
+    for number, row in enumerate(rows, start=2):
+        for column in found:
+            try:
+                table[column].append(float(row[column]))
+            except (TypeError, ValueError) as error:
+                raise BadInput(
+                    f"{name} line {number}: {column} is {row[column]!r}, not a number; run train again"
+                ) from error
+    return table
+
+
+def training_charts(training: Table) -> list[Chart]:
+    """Small charts over optimiser steps, each with what to look for."""
+
+    def line(column: str, name: str, style: str) -> Series:
+        points = [
+            (step, value)
+            for step, value in zip(training["step"], training[column], strict=True)
+            if math.isfinite(value)
+        ]
+        return Series(name, style, points, smooth=True)
+
+    charts = [
+        Chart(
+            "Loss",
+            "Starts at ln 2 = 0.693, where policy and reference agree; falls as winners are told from losers.",
+            "step",
+            [line("loss", "loss", "aligned")],
+            reference=(math.log(2.0), "ln 2"),
+        ),
+        Chart(
+            "Implicit accuracy",
+            "Share of pairs whose winner the policy prefers more than the reference does. 0.5 is chance.",
+            "step",
+            [line("accuracy", "accuracy", "aligned")],
+            reference=(0.5, "chance"),
+        ),
+        Chart(
+            "Margin",
+            "Mean z = −β/2 · [(winner − loser) of policy − of reference]. Running away means over-optimisation.",
+            "step",
+            [line("margin", "margin", "aligned")],
+            reference=(0.0, "no preference"),
+        ),
+        Chart(
+            "Winners' error",
+            "Denoising error on winners. Policy above reference: winners are being unlearned too.",
+            "step",
+            [line("reference_winner", "reference", "base"), line("policy_winner", "policy", "winner")],
+        ),
+        Chart(
+            "Losers' error",
+            "Denoising error on losers. It should rise away from the reference.",
+            "step",
+            [line("reference_loser", "reference", "base"), line("policy_loser", "policy", "loser")],
+        ),
+        Chart(
+            "Gradient norm",
+            "Before clipping.",
+            "step",
+            [line("gradient_norm", "gradient norm", "aligned")],
+        ),
+        Chart(
+            "Spread of the pair weights",
+            "Standard deviation of w_intra · w_inter.",
+            "step",
+            [line("weight_std", "std", "aligned")],
+        ),
+        Chart("Learning rate", "With warm-up.", "step", [line("learning_rate", "learning rate", "aligned")]),
+    ]
+    # A run without losers (winners-only fine-tuning) logs no number for them: nothing to draw.
+    return [chart for chart in charts if any(series.points for series in chart.series)]
+
+
+def validation_charts(validation: Table, directions: Mapping[str, bool]) -> list[Chart]:
+    """The validation reward, on which the best checkpoint is chosen, and each rewarded metric's mean.
+
+    `directions`: metric to whether higher is better.
+    """
+    steps, rewards = validation["step"], validation["reward"]
+    best = steps[max(range(len(steps)), key=lambda place: rewards[place])]
+    charts = [
+        Chart(
+            "Validation reward",
+            "Fixed images and noise, normalised on the base. The best step becomes the aligned model.",
+            "step",
+            [Series("reward", "aligned", list(zip(steps, rewards, strict=True)))],
+            reference=(rewards[0], "base"),
+            mark=(best, f"best: step {short(best)}"),
+        )
+    ]
+    for name in validation:
+        if name in ("step", "reward"):
+            continue
+        arrow = "" if name not in directions else " ↑" if directions[name] else " ↓"
+        points = list(zip(steps, validation[name], strict=True))
+        charts.append(
+            Chart(
+                f"Validation {name}{arrow}",
+                "Mean over the validation images.",
+                "step",
+                [Series(name, "aligned", points)],
+                reference=(points[0][1], "base"),
+            )
+        )
+    return charts
+
+
+def spread_chart(evaluation: Mapping[str, Any]) -> Chart:
+    """Best/Mean/Worst of M samples for base and aligned."""
+    series = []
+    for model in ("base", "aligned"):
+        sizes = evaluation["best_mean_worst"][model]
+        for kind in ("best", "mean", "worst"):
+            points = [(float(size), float(values[kind])) for size, values in sizes.items()]
+            series.append(Series(f"{model}, {kind}", f"{model} {kind}", points))
+    return Chart(
+        "Best, mean and worst of M restorations",
+        "Expected reward over all subsets of M seeds. Alignment should lift the floor most.",
+        "M, restorations of an image",
+        series,
+        log_x=True,
+    )
+
+
+def spread_csv(evaluation: Mapping[str, Any]) -> str:
+    """The same figures for `dvc plots`: model, samples, best, mean, worst."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["model", "samples", "best", "mean", "worst"])
+    for model, sizes in evaluation["best_mean_worst"].items():
+        for size, values in sizes.items():
+            writer.writerow([model, size, values["best"], values["mean"], values["worst"]])
+    return buffer.getvalue()

@@ -1,0 +1,78 @@
+"""The page: everything it says as one dataclass, and its HTML."""
+
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from components.report.charts import Chart
+from components.report.comparison import MetricTable, PeerRow
+from components.report.groups import GroupView
+from components.report.verdict import Figure, Verdict
+
+
+@dataclass(frozen=True)
+class Slider:
+    """One test image in every version: `versions` maps a version's name to its data URI."""
+
+    lr_id: str
+    source: str
+    gain: str
+    style: str
+    detail: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Items set aside for one reason, with a few examples."""
+
+    stage: str
+    reason: str
+    count: int
+    examples: list[str]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Content of the report, ready to print."""
+
+    verdict: Verdict
+    figures: list[Figure]
+    evaluation: dict[str, Any]
+    metrics: MetricTable
+    peer_headings: list[str]
+    peers: list[PeerRow]
+    spread: Chart
+    validation: list[Chart]
+    training: list[Chart]
+    sliders: list[Slider]
+    versions: list[str]
+    groups: list[GroupView]
+    builder: str
+    pair_count: int
+    splits: list[tuple[str, int, int]]
+    candidate_count: int
+    quarantine: list[Reason]
+    lineage: list[tuple[str, str]]
+    settings: str
+
+
+def html(page: Page) -> str:
+    """One HTML document with style, script and pictures inside; it asks for nothing else.
+
+    Raises:
+        jinja2.UndefinedError: the template names what `page` lacks.
+    """
+    environment = Environment(
+        loader=PackageLoader("components.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    folder = resources.files("components.report") / "page"
+    style, script = (Markup((folder / name).read_text()) for name in ("page.css", "page.js"))
+    return environment.get_template("page.html").render(page=page, style=style, script=script)

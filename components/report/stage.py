@@ -1,0 +1,234 @@
+"""Everything the run made, as one page that needs nothing else to be read."""
+
+import json
+import logging
+from collections import Counter, defaultdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from components.artifacts import digests, tables
+from components.artifacts.publish import write_text
+from components.artifacts.shards import Shard, ShardFolder, ShardReader
+from components.errors import BadInput
+from components.report import choices, curves
+from components.report.charts import fixed
+from components.report.comparison import metric_table, peer_table
+from components.report.groups import GroupView, view
+from components.report.page import Page, Reason, Slider, html
+from components.report.pictures import data_uri, enlarged
+from components.report.verdict import judge, key_figures
+from components.settings import Settings
+
+logger = logging.getLogger("dp2o.report")
+
+PICTURE, THUMBNAIL = 512, 192
+"""Longest sides in px of pictures in sliders and of candidates."""
+
+EXAMPLES = 3
+"""Examples shown of each quarantine reason."""
+
+SETTINGS_SHOWN = ("prepare", "backbone", "generate", "score", "pair", "train", "evaluate")
+PACKAGES = ("torch", "diffusers", "pyiqa", "accelerate", "numpy")
+
+
+def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
+    """Publish reports/index.html and reports/plots/best_mean_worst.csv.
+
+    Raises:
+        BadInput: a shard is asked for, or an artifact of an earlier stage is missing or damaged.
+    """
+    if shard is not None:
+        raise BadInput("report cannot be sharded: it is one page; run it without --shard")
+    evaluation = _evaluation(root)
+    dataset = {row["lr_id"]: row for row in tables.read_rows(root / "data/dataset.parquet", tables.DATASET)}
+    candidates = tables.read_rows(root / "data/candidates.parquet", tables.CANDIDATES)
+    pairs = tables.read_rows(root / "data/pairs.parquet", tables.PAIRS)
+    inputs = ShardFolder(root / "data/dataset")
+    headings, peers = peer_table(evaluation)
+    sliders = _sliders(settings, root, dataset, inputs)
+    directions = {name: row["higher_is_better"] for name, row in evaluation["metrics"].items()}
+    page = Page(
+        verdict=judge(evaluation),
+        figures=key_figures(evaluation),
+        evaluation=evaluation,
+        metrics=metric_table(evaluation),
+        peer_headings=headings,
+        peers=peers,
+        spread=curves.spread_chart(evaluation),
+        validation=curves.validation_charts(_csv(root, "reports/validation.csv", ("step", "reward")), directions),
+        training=curves.training_charts(_csv(root, "reports/training.csv", curves.TRAINING_COLUMNS)),
+        sliders=sliders,
+        versions=list(dict.fromkeys(version for slider in sliders for version in slider.versions)),
+        groups=_groups(settings, root, dataset, inputs, candidates, pairs),
+        builder=settings.pair.builder,
+        pair_count=len(pairs),
+        splits=_splits(dataset),
+        candidate_count=len(candidates),
+        quarantine=_quarantine(root, evaluation),
+        lineage=_lineage(root, candidates, evaluation),
+        settings=_settings_text(settings),
+    )
+    text = html(page)
+    write_text(root / "reports/plots/best_mean_worst.csv", curves.spread_csv(evaluation))
+    write_text(root / "reports/index.html", text)
+    logger.info("%s (%.1f MB): %s", root / "reports/index.html", len(text.encode()) / 1e6, evaluation["headline"])
+
+
+def _evaluation(root: Path) -> dict[str, Any]:
+    path = root / "reports/evaluation.json"
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} cannot be read ({error}); run evaluate first") from error
+    return content
+
+
+def _csv(root: Path, name: str, columns: tuple[str, ...]) -> curves.Table:
+    path = root / name
+    if not path.is_file():
+        raise BadInput(f"{path} does not exist; run train first")
+    return curves.read_csv(path.read_text(), name, columns)
+
+
+def _sliders(settings: Settings, root: Path, dataset: dict[str, tables.Row], inputs: ShardFolder) -> list[Slider]:
+    _, rows = tables.read_any(root / "reports/evaluation.parquet")
+    base, aligned = (choices.mean_by_image(rows, model) for model in ("base", "aligned"))
+    gains = {lr_id: aligned[lr_id] - base[lr_id] for lr_id in base.keys() & aligned.keys()}
+    restored = ShardReader(root / "data/evaluation/images.tar")
+    models = list(dict.fromkeys(str(row["model"]) for row in rows))
+    sliders = []
+    for lr_id in tqdm(
+        choices.evenly(choices.by_gain(gains), settings.report.sliders_shown), desc="sliders", unit="image"
+    ):
+        row = dataset[lr_id]
+        shard = inputs[row["shard"]]
+        pictures: dict[str, NDArray[np.uint8]] = {
+            "LR": enlarged(shard.image(f"{lr_id}.lr.png"), row["height"], row["width"])
+        }
+        pictures |= {model: restored.image(f"{lr_id}.{model}.000.png") for model in models}
+        if row["has_hr"]:
+            pictures["HR"] = shard.image(f"{lr_id}.hr.png")
+        gain = gains[lr_id]
+        sliders.append(
+            Slider(
+                lr_id,
+                row["source_name"],
+                fixed(gain, 0, signed=True),
+                "better" if gain > 0 else "worse" if gain < 0 else "unchanged",
+                f"reward {fixed(base[lr_id], 0)} → {fixed(aligned[lr_id], 0)}",
+                {name: data_uri(picture, PICTURE) for name, picture in pictures.items()},
+            )
+        )
+    return sliders
+
+
+def _groups(
+    settings: Settings,
+    root: Path,
+    dataset: dict[str, tables.Row],
+    inputs: ShardFolder,
+    candidates: list[tables.Row],
+    pairs: list[tables.Row],
+) -> list[GroupView]:
+    metrics, scores = tables.read_any(root / "data/scores.parquet")
+    metrics = [name for name in metrics if name not in ("lr_id", "index", "split", "reward")]
+    groups = {row["lr_id"]: row for row in tables.read_rows(root / "data/groups.parquet", tables.GROUPS)}
+    shown = choices.evenly(
+        choices.by_gain({lr_id: row["sigma"] for lr_id, row in groups.items()}), settings.report.groups_shown
+    )
+    shards = {row["lr_id"]: row["shard"] for row in candidates}
+    limit = settings.pair.candidates or settings.generate.candidates
+    scores_of = _by_lr([row for row in scores if row["index"] < limit], shown)
+    pairs_of = _by_lr(pairs, shown)
+    weights = [row["weight"] for rows in pairs_of.values() for row in rows]
+    images = ShardFolder(root / "data/candidates")
+    views = []
+    for lr_id in tqdm(shown, desc="groups", unit="group"):
+        row = dataset[lr_id]
+        shard = inputs[row["shard"]]
+        indexes = [score["index"] for score in scores_of[lr_id]]
+        pictures = {
+            index: data_uri(images[shards[lr_id]].image(f"{lr_id}.{index:03d}.png"), THUMBNAIL) for index in indexes
+        }
+        lr = enlarged(shard.image(f"{lr_id}.lr.png"), row["height"], row["width"])
+        views.append(
+            view(
+                groups[lr_id],
+                row["source_name"],
+                scores_of[lr_id],
+                pairs_of[lr_id],
+                metrics,
+                pictures,
+                lr_picture=data_uri(lr, THUMBNAIL),
+                hr_picture=data_uri(shard.image(f"{lr_id}.hr.png"), THUMBNAIL) if row["has_hr"] else None,
+                weights=(min(weights), max(weights)),
+            )
+        )
+    return views
+
+
+def _by_lr(rows: list[tables.Row], shown: list[str]) -> dict[str, list[tables.Row]]:
+    found: dict[str, list[tables.Row]] = {lr_id: [] for lr_id in shown}
+    for row in rows:
+        if row["lr_id"] in found:
+            found[row["lr_id"]].append(row)
+    return found
+
+
+def _splits(dataset: dict[str, tables.Row]) -> list[tuple[str, int, int]]:
+    result = []
+    for split in ("align", "validation", "test"):
+        rows = [row for row in dataset.values() if row["split"] == split]
+        result.append((split, len({row["source"] for row in rows}), len(rows)))
+    return result
+
+
+def _quarantine(root: Path, evaluation: dict[str, Any]) -> list[Reason]:
+    """What each stage set aside, by reason."""
+    items = [
+        (row["stage"], row["reason"], f"{row['file']}: {row['detail']}")
+        for row in tables.read_rows(root / "data/quarantine.parquet", tables.QUARANTINE)
+    ]
+    items += [
+        ("score", f"{row['metric']}: {row['reason']}", f"{row['lr_id']} #{row['index']}: {row['detail']}")
+        for row in tables.read_rows(root / "data/score_quarantine.parquet", tables.SCORE_QUARANTINE)
+    ]
+    items += [
+        (
+            "evaluate",
+            f"{row['metric']}: {row['reason']}",
+            f"{row['model']} {row['lr_id']} #{row['index']}: {row['detail']}",
+        )
+        for row in evaluation["failures"]
+    ]
+    counts = Counter((stage, reason) for stage, reason, _ in items)
+    examples: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for stage, reason, example in items:
+        if len(examples[stage, reason]) < EXAMPLES:
+            examples[stage, reason].append(example)
+    return [Reason(stage, reason, count, examples[stage, reason]) for (stage, reason), count in counts.most_common()]
+
+
+def _lineage(root: Path, candidates: list[tables.Row], evaluation: dict[str, Any]) -> list[tuple[str, str]]:
+    files = ("data/dataset.parquet", "data/candidates.parquet", "data/scores.parquet", "data/pairs.parquet")
+    made_by = sorted({row["model_digest"] for row in candidates})
+    return [
+        *(
+            (f"{name} model" if name in ("base", "aligned") else name, digest)
+            for name, digest in evaluation["digests"].items()
+        ),
+        ("model that made the candidates", ", ".join(made_by)),
+        *((name, digests.of_file(root / name)) for name in files),
+        ("packages", ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)),
+    ]
+
+
+def _settings_text(settings: Settings) -> str:
+    values = settings.model_dump(mode="json", by_alias=True)
+    return yaml.safe_dump({name: values[name] for name in SETTINGS_SHOWN}, sort_keys=False)
