@@ -26,8 +26,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt weight-packages.txt component
 	touch $@
 
 demo: install ## photos to a registered, aligned model and a report: `dvc repro` on the embedded default
-	@$(BIN)/dvc repro
-	@$(BIN)/python -m components.report.headline
+	@$(BIN)/dp2o run
+	@$(BIN)/dp2o results
 
 test: install ## every test that needs no root
 	$(BIN)/python -m pytest

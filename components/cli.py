@@ -282,7 +282,6 @@ def results(params: Params = Path("params.yaml"), as_json: AsJson = False) -> No
     if as_json:
         print_json(latest)
         return
-    print(latest["headline"])
     for name, figures in latest["metrics"].items():
         change = f"{figures['base']:.4f} -> {figures['aligned']:.4f}"
         interval = f"{figures['difference']:+.4f} ({figures['ci_low']:+.4f} .. {figures['ci_high']:+.4f})"
@@ -290,7 +289,7 @@ def results(params: Params = Path("params.yaml"), as_json: AsJson = False) -> No
         print(f"  {name:<16} {change:<22} {interval:<34} {kind:<9} {figures['verdict']}")
     if latest["version"] is not None:
         print(f"model: {latest['version']['model']} version {latest['version']['version']}")
-    print(f"report: {latest['report'] or 'not made yet'}")
+    print(f"{latest['headline']}; report: {latest['report'] or 'not made yet'}")
 
 
 def _latest(root: Path) -> dict[str, Any] | None:

@@ -41,6 +41,7 @@ class SplitSettings(Block):
 
 class PrepareSettings(Block):
     sources: list[Path]
+    align_sources: list[Path] = []
     lr_sources: list[Path] = []
     crop: Count
     scale: Count

@@ -46,7 +46,12 @@ def train(settings: Settings, photos: list[Image8], out: Path, arguments: argpar
     """Train with AdamW and an exponential moving average; the average is what is saved."""
     device = torch.device(arguments.device)
     torch.manual_seed(arguments.seed)
-    config = TinyFlowConfig(scale=settings.prepare.scale, kappa=arguments.kappa, channels=tuple(arguments.channels))
+    config = TinyFlowConfig(
+        scale=settings.prepare.scale,
+        unshuffle=arguments.unshuffle,
+        channels=tuple(arguments.channels),
+        kappa=arguments.kappa,
+    )
     config = TinyFlowConfig(**{**vars(config), "residual_std": residual_std(photos, settings, config, arguments.seed)})
     torch.manual_seed(arguments.seed)
     model = TinyFlow.new(config, settings.backbone.steps, device)
@@ -122,10 +127,11 @@ def main() -> None:
     parser.add_argument("--init", type=Path, help="folder of a saved model to start from, instead of fresh weights")
     parser.add_argument("--batch", type=int, default=16, help="crops a step")
     parser.add_argument("--crop", type=int, default=96, help="HR crop side, px")
-    parser.add_argument("--lr", type=float, default=6e-4)
+    parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--warmup", type=int, default=150)
-    parser.add_argument("--kappa", type=float, default=0.5)
-    parser.add_argument("--channels", type=int, nargs="+", default=[64, 96])
+    parser.add_argument("--kappa", type=float, default=0.4)
+    parser.add_argument("--unshuffle", type=int, default=2)
+    parser.add_argument("--channels", type=int, nargs="+", default=[32, 64, 96])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--checkpoint-every", type=int, default=250)

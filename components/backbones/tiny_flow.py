@@ -46,10 +46,10 @@ class TinyFlowConfig:
     """
 
     scale: int = 4
-    unshuffle: int = 4
-    channels: tuple[int, ...] = (64, 96)
+    unshuffle: int = 2
+    channels: tuple[int, ...] = (32, 64, 96)
     layers: int = 1
-    kappa: float = 0.5
+    kappa: float = 0.4
     residual_std: float = 0.1
 
 

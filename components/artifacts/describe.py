@@ -1,0 +1,58 @@
+"""The contract as a page: `python -m components.artifacts.describe > docs/contract.md`."""
+
+import pyarrow as pa
+
+from components.artifacts import tables
+
+FILES: dict[str, tuple[str, pa.Schema]] = {
+    "data/dataset.parquet": ("one row an LR image", tables.DATASET),
+    "data/quarantine.parquet": ("one row a file or crop that prepare set aside", tables.QUARANTINE),
+    "data/candidates.parquet": ("one row a candidate", tables.CANDIDATES),
+    "data/scores.parquet": (
+        "one row a scored candidate; one column a metric, named as in params.yaml",
+        tables.scores_schema(["<metric>"]),
+    ),
+    "data/score_quarantine.parquet": ("one row a score that is missing", tables.SCORE_QUARANTINE),
+    "data/groups.parquet": ("one row an LR image of the align split that has pairs", tables.GROUPS),
+    "data/pairs.parquet": ("one row a preference pair", tables.PAIRS),
+    "reports/evaluation.parquet": (
+        "one row a restoration of the test split",
+        tables.evaluation_schema(["<metric>"]),
+    ),
+}
+
+FOLDERS = """
+| path | members or content |
+|---|---|
+| `data/dataset/NNNNN.tar` | `<lr_id>.lr.png`, and `<lr_id>.hr.png` where there is HR; 8-bit RGB |
+| `data/candidates/IIIII-of-NNNNN.tar` | `<lr_id>.<index>.png`, index with three digits; 8-bit RGB, colour-fixed, what the metrics saw |
+| `data/evaluation/images.tar` | `<lr_id>.<model>.<index>.png`, the first restorations of each model, for the report |
+| `models/aligned/best`, `models/aligned/last` | a backbone folder: `config.json`, `model.safetensors` |
+| `models/aligned/summary.json` | steps, best step, validation rewards, digest of the reference |
+| `reports/training.csv` | one row an optimiser step: loss, implicit accuracy, margin, errors, weights' spread, gradient norm, learning rate |
+| `reports/throughput.csv` | candidates trained on a second, by step; apart because it differs from run to run |
+| `reports/validation.csv` | one row a validation: fixed-normaliser reward and mean of each rewarded metric |
+| `reports/evaluation.json` | `reward`, `metrics.<name>`: base, aligned, difference, ci_low, ci_high, higher_is_better, in_reward, verdict; win rate; Best/Mean/Worst@M; peers; digests |
+| `reports/normaliser.json` | per-metric minimum and maximum of the base model's candidates on the test split |
+| `reports/index.html` | the report |
+"""
+
+
+def page() -> str:
+    """The contract in markdown."""
+    parts = [
+        "# The contract between stages",
+        "",
+        "Made from the schemas by `python -m components.artifacts.describe`. Rows are parquet, checked on writing and on "
+        "reading; images are tar shards in the WebDataset layout, written once.",
+    ]
+    for path, (about, schema) in FILES.items():
+        parts += ["", f"## {path}", "", f"{about[0].upper()}{about[1:]}.", "", "| column | type | meaning |", "|---|---|---|"]
+        for field in schema:
+            optional = ", may be null" if field.nullable else ""
+            parts.append(f"| `{field.name}` | {field.type}{optional} | {field.metadata[b'about'].decode()} |")
+    return "\n".join(parts) + "\n\n## Images, models and figures\n" + FOLDERS
+
+
+if __name__ == "__main__":
+    print(page(), end="")
