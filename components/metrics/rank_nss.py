@@ -50,6 +50,7 @@ class SceneStatistics:
         return F.conv2d(rows, self._window.view(1, 1, -1, 1)).view_as(planes)
 
     def _of_planes(self, planes: torch.Tensor) -> torch.Tensor:
+        planes = planes - planes.mean((2, 3), keepdim=True)  # float32 would lose small variances on bright planes
         mean = self._blur(planes)
         deviation = (self._blur(planes.square()) - mean.square()).clamp_min(0).sqrt()
         normalised = (planes - mean) / (deviation + 1)

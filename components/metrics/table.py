@@ -141,13 +141,13 @@ _ROWS = (
         "rank_effnet",
         Kind.NR,
         True,
-        "~-6 .. ~6",
+        "~-40 .. ~40",
         32,
         "our ranking head on EfficientNet-Lite0, trained for crops of 128 px",
         None,
         (EFFICIENTNET_LITE0,),
     ),
-    MetricInfo("rank_nss", Kind.NR, True, "~-6 .. ~6", 64, "our ranking head on natural-scene statistics"),
+    MetricInfo("rank_nss", Kind.NR, True, "~-40 .. ~40", 64, "our ranking head on natural-scene statistics"),
     MetricInfo(
         LR_CONSISTENCY, Kind.LR, True, "~15 .. ~50 dB", 4, "PSNR of the candidate, reduced to LR size, with the LR"
     ),
