@@ -74,7 +74,17 @@ def short(value: float) -> str:
 def fixed(value: float, like: float | None = None, signed: bool = False) -> str:
     """A number with as many decimals as its size (or that of `like`) calls for: 4 below 1, 3 below 10, else 2."""
     size = abs(value if like is None else like)
-    decimals = 4 if size < 1 else 3 if size < 10 else 2
+    return _with_decimals(value, 4 if size < 1 else 3 if size < 10 else 2, signed)
+
+
+def differences(*values: float) -> list[str]:
+    """Signed numbers that belong together: as many decimals (2 to 6) as give the smallest of them two digits."""
+    smallest = min((abs(value) for value in values if value), default=1.0)
+    decimals = min(6, max(2, 1 - math.floor(math.log10(smallest))))
+    return [_with_decimals(value, decimals, signed=True) for value in values]
+
+
+def _with_decimals(value: float, decimals: int, signed: bool) -> str:
     return f"{value:{'+' if signed else ''}.{decimals}f}".replace("-", "−")
 
 
@@ -143,7 +153,7 @@ def _draw(chart: Chart) -> Markup:
     frame = _Frame.around(chart)
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     parts = []
-    for value in ticks(frame.y_low, frame.y_high, 4):
+    for value in ticks(frame.y_low, frame.y_high):
         y = frame.y(value)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{short(value)}</text>')
@@ -194,7 +204,7 @@ class ForestScale:
 
     reach: float
 
-    WIDTH = 260
+    WIDTH = 200
     HEIGHT = 26
 
     @classmethod
@@ -224,6 +234,6 @@ class ForestScale:
         """The scale itself, for the table's foot."""
         labels = "".join(
             f'<text class="tick" x="{self.x(value):.1f}" y="12" text-anchor="middle">{short(value)}</text>'
-            for value in ticks(-self.reach, self.reach, 4)
+            for value in ticks(-self.reach, self.reach, 3)
         )
         return Markup(f'<svg class="forest" viewBox="0 0 {self.WIDTH} 18" aria-hidden="true">{labels}</svg>')

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from components.report.charts import ForestScale, fixed
+from components.report.charts import ForestScale, differences, fixed
 
 STYLES = {"better": "better", "worse": "worse"}
 
@@ -54,14 +54,15 @@ def _in_deviations(row: Mapping[str, Any]) -> tuple[float, float, float]:
 def _row(name: str, row: Mapping[str, Any], drawn: tuple[float, float, float], scale: ForestScale) -> MetricRow:
     like = max(abs(row["base"]), abs(row["aligned"]))
     style = STYLES.get(row["verdict"], "unchanged")
-    interval = f"{fixed(row['ci_low'], like, True)} … {fixed(row['ci_high'], like, True)}"
+    difference, low, high = differences(row["difference"], row["ci_low"], row["ci_high"])
+    interval = f"{low} … {high}"
     return MetricRow(
         name,
         "↑" if row["higher_is_better"] else "↓",
         "the reward" if name == "reward" else "in reward" if row["in_reward"] else "held out",
         fixed(row["base"], like),
         fixed(row["aligned"], like),
-        fixed(row["difference"], like, True),
+        difference,
         interval,
         scale.cell(*drawn, style, f"{name}: {row['verdict']}, {interval}"),
         row["verdict"],

@@ -52,13 +52,13 @@ def read_csv(text: str, name: str, columns: Sequence[str]) -> Table:
 def training_charts(training: Table) -> list[Chart]:
     """Small charts over optimiser steps, each with what to look for."""
 
-    def line(column: str, name: str, style: str) -> Series:
+    def line(column: str, name: str, style: str, smooth: bool = True) -> Series:
         points = [
             (step, value)
             for step, value in zip(training["step"], training[column], strict=True)
             if math.isfinite(value)
         ]
-        return Series(name, style, points, smooth=True)
+        return Series(name, style, points, smooth)
 
     charts = [
         Chart(
@@ -106,7 +106,9 @@ def training_charts(training: Table) -> list[Chart]:
             "step",
             [line("weight_std", "std", "aligned")],
         ),
-        Chart("Learning rate", "With warm-up.", "step", [line("learning_rate", "learning rate", "aligned")]),
+        Chart(
+            "Learning rate", "With warm-up.", "step", [line("learning_rate", "learning rate", "aligned", smooth=False)]
+        ),
     ]
     # A run without losers (winners-only fine-tuning) logs no number for them: nothing to draw.
     return [chart for chart in charts if any(series.points for series in chart.series)]

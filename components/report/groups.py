@@ -18,6 +18,7 @@ class Candidate:
     reward: str
     role: str
     scores: list[tuple[str, str]]
+    all_scores: str
     picture: str
 
 
@@ -56,6 +57,7 @@ def view(
     source: str,
     scores: Sequence[Mapping[str, Any]],
     pairs: Sequence[Mapping[str, Any]],
+    rewarded: Sequence[str],
     metrics: Sequence[str],
     pictures: Mapping[int, str],
     *,
@@ -69,7 +71,8 @@ def view(
         group: row of data/groups.parquet.
         source: name of the photo.
         scores, pairs: the group's rows of data/scores.parquet and data/pairs.parquet.
-        metrics: columns of scores to print.
+        rewarded: metrics to print below each candidate.
+        metrics: all metrics, for the text under the pointer.
         pictures: data URI by candidate index.
         lr_picture, hr_picture: data URIs.
         weights: lightest and heaviest pair weight of all groups shown.
@@ -92,7 +95,8 @@ def view(
                 place + 1,
                 fixed(row["reward"], 1.0),
                 _role(row["index"] in winners, row["index"] in losers),
-                [(name, "–" if row[name] is None else short(row[name])) for name in metrics],
+                [(name, _score(row[name])) for name in rewarded],
+                ", ".join(f"{name} {_score(row[name])}" for name in metrics),
                 pictures[row["index"]],
             )
             for place, row in enumerate(order)
@@ -101,6 +105,10 @@ def view(
         losers,
         [[_cell(by_pair.get((winner, loser)), weights) for loser in losers] for winner in winners],
     )
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None else short(value)
 
 
 def _role(is_winner: bool, is_loser: bool) -> str:

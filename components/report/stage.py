@@ -53,6 +53,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     headings, peers = peer_table(evaluation)
     sliders = _sliders(settings, root, dataset, inputs)
     directions = {name: row["higher_is_better"] for name, row in evaluation["metrics"].items()}
+    rewarded = [name for name, row in evaluation["metrics"].items() if row["in_reward"]]
     page = Page(
         verdict=judge(evaluation),
         figures=key_figures(evaluation),
@@ -65,7 +66,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         training=curves.training_charts(_csv(root, "reports/training.csv", curves.TRAINING_COLUMNS)),
         sliders=sliders,
         versions=list(dict.fromkeys(version for slider in sliders for version in slider.versions)),
-        groups=_groups(settings, root, dataset, inputs, candidates, pairs),
+        groups=_groups(settings, root, dataset, inputs, candidates, pairs, rewarded),
         builder=settings.pair.builder,
         pair_count=len(pairs),
         splits=_splits(dataset),
@@ -135,6 +136,7 @@ def _groups(
     inputs: ShardFolder,
     candidates: list[tables.Row],
     pairs: list[tables.Row],
+    rewarded: list[str],
 ) -> list[GroupView]:
     metrics, scores = tables.read_any(root / "data/scores.parquet")
     metrics = [name for name in metrics if name not in ("lr_id", "index", "split", "reward")]
@@ -163,6 +165,7 @@ def _groups(
                 row["source_name"],
                 scores_of[lr_id],
                 pairs_of[lr_id],
+                [name for name in rewarded if name in metrics],
                 metrics,
                 pictures,
                 lr_picture=data_uri(lr, THUMBNAIL),

@@ -6,6 +6,10 @@ from typing import Any
 
 from components.report.charts import fixed
 
+DISTORTION = ("psnr", "psnry", "ssim", "ms_ssim")
+"""Metrics of pixel fidelity. Perceptual quality is bought with them (Blau and Michaeli, CVPR 2018; DP2O-SR reports the
+same), so a fall is said, but does not turn the verdict."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -17,10 +21,11 @@ class Verdict:
 
 
 def judge(evaluation: Mapping[str, Any]) -> Verdict:
-    """Better only if the reward rose significantly and no held-out metric fell significantly."""
+    """Better only if the reward rose significantly and no perceptual metric held out of it fell significantly."""
     reward, won = evaluation["reward"], evaluation["win_rate"]
     held_out = {name: row for name, row in evaluation["metrics"].items() if not row["in_reward"]}
-    worse = [name for name, row in held_out.items() if row["verdict"] == "worse"]
+    worse = [name for name, row in held_out.items() if row["verdict"] == "worse" and name not in DISTORTION]
+    distorted = [name for name, row in held_out.items() if row["verdict"] == "worse" and name in DISTORTION]
     better = [name for name, row in held_out.items() if row["verdict"] == "better"]
     confidence = (
         f"{evaluation['confidence']:.0%} CI {fixed(reward['ci_low'], 0, True)} to {fixed(reward['ci_high'], 0, True)}"
@@ -30,21 +35,16 @@ def judge(evaluation: Mapping[str, Any]) -> Verdict:
         f"({fixed(reward['difference'], 0, True)}, {confidence}); "
         f"the aligned model wins {won['value']:.0%} of {evaluation['pairs']} paired restorations."
     )
-    if reward["verdict"] == "better" and not worse:
-        beside = f" Held-out metrics: {_list(better)} significantly better, none worse." if better else ""
-        beside = beside or " No held-out metric changed significantly."
-        return Verdict("good", "Aligned is better than base.", figures + beside)
-    if reward["verdict"] == "better":
-        also = f" {_list(better)} got better." if better else ""
-        return Verdict(
-            "mixed",
-            "The reward rose, but not everything did.",
-            f"{figures} Held out of the reward, {_list(worse)} got significantly worse.{also}",
-        )
-    if reward["verdict"] == "worse":
-        return Verdict("bad", "Aligned is worse than base.", figures)
-    also = f" Held out of the reward, {_list(worse)} got significantly worse." if worse else ""
-    return Verdict("neutral", "No significant change.", f"{figures} The interval includes zero.{also}")
+    moved = [f"{_list(better)} got significantly better"] if better else []
+    moved += [f"{_list(worse)} got significantly worse"] if worse else []
+    moved += [f"{_list(distorted)}, which measure distortion, fell"] if distorted else []
+    beside = f"Held out of the reward, {'; '.join(moved)}." if moved else "No held-out metric changed significantly."
+    tone, title = {
+        "better": ("mixed", "The reward rose, but a judge disagrees.") if worse else ("good", "Aligned beats base."),
+        "worse": ("bad", "Aligned is worse than base."),
+        "no significant change": ("neutral", "No significant change."),
+    }[reward["verdict"]]
+    return Verdict(tone, title, f"{figures} {beside}")
 
 
 def _list(names: list[str]) -> str:
