@@ -1,0 +1,1 @@
+"""Speed and memory against plain loops of the public kind, the base model's figures, and the ablation."""
