@@ -132,6 +132,11 @@ def write_rows(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]])
         if set(row) != names:
             missing, extra = sorted(names - set(row)), sorted(set(row) - names)
             raise BadInput(f"{path}: row {number} misses columns {missing} and has unknown columns {extra}")
+    whole = [field.name for field in schema if pa.types.is_integer(field.type)]
+    for number, row in enumerate(listed):
+        fractions = [name for name in whole if isinstance(row[name], float)]  # pyarrow would cut them off in silence
+        if fractions:
+            raise BadInput(f"{path}: row {number} does not fit its columns' types: {fractions} take whole numbers")
     try:
         table = pa.Table.from_pylist(listed, schema=schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:

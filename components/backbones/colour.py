@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -18,13 +19,21 @@ def fix_colours(images: Tensor, upsampled: Tensor, how: ColourFix) -> Tensor:
     """
     if how == "none":
         return images
-    if how == "adain":
-        mean, std = images.mean((2, 3), keepdim=True), images.std((2, 3), keepdim=True)
-        wanted_mean, wanted_std = upsampled.mean((2, 3), keepdim=True), upsampled.std((2, 3), keepdim=True)
-        fixed = (images - mean) / std.clamp_min(1e-5) * wanted_std + wanted_mean
-    else:
-        fixed = images - _low_frequencies(images) + _low_frequencies(upsampled)
-    return fixed.clamp(0.0, 1.0)
+    fix = _match_moments if how == "adain" else _replace_low_frequencies
+    # One by one: sums and convolutions over a batch are ordered by its size, and a candidate's bits must not depend on
+    # how many there are.
+    pairs = zip(images.split(1), upsampled.expand(len(images), -1, -1, -1).split(1), strict=True)
+    return torch.cat([fix(image, wanted) for image, wanted in pairs]).clamp(0.0, 1.0)
+
+
+def _match_moments(images: Tensor, upsampled: Tensor) -> Tensor:
+    mean, std = images.mean((2, 3), keepdim=True), images.std((2, 3), keepdim=True)
+    wanted_mean, wanted_std = upsampled.mean((2, 3), keepdim=True), upsampled.std((2, 3), keepdim=True)
+    return (images - mean) / std.clamp_min(1e-5) * wanted_std + wanted_mean
+
+
+def _replace_low_frequencies(images: Tensor, upsampled: Tensor) -> Tensor:
+    return images - _low_frequencies(images) + _low_frequencies(upsampled)
 
 
 def _low_frequencies(images: Tensor) -> Tensor:

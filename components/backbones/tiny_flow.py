@@ -29,6 +29,8 @@ from components.errors import BadInput
 SIGMA_FLOOR = 0.05
 """Below this the velocity's division by sigma would turn rounding into signal; the last Euler step never goes there."""
 
+MAX_STEPS = round(1 / SIGMA_FLOOR)
+
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -61,6 +63,7 @@ class ResidualUNet(nn.Module):
         self.unshuffle = config.unshuffle
         folded = 3 * config.unshuffle**2
         levels = len(config.channels)
+        self.multiple = config.unshuffle * 2 ** (levels - 1)
         self.unet = UNet2DModel(
             in_channels=2 * folded,
             out_channels=folded,
@@ -73,16 +76,28 @@ class ResidualUNet(nn.Module):
         )
 
     def forward(self, noisy: Tensor, upsampled: Tensor, sigma: Tensor) -> Tensor:
-        """Predict the scaled residual from `noisy` and `upsampled` (centred) `[B, 3, H, W]`, sigma `[B]` in (0, 1]."""
-        folded = F.pixel_unshuffle(torch.cat([noisy, upsampled], dim=1), self.unshuffle)
+        """Predict the scaled residual from `noisy` and `upsampled` (centred) `[B, 3, H, W]`, sigma `[B]` in (0, 1].
+
+        Sizes that folding and down-sampling do not divide are padded for the network, and its output is cropped.
+        """
+        height, width = noisy.shape[-2:]
+        both = F.pad(
+            torch.cat([noisy, upsampled], dim=1), (0, -width % self.multiple, 0, -height % self.multiple), "replicate"
+        )
+        folded = F.pixel_unshuffle(both, self.unshuffle)
         predicted: Tensor = self.unet(folded, sigma * 1000.0, return_dict=False)[0]
-        return F.pixel_shuffle(predicted, self.unshuffle)
+        return F.pixel_shuffle(predicted, self.unshuffle)[..., :height, :width]
 
 
 class TinyFlow:
     """The embedded backbone; see the module's docstring for the model."""
 
     def __init__(self, config: TinyFlowConfig, policy: nn.Module, steps: int, device: torch.device) -> None:
+        if not 1 <= steps <= MAX_STEPS:
+            raise BadInput(
+                f"backbone.steps is {steps}: tiny_flow takes 1 to {MAX_STEPS}, with more the last steps would start "
+                f"below sigma = {SIGMA_FLOOR}, where its velocity is not the model's any more"
+            )
         self.config = config
         self.device = device
         self.policy = policy.to(device)
@@ -126,24 +141,17 @@ class TinyFlow:
 
     @torch.no_grad()
     def sample(self, condition: Condition, noise: Tensor, branch: Branch = "policy") -> Samples:
-        network = self.policy if branch == "policy" else self.reference
+        network = self._unwrapped() if branch == "policy" else self.reference
         was_training = network.training
         network.eval()
-        # Sizes that the network's folding and down-sampling do not divide are restored on a padded canvas.
-        height, width = condition.upsampled.shape[-2:]
-        multiple = self.config.unshuffle * 2 ** (len(self.config.channels) - 1)
-        padding = (0, -width % multiple, 0, -height % multiple)
-        upsampled = F.pad(condition.upsampled, padding, mode="replicate")
         scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
         scheduler.set_timesteps(sigmas=self.sigmas(), device=self.device)
-        x = F.pad(noise.to(self.device, torch.float32) * self.config.kappa, padding, mode="replicate")
+        x = noise.to(self.device, torch.float32) * self.config.kappa
         for timestep, sigma in zip(scheduler.timesteps, scheduler.sigmas[:-1], strict=True):
-            sigmas = sigma.to(self.device).expand(x.shape[0])
-            velocity = self._velocity(network, x, upsampled, sigmas)
+            velocity = self._velocity(network, x, condition.upsampled, sigma.to(self.device).expand(len(x)))
             x = scheduler.step(velocity, timestep, x, return_dict=False)[0]
-        images = upsampled + x * self.config.residual_std
         network.train(was_training)
-        return Samples(images[..., :height, :width].clamp(0.0, 1.0), None)
+        return Samples((condition.upsampled + x * self.config.residual_std).clamp(0.0, 1.0), None)
 
     def sigmas(self) -> list[float]:
         """Noise levels of the Euler steps, from 1 down to 1/steps; the scheduler appends 0."""
@@ -202,7 +210,7 @@ def read_config(folder: Path) -> TinyFlowConfig:
     try:
         values = json.loads(path.read_text())
         return TinyFlowConfig(**{**values, "channels": tuple(values["channels"])})
-    except (json.JSONDecodeError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise BadInput(f"{path} does not describe a tiny_flow model ({error})") from error
 
 

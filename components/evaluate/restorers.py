@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from components.artifacts import digests
 from components.artifacts.images import to_8bit, to_tensor
-from components.backbones.base import Backbone, Branch, candidate_noise
+from components.backbones.base import Backbone, Branch, candidate_noise, sample_rows
 from components.backbones.colour import ColourFix, fix_colours
 from components.evaluate.images import EvaluationImage
 from components.evaluate.peers import Peer
@@ -53,7 +53,7 @@ def model_restorer(
         for start in range(0, seeds, batch):
             indexes = range(start, min(start + batch, seeds))
             noise = torch.stack([candidate_noise(f"evaluate:{image.lr_id}", index, shape) for index in indexes])
-            samples = backbone.sample(condition.repeat(len(indexes)), noise, branch)
+            samples = sample_rows(backbone, condition.repeat(len(indexes)), noise, branch)
             restored.extend(to_8bit(fix_colours(samples.images, condition.upsampled, colour_fix)))
         return restored
 

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from components.artifacts.images import to_8bit
-from components.backbones.base import Backbone, Branch, candidate_noise
+from components.backbones.base import Backbone, Branch, candidate_noise, sample_rows
 from components.backbones.colour import ColourFix, fix_colours
 
 CODE_VERSION = "1"
@@ -33,6 +33,6 @@ def sample_candidates(
     for start in range(indexes.start, indexes.stop, batch):
         part = range(start, min(start + batch, indexes.stop))
         noise = torch.stack([candidate_noise(lr_id, index, shape) for index in part])
-        samples = backbone.sample(condition.repeat(len(part)), noise, branch)
+        samples = sample_rows(backbone, condition.repeat(len(part)), noise, branch)
         images.extend(to_8bit(fix_colours(samples.images, condition.upsampled, colour_fix)))
     return images

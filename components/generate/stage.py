@@ -41,12 +41,13 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     lr_images = ShardFolder(root / "data/dataset")
     count = settings.generate.candidates
 
-    made = 0
+    made = found = 0
     for lr_id in tqdm(shard.take(wanted) if shard else sorted(wanted), desc="generate", unit="LR"):
-        done = cache.read(lr_id)
+        row = wanted[lr_id]
+        done = cache.read(lr_id, row["prompt"])
+        found += min(len(done), count)
         if len(done) >= count:
             continue
-        row = wanted[lr_id]
         lr = to_tensor(lr_images[row["shard"]].image(f"{lr_id}.lr.png"))
         images = sample_candidates(
             backbone,
@@ -57,9 +58,9 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             settings.generate.batch,
             settings.backbone.colour_fix,
         )
-        cache.write(lr_id, done + [encode_png(image) for image in images])
+        cache.write(lr_id, row["prompt"], done + [encode_png(image) for image in images])
         made += len(images)
-    logger.info("%d candidates made, %d found in the cache", made, len(wanted) * count - made)
+    logger.info("%d candidates made, %d found in the cache", made, found)
     if shard is not None:
         return
 
@@ -85,9 +86,19 @@ def _members(
     shard: str,
     wanted: dict[str, tables.Row],
 ) -> Iterator[tuple[str, bytes]]:
-    """Tar members of the given groups; appends a row a candidate to `rows` on the way."""
+    """Tar members of the given groups; appends a row a candidate to `rows` on the way.
+
+    Raises:
+        BadInput: the cache lost a group that was in it a moment ago.
+    """
     for lr_id in lr_ids:
-        for index, image in enumerate(cache.read(lr_id)[:count]):
+        images = cache.read(lr_id, wanted[lr_id]["prompt"])[:count]
+        if len(images) < count:
+            raise BadInput(
+                f"the cache below run.cache holds {len(images)} of the {count} candidates of {lr_id} just put there: "
+                "is something else cleaning it, or is the disk at fault? Run generate again"
+            )
+        for index, image in enumerate(images):
             rows.append(
                 {
                     "lr_id": lr_id,

@@ -5,11 +5,12 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.artifacts import tables
 from components.artifacts.shards import Shard
 from components.errors import BadInput
-from components.metrics.reward import group_rewards
+from components.metrics.reward import group_rewards, rewarded_metrics
 from components.pair import builders
 from components.settings import PairSettings, Settings
 
@@ -20,17 +21,16 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     """Publish data/groups.parquet and data/pairs.parquet for the align split.
 
     Raises:
-        BadInput: a shard is asked for (weights need all groups at once), scores lack a metric, or no group has pairs.
+        BadInput: a shard is asked for (weights need all groups at once), scores lack a metric or name an LR image that
+            the dataset lacks, or no group has pairs.
     """
     if shard is not None:
         raise BadInput("pair cannot be sharded: its weights average over all groups; run it without --shard")
     path = root / "data/scores.parquet"
-    names, rows = tables.read_any(path)
-    rewarded = [*settings.score.fr, *settings.score.nr]
-    missing = sorted(set(rewarded) - set(names))
-    if missing:
-        raise BadInput(f"{path} lacks the rewarded metrics {missing}; run the score stage again")
-
+    _, rows = tables.read_any(path)
+    has_hr = {
+        row["lr_id"]: bool(row["has_hr"]) for row in tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
+    }
     by_group: dict[str, list[tables.Row]] = defaultdict(list)
     limit = settings.pair.candidates or settings.generate.candidates
     for row in rows:
@@ -45,8 +45,12 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         if len(members) < 2 * settings.pair.top:
             small += 1
             continue
+        if lr_id not in has_hr:
+            raise BadInput(
+                f"{path} has LR image {lr_id}, which data/dataset.parquet lacks; run generate and score again"
+            )
         indexes = [int(row["index"]) for row in members]
-        rewards = _rewards(members, rewarded)
+        rewards = _rewards(members, rewarded_metrics(settings.score.fr, settings.score.nr, has_hr[lr_id]), path)
         found = build(settings.pair, indexes, rewards, lr_id)
         if not found:
             tied += 1
@@ -61,8 +65,9 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         }
     if not groups:
         raise BadInput(
-            f"{path}: no group of the align split gives a pair ({small} with fewer than {2 * settings.pair.top} scored "
-            f"candidates, {tied} whose rewards are all equal); lower pair.top or look into data/score_quarantine.parquet"
+            f"{path}: no group of the align split gives a pair ({small} with fewer than {2 * settings.pair.top} "
+            f"scored candidates, {tied} whose rewards are all equal); lower pair.top or look into "
+            "data/score_quarantine.parquet"
         )
     inter = builders.inter_weights(np.array([row["sigma"] for row in groups.values()]))
     pair_rows: list[tables.Row] = []
@@ -91,7 +96,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     )  # fmt: skip
 
 
-def build(settings: PairSettings, indexes: list[int], rewards: np.ndarray, lr_id: str) -> list[builders.Pair]:
+def build(settings: PairSettings, indexes: list[int], rewards: NDArray[np.float64], lr_id: str) -> list[builders.Pair]:
     """The pairs of one group by the builder that the settings name."""
     match settings.builder:
         case "dp2o":
@@ -104,11 +109,17 @@ def build(settings: PairSettings, indexes: list[int], rewards: np.ndarray, lr_id
             return builders.winners_only(indexes, rewards, settings.top)
 
 
-def _rewards(members: list[tables.Row], rewarded: list[str]) -> np.ndarray:
-    """R `[M]` of a group, on the metrics that the group has (an LR without HR has no FR scores)."""
-    raw = {}
-    for name in rewarded:
-        values = [row[name] for row in members]
-        if any(value is not None for value in values):
-            raw[name] = np.array(values, dtype=np.float64)
-    return group_rewards(raw)
+def _rewards(members: list[tables.Row], rewarded: list[str], path: Path) -> NDArray[np.float64]:
+    """R `[M]` of one group from its raw scores.
+
+    Raises:
+        BadInput: a candidate has no score by a rewarded metric.
+    """
+    for row in members:
+        lacking = [name for name in rewarded if row.get(name) is None]
+        if lacking:
+            raise BadInput(
+                f"{path}: candidate {row['index']} of {row['lr_id']} has no score by the rewarded metrics {lacking}; "
+                "run the score stage again"
+            )
+    return group_rewards({name: np.array([row[name] for row in members], dtype=np.float64) for name in rewarded})

@@ -47,12 +47,12 @@ class TrainingState:
 
 
 def save(folder: Path, state: TrainingState) -> None:
-    """Publish a checkpoint below `folder` and remove all but the newest KEPT."""
+    """Publish a checkpoint below `folder`; remove all but the newest KEPT, and what a killed run left half-written."""
     with atomic_folder(folder / f"step-{state.step:07d}") as temporary:
         torch.save(vars(state), temporary / STATE)
         manifest = {"step": state.step, "sha256": digests.of_file(temporary / STATE)}
         (temporary / MANIFEST).write_text(json.dumps(manifest))
-    for old in list(_newest_first(folder))[KEPT:]:
+    for old in [*list(_newest_first(folder))[KEPT:], *folder.glob(".step-*")]:
         shutil.rmtree(old)
 
 

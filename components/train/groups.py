@@ -40,13 +40,15 @@ class Group:
         )
 
     def by_pair(self, device: torch.device) -> tuple[list[int], Pairs]:
-        """Positions `[2P]` to compute errors of, and pairs over them (noise of each pair's own).
+        """Positions to compute errors of, and pairs over them (noise of each pair's own).
 
-        All winners come first, then all losers, so that pair p is at p and P + p.
+        All winners come first, then all losers, if there are any, so that pair p is at p and P + p: `[2P]`, or `[P]`.
         """
         count = len(self.winner)
+        losers = [position for position in self.loser if position >= 0]
         first = torch.arange(count, device=device)
-        return [*self.winner, *self.loser], Pairs(first, first + count, torch.tensor(self.weight, device=device))
+        second = first + count if losers else torch.full_like(first, -1)
+        return [*self.winner, *losers], Pairs(first, second, torch.tensor(self.weight, device=device))
 
 
 def groups_of(pair_rows: Sequence[Row]) -> dict[str, Group]:

@@ -19,7 +19,7 @@ class Pairs:
 
     Attributes:
         winner: `[P]` int64.
-        loser: `[P]` int64.
+        loser: `[P]` int64; -1 throughout where winners stand alone.
         weight: `[P]` float32, w_intra * w_inter; no gradient flows through it.
     """
 

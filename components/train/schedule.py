@@ -16,12 +16,12 @@ from components.settings import TrainSettings
 
 def groups_of_step(lr_ids: Sequence[str], step: int, per_step: int, seed: int) -> list[str]:
     """LR ids of optimiser step `step` (from 0): the next `per_step` of an endless sequence of shuffled epochs."""
-    chosen = []
-    for position in range(step * per_step, (step + 1) * per_step):
-        epoch, place = divmod(position, len(lr_ids))
-        order = np.random.default_rng(seed_of("order", seed, epoch)).permutation(len(lr_ids))
-        chosen.append(lr_ids[int(order[place])])
-    return chosen
+    places = [divmod(position, len(lr_ids)) for position in range(step * per_step, (step + 1) * per_step)]
+    orders = {
+        epoch: np.random.default_rng(seed_of("order", seed, epoch)).permutation(len(lr_ids))
+        for epoch in {epoch for epoch, _ in places}
+    }
+    return [lr_ids[int(orders[epoch][place])] for epoch, place in places]
 
 
 def draw_times(settings: TrainSettings, generator: torch.Generator, count: int) -> Tensor:

@@ -42,6 +42,10 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     if shard is not None:
         raise BadInput("train cannot be sharded; for several processes use `accelerate launch -m components.train`")
     device = resolve_device(settings.run.device)
+    if device.type == "cpu" and settings.train.precision == "fp16":
+        raise BadInput('train.precision fp16 needs a GPU; on a CPU set it to "no" or bf16')
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # accelerate takes torch's current device
     accelerator = Accelerator(mixed_precision=settings.train.precision, cpu=device.type == "cpu")
     dataset = tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
     candidates = tables.read_rows(root / "data/candidates.parquet", tables.CANDIDATES)
@@ -50,12 +54,13 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     validation = validation_of(settings, root, dataset, accelerator.device)
     determined_by = {
         "code": CODE_VERSION,
-        "train": settings.train.model_dump(),
+        "train": settings.train.model_dump(exclude={"micro_batch", "checkpoint_every"}),
         "pairs": digests.of_file(root / "data/pairs.parquet"),
         "candidates": digests.of_file(root / "data/candidates.parquet"),
         "dataset": digests.of_file(root / "data/dataset.parquet"),
         "model": backbone.digest("reference"),
-        "sampler": backbone.sampler_digest(),
+        "sampler": [backbone.sampler_digest(), settings.backbone.colour_fix],
+        "validation": validation.metrics_digest,
     }
     folder = root / settings.run.cache / "train" / digests.of_json(determined_by)[:16]
     trainer = Trainer(

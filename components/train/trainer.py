@@ -1,6 +1,7 @@
 """The training loop, from top to bottom: draw, predict, weigh, step; validate and save on a schedule."""
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -45,6 +46,8 @@ class StopRequest:
 class Trainer:
     """Optimises the policy of a backbone on groups of preference pairs.
 
+    Policy and reference share one pass each over 2N candidates a group, with one t and one epsilon (method, section 5).
+
     Args:
         settings: the train block of params.yaml.
         backbone: policy and frozen reference.
@@ -52,6 +55,10 @@ class Trainer:
         images: LR and candidate images of the groups.
         validate: measures the policy; called on the main process only, at step 0 and every `validate_every` steps.
         folder: where checkpoints go; training continues from the newest valid one there.
+        accelerator: device, precision and processes.
+
+    Raises:
+        BadInput: the groups of a step cannot be dealt evenly to the processes.
     """
 
     def __init__(
@@ -84,7 +91,15 @@ class Trainer:
 
         Raises:
             ResumeLater: SIGTERM came; the state up to the last finished step is saved.
+            BadInput: the loss is not finite.
         """
+        stop = StopRequest()
+        try:
+            return self._run(stop)
+        finally:
+            stop.restore()
+
+    def _run(self, stop: StopRequest) -> TrainingState:
         policy = self.backbone.policy
         optimizer = torch.optim.AdamW(
             policy.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
@@ -102,10 +117,8 @@ class Trainer:
         if not state.validation:
             self._validate(state)
 
-        stop = StopRequest()
         main = self.accelerator.is_main_process
-        bar = tqdm(total=self.settings.steps, initial=state.step, desc="train", unit="step", disable=not main)
-        try:
+        with tqdm(total=self.settings.steps, initial=state.step, desc="train", unit="step", disable=not main) as bar:
             while state.step < self.settings.steps:
                 self._step(state, optimizer)
                 bar.update()
@@ -119,9 +132,6 @@ class Trainer:
                     raise ResumeLater(
                         f"stopped after step {state.step} of {self.settings.steps}; run it again to continue"
                     )
-        finally:
-            bar.close()
-            stop.restore()
         return state
 
     def _step(self, state: TrainingState, optimizer: torch.optim.Optimizer) -> None:
@@ -153,6 +163,11 @@ class Trainer:
         errors = self.accelerator.reduce(errors, "sum")
         named = dict(zip(LOGGED_SUMS, sums.tolist(), strict=True))
         means = (errors[:-1] / errors[-1]).tolist()
+        if not math.isfinite(named["loss"]):
+            raise BadInput(
+                f"the loss of step {state.step + 1} is {named['loss']}: the policy diverged; lower train.learning_rate "
+                f"or train.beta, or train in another train.precision than {self.settings.precision}"
+            )
         pairs = named["pairs"]
         mean_weight = named["weight"] / pairs
         state.step += 1
@@ -186,7 +201,8 @@ class Trainer:
                 positions, of_group = group.by_pair(device)
                 count = len(group.winner)
                 t, noise = schedule.draw_noise(self.settings, step, group.lr_id, tuple(clean.shape[1:]), count)
-                t, noise = t.repeat(2), noise.repeat(2, *[1] * (noise.dim() - 1))
+                twice = len(positions) // count  # once where winners stand alone
+                t, noise = t.repeat(twice), noise.repeat(twice, *[1] * (noise.dim() - 1))
             latents.append(clean[positions])
             times.append(t.to(device))
             noises.append(noise.to(device))
@@ -237,13 +253,18 @@ class Trainer:
                 torch.tensor(count, dtype=torch.float64, device=sums.device),
             ]
         )
-        loser = pairs.loser.clamp_min(0)
+
+        def loser_sum(errors_of: Tensor) -> Tensor:
+            # Winners alone have no losers' error; not a number is what is logged, not another error in its place.
+            alone = pairs.loser < 0
+            return errors_of[pairs.loser.clamp_min(0)].double().masked_fill(alone, torch.nan).sum()
+
         errors += torch.stack(
             [
                 policy[pairs.winner].double().sum(),
-                policy[loser].double().sum(),
+                loser_sum(policy),
                 reference[pairs.winner].double().sum(),
-                reference[loser].double().sum(),
+                loser_sum(reference),
                 torch.tensor(count, dtype=torch.float64, device=errors.device),
             ]
         )

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from components.artifacts.images import to_8bit, to_tensor
-from components.backbones.base import Backbone, candidate_noise
+from components.backbones.base import Backbone, Branch, candidate_noise, sample_rows
 from components.backbones.colour import ColourFix, fix_colours
+from components.errors import BadInput
 from components.metrics.reward import FixedNormaliser
 from components.metrics.suite import Suite
 
@@ -25,7 +26,10 @@ class ValidationImage:
 
 
 class Validation:
-    """Scores the policy; the reference's own candidates fix the normaliser, so rewards of all steps compare."""
+    """Scores the policy; the reference's own candidates fix the normaliser, so rewards of all steps compare.
+
+    The images are of one size.
+    """
 
     def __init__(self, images: Sequence[ValidationImage], seeds: int, suite: Suite, colour_fix: ColourFix) -> None:
         self._images = images
@@ -35,27 +39,47 @@ class Validation:
         self._normaliser: FixedNormaliser | None = None
 
     def measure(self, backbone: Backbone) -> dict[str, float]:
-        """Mean reward, and the mean of each rewarded metric, of the policy."""
+        """Mean reward, and the mean of each rewarded metric, of the policy.
+
+        Raises:
+            BadInput: a metric cannot judge a sample.
+        """
         if self._normaliser is None:
             self._normaliser = FixedNormaliser.fit(self._score(backbone, "reference"))
         scores = self._score(backbone, "policy")
         rewards = self._normaliser.apply(scores)
         return {"reward": float(np.mean(rewards)), **{name: float(np.mean(raw)) for name, raw in scores.items()}}
 
-    def _score(self, backbone: Backbone, branch: str) -> dict[str, np.ndarray]:
+    @property
+    def metrics_digest(self) -> str:
+        """sha256 of the metrics that choose the best checkpoint."""
+        return self._suite.digest
+
+    def _score(self, backbone: Backbone, branch: Branch) -> dict[str, np.ndarray]:
+        condition = backbone.condition(
+            torch.cat([image.lr for image in self._images]), tuple(image.prompt for image in self._images)
+        )
+        shape = backbone.noise_shape(*condition.upsampled.shape[-2:])
+        # Another name space than the training candidates': validation must not reward a memorised noise.
+        noise = torch.stack(
+            [
+                candidate_noise(f"validation:{image.lr_id}", index, shape)
+                for image in self._images
+                for index in range(self._seeds)
+            ]
+        )
+        condition = condition.repeat(self._seeds)
+        samples = sample_rows(backbone, condition, noise, branch)
+        candidates = to_tensor(*to_8bit(fix_colours(samples.images, condition.upsampled, self._colour_fix)))
         collected: dict[str, list[np.ndarray]] = {}
-        for image in self._images:
-            condition = backbone.condition(image.lr, (image.prompt,))
-            shape = backbone.noise_shape(*condition.upsampled.shape[-2:])
-            # Another name space than the training candidates': validation must not reward a memorised noise.
-            noise = torch.stack(
-                [candidate_noise(f"validation:{image.lr_id}", index, shape) for index in range(self._seeds)]
-            )
-            samples = backbone.sample(
-                condition.repeat(self._seeds), noise, "policy" if branch == "policy" else "reference"
-            )
-            fixed = fix_colours(samples.images, condition.upsampled, self._colour_fix)
-            candidates = to_tensor(*to_8bit(fixed))
-            for name, values in self._suite.score(candidates, image.hr, image.lr).values.items():
+        for image, group in zip(self._images, candidates.split(self._seeds), strict=True):
+            scores = self._suite.score(group, image.hr, image.lr)
+            if scores.failures:
+                failure = scores.failures[0]
+                raise BadInput(
+                    f"metric {failure.metric} gave no score ({failure.reason}: {failure.detail}) on validation image "
+                    f"{image.lr_id}: look at the model's samples, or change score.fr and score.nr"
+                )
+            for name, values in scores.values.items():
                 collected.setdefault(name, []).append(values)
         return {name: np.concatenate(values) for name, values in collected.items()}

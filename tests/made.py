@@ -1,0 +1,105 @@
+"""A made project: settings, a small dataset, its candidates and their scores, without any stage having run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from components.artifacts import digests, tables
+from components.artifacts.shards import encode_png, write_shard
+from components.backbones.base import candidate_seed
+from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig
+from components.settings import Settings, load_settings
+
+REPOSITORY = Path(__file__).parents[1]
+SCALE = 4
+SIDE = 32
+"""HR side, px."""
+
+
+def tiny_model(seed: int = 0, steps: int = 2, **config: Any) -> TinyFlow:
+    """A TinyFlow with random weights, small enough for a step to take milliseconds."""
+    torch.manual_seed(seed)
+    return TinyFlow.new(TinyFlowConfig(**{"channels": (16, 16), **config}), steps, torch.device("cpu"))
+
+
+def write_params(root: Path, **blocks: dict[str, Any]) -> Settings:
+    """params.yaml below `root`: the repository's, with the given keys of the given blocks changed."""
+    values: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    for block, changes in blocks.items():
+        values[block] |= changes
+    (root / "params.yaml").write_text(yaml.safe_dump(values))
+    return load_settings(root / "params.yaml")
+
+
+def photo(generator: np.random.Generator, side: int = SIDE) -> NDArray[np.uint8]:
+    """Waves with edges, `[side, side, 3]`."""
+    rows, columns = np.indices((side, side)) / side
+    waves = [np.sign(np.sin(12 * (rows + slope * columns))) * rows for slope in generator.uniform(-2, 2, 3)]
+    return np.rint((0.5 + 0.4 * np.stack(waves, axis=-1)) * 255).astype(np.uint8)
+
+
+def write_dataset(root: Path, splits: Sequence[str], has_hr: bool = True, side: int = SIDE) -> list[str]:
+    """data/dataset of one LR image a split named; their lr_ids, in the order of `splits`."""
+    generator = np.random.default_rng(0)
+    members, rows = [], []
+    for number, split in enumerate(splits):
+        hr = photo(generator, side)
+        lr = hr.reshape(side // SCALE, SCALE, side // SCALE, SCALE, 3).mean((1, 3)).astype(np.uint8)
+        lr_id = digests.of_pixels(lr)
+        members.append((f"{lr_id}.lr.png", encode_png(lr)))
+        if has_hr:
+            members.append((f"{lr_id}.hr.png", encode_png(hr)))
+        sizes = {"width": side, "height": side, "lr_width": side // SCALE, "lr_height": side // SCALE, "scale": SCALE}
+        source = {"source": f"{number:064x}", "source_name": f"{number}.png", "crop_x": 0, "crop_y": 0}
+        texts = {"shard": "00000.tar", "prompt": "", "degradation": ""}
+        rows.append({"lr_id": lr_id, "split": split, "has_hr": has_hr} | sizes | source | texts)
+    write_shard(root / "data/dataset/00000.tar", members)
+    tables.write_rows(root / "data/dataset.parquet", tables.DATASET, rows)
+    return [str(row["lr_id"]) for row in rows]
+
+
+def write_candidates(root: Path, lr_ids: Sequence[str], count: int, side: int = SIDE) -> None:
+    """data/candidates: for each LR image, a photo under `count` draws of noise."""
+    members, rows = [], []
+    for number, lr_id in enumerate(sorted(lr_ids)):
+        generator = np.random.default_rng(number)
+        clean = photo(generator, side)
+        for index in range(count):
+            noisy = clean + generator.normal(0, 4 + 2 * index, clean.shape)
+            image = np.rint(noisy.clip(0, 255)).astype(np.uint8)
+            members.append((f"{lr_id}.{index:03d}.png", encode_png(image)))
+            rows.append(
+                {
+                    "lr_id": lr_id,
+                    "index": index,
+                    "split": "align",
+                    "seed": candidate_seed(lr_id, index),
+                    "shard": "00000-of-00001.tar",
+                    "image_digest": digests.of_pixels(image),
+                    "model_digest": "m",
+                    "sampler_digest": "s",
+                    "code_version": "1",
+                }
+            )
+    write_shard(root / "data/candidates/00000-of-00001.tar", members)
+    tables.write_rows(root / "data/candidates.parquet", tables.CANDIDATES, rows)
+
+
+def write_pairs(root: Path, lr_ids: Sequence[str], top: int, count: int) -> None:
+    """data/pairs.parquet: the first `top` candidates of each LR image win against the last `top`, with uneven weights.
+
+    Groups after the first lose one pair, so that groups differ in their number of pairs.
+    """
+    rows = []
+    for number, lr_id in enumerate(sorted(lr_ids)):
+        pairs = [(winner, count - 1 - loser) for winner in range(top) for loser in range(top)]
+        for place, (winner, loser) in enumerate(pairs if number == 0 else pairs[1:]):
+            w_intra, w_inter = 1.0 + 0.1 * place, 0.75 + 0.125 * number
+            weights = {"w_intra": w_intra, "w_inter": w_inter, "weight": w_intra * w_inter}
+            rows.append({"lr_id": lr_id, "winner": winner, "loser": loser, "gap": 0.5} | weights)
+    tables.write_rows(root / "data/pairs.parquet", tables.PAIRS, rows)
