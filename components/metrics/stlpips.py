@@ -36,8 +36,9 @@ class _SlidingMax(nn.Module):
 def _with_sliding_max(trunk: nn.Module) -> nn.Module:
     for parent in list(trunk.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.MaxPool2d) and child.stride == 1 and child.padding == 0:
-                setattr(parent, name, _SlidingMax(int(child.kernel_size)))
+            if isinstance(child, nn.MaxPool2d) and (child.stride, child.padding) == (1, 0):
+                assert isinstance(child.kernel_size, int)
+                setattr(parent, name, _SlidingMax(child.kernel_size))
     return trunk
 
 
