@@ -217,7 +217,7 @@ class ForestScale:
 
     def x(self, value: float) -> float:
         """Position of a value."""
-        return self.WIDTH / 2 * (1 + 0.94 * value / self.reach)
+        return self.WIDTH / 2 * (1 + 0.84 * value / self.reach)
 
     def cell(self, centre: float, low: float, high: float, style: str, label: str) -> Markup:
         """One interval with its centre; right of the middle line is better."""

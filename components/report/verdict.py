@@ -67,8 +67,10 @@ def key_figures(evaluation: Mapping[str, Any]) -> list[Figure]:
     samples = list(evaluation["best_mean_worst"]["base"])[-1]
     before = evaluation["best_mean_worst"]["base"][samples]["worst"]
     after = evaluation["best_mean_worst"]["aligned"][samples]["worst"]
-    verdicts = [row["verdict"] for row in evaluation["metrics"].values() if not row["in_reward"]]
+    held_out = {name: row["verdict"] for name, row in evaluation["metrics"].items() if not row["in_reward"]}
+    verdicts = list(held_out.values())
     counts = {name: verdicts.count(name) for name in ("better", "no significant change", "worse")}
+    perceptual_worse = any(found == "worse" and name not in DISTORTION for name, found in held_out.items())
     tones = {"better": "good", "worse": "bad"}
     return [
         Figure(
@@ -95,6 +97,6 @@ def key_figures(evaluation: Mapping[str, Any]) -> list[Figure]:
             f"{counts['better']} ↑ {counts['worse']} ↓",
             f"{counts['better']} significantly better, {counts['worse']} worse, "
             f"{counts['no significant change']} unchanged",
-            "bad" if counts["worse"] else "good" if counts["better"] else "neutral",
+            "bad" if perceptual_worse else "mixed" if counts["worse"] else "good" if counts["better"] else "neutral",
         ),
     ]

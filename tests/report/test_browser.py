@@ -1,11 +1,10 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from components.report.stage import run
 from tests.report import browser as chromium
 from tests.report.browser import Browser
-from tests.report.project import build, settings
 
 pytestmark = [
     pytest.mark.browser,
@@ -17,11 +16,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    root = build(tmp_path_factory.mktemp("project"), settings())
-    run(settings(), root)
+def page(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with Browser(tmp_path_factory.mktemp("profile")) as opened:
-        opened.open(root / "reports/index.html", width=1280)
+        opened.open(finished / "reports/index.html", width=1280)
         yield opened
 
 

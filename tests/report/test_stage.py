@@ -10,13 +10,6 @@ from components.report.stage import run
 from tests.report.project import build, settings
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = build(tmp_path_factory.mktemp("project"), settings())
-    run(settings(), root)
-    return root
-
-
 class References(HTMLParser):
     """Collects whatever a browser would fetch."""
 

@@ -1,0 +1,194 @@
+"""What the page says, from figures made by hand."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from components.errors import BadInput
+from components.report import choices
+from components.report.comparison import metric_table, peer_table
+from components.report.curves import TRAINING_COLUMNS, read_csv, spread_csv, training_charts, validation_charts
+from components.report.groups import ranked, view
+from components.report.verdict import judge, key_figures
+
+
+def figures(
+    base: float, difference: float, verdict: str, higher: bool = True, rewarded: bool = False
+) -> dict[str, Any]:
+    return {
+        "base": base,
+        "aligned": base + difference,
+        "difference": difference,
+        "ci_low": difference - 0.01,
+        "ci_high": difference + 0.01,
+        "spread": 0.1,
+        "higher_is_better": higher,
+        "in_reward": rewarded,
+        "verdict": verdict,
+    }
+
+
+SAME = "no significant change"
+EVALUATION: dict[str, Any] = {
+    "images": 10,
+    "photos": 5,
+    "pairs": 40,
+    "confidence": 0.95,
+    "reward": figures(0.5, 0.04, "better", rewarded=True),
+    "win_rate": {"value": 0.65, "ci_low": 0.55, "ci_high": 0.75},
+    "metrics": {
+        "stlpips-vgg": figures(0.4, -0.02, "better", higher=False),
+        "stlpips": figures(0.3, -0.03, "better", higher=False, rewarded=True),
+        "psnr": figures(24.0, 0.005, SAME),
+    },
+    "peers": {"bicubic": {"reward": 0.2, "stlpips": 0.25, "stlpips-vgg": 0.5, "psnr": 25.0}},
+    "best_mean_worst": {
+        "base": {"1": {"best": 0.5, "mean": 0.5, "worst": 0.5}, "2": {"best": 0.6, "mean": 0.5, "worst": 0.4}},
+        "aligned": {"1": {"best": 0.54, "mean": 0.54, "worst": 0.54}, "2": {"best": 0.6, "mean": 0.54, "worst": 0.48}},
+    },
+}
+
+
+def changed(reward: str = "better", **verdicts: str) -> dict[str, Any]:
+    evaluation = copy.deepcopy(EVALUATION)
+    evaluation["reward"]["verdict"] = reward
+    for name, verdict in verdicts.items():
+        evaluation["metrics"][name.replace("_", "-")]["verdict"] = verdict
+    return evaluation
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "tone", "words"),
+    [
+        (changed(), "good", "stlpips-vgg got significantly better"),
+        (changed(psnr="worse"), "good", "psnr, which measure distortion, fell"),
+        (changed(stlpips_vgg=SAME), "good", "No held-out metric changed significantly"),
+        (changed(stlpips_vgg="worse"), "mixed", "stlpips-vgg got significantly worse"),
+        (changed(reward=SAME), "neutral", "Reward 0.5000 → 0.5400"),
+        (changed(reward="worse"), "bad", "+0.0300 to +0.0500"),
+    ],
+)
+def test_the_verdict_needs_the_reward_and_the_held_out_judges(
+    evaluation: dict[str, Any], tone: str, words: str
+) -> None:
+    verdict = judge(evaluation)
+    assert verdict.tone == tone
+    assert words in verdict.text
+
+
+def test_a_metric_in_the_reward_is_no_judge() -> None:
+    assert judge(changed(stlpips="worse")).tone == "good"
+
+
+def test_key_figures() -> None:
+    reward, won, worst, held_out = key_figures(EVALUATION)
+    assert (reward.value, won.value, worst.value, held_out.value) == ("+0.0400", "65%", "+0.0800", "1 ↑ 0 ↓")
+    assert (worst.label, won.tone, held_out.tone) == ("Worst of 2", "good", "good")
+    assert key_figures(changed(psnr="worse"))[3].tone == "mixed"
+    assert key_figures(changed(stlpips_vgg="worse"))[3].tone == "bad"
+
+
+def test_metric_table_leads_with_the_reward_and_turns_lower_is_better() -> None:
+    table = metric_table(EVALUATION)
+    assert [row.name for row in table.rows] == ["reward", "stlpips", "stlpips-vgg", "psnr"]
+    assert [row.role for row in table.rows] == ["the reward", "in reward", "held out", "held out"]
+    stlpips = table.rows[1]
+    assert (stlpips.arrow, stlpips.base, stlpips.aligned, stlpips.difference) == ("↓", "0.3000", "0.2700", "−0.030")
+    centre = float(str(stlpips.forest).split('cx="')[1].split('"')[0])
+    assert centre > 100, "a falling lower-is-better metric lies right of zero, at 100"
+
+
+def test_peer_table_marks_the_best_of_each_column() -> None:
+    headings, rows = peer_table(EVALUATION)
+    assert headings == ["reward ↑", "stlpips-vgg ↓", "stlpips ↓", "psnr ↑"]
+    assert {row.name: row.best for row in rows} == {
+        "base": [False, False, False, False],
+        "aligned": [True, True, False, False],
+        "bicubic": [False, False, True, True],
+    }
+
+
+def test_images_are_chosen_evenly_from_gain_to_loss() -> None:
+    order = choices.by_gain({"a": 0.0, "b": 0.2, "c": -0.1, "d": 0.2, "e": 0.1})
+    assert order == ["b", "d", "e", "a", "c"]
+    assert choices.evenly(order, 3) == ["b", "e", "c"]
+    assert choices.evenly(order, 1) == ["b"]
+    assert choices.evenly(order, 9) == order
+    rows = [{"model": "base", "lr_id": "a", "reward": value} for value in (0.2, 0.4)]
+    assert choices.mean_by_image(rows, "base") == {"a": pytest.approx(0.3)}
+
+
+def test_a_group_stands_in_rank_order_with_its_pairs() -> None:
+    # The golden case of the method: R = .694, .85, .689, 0; order 1, 0, 2, 3; N = 2.
+    rewards = {0: 0.694444, 1: 0.85, 2: 0.688889, 3: 0.0}
+    weights = {(1, 3): 1.422222, (1, 2): 0.733333, (0, 3): 1.266667, (0, 2): 0.577778}
+    scores = [{"index": index, "reward": reward, "psnr": 20.0, "ssim": None} for index, reward in rewards.items()]
+    pairs = [
+        {"winner": up, "loser": down, "gap": rewards[up] - rewards[down], "w_intra": x, "w_inter": 1.0, "weight": x}
+        for (up, down), x in weights.items()
+    ]
+    group = view(
+        {"lr_id": "ab", "sigma": 0.33, "w_inter": 1.0},
+        "photo.jpg",
+        scores,
+        pairs,
+        ["psnr"],
+        ["psnr", "ssim"],
+        {index: f"data:{index}" for index in rewards},
+        lr_picture="data:lr",
+        hr_picture=None,
+        weights=(0.577778, 1.422222),
+    )
+    assert [candidate.index for candidate in group.candidates] == [1, 0, 2, 3]
+    assert [candidate.role for candidate in group.candidates] == ["winner", "winner", "loser", "loser"]
+    assert group.candidates[0].scores == [("psnr", "20")]
+    assert group.candidates[0].all_scores == "psnr 20, ssim –"
+    assert (group.winners, group.losers) == ([1, 0], [2, 3])
+    cells = [[cell.weight for cell in row if cell] for row in group.cells]
+    assert cells == [["0.73", "1.42"], ["0.58", "1.27"]]
+    heaviest, lightest = group.cells[0][1], group.cells[1][0]
+    assert heaviest is not None
+    assert lightest is not None
+    assert (heaviest.share, lightest.share) == (1.0, 0.0)
+
+
+def test_equal_rewards_rank_by_index() -> None:
+    rows = [{"index": index, "reward": 0.5} for index in (2, 0, 1)]
+    assert [row["index"] for row in ranked(rows)] == [0, 1, 2]
+
+
+def test_curves_of_a_run_without_losers_leave_their_charts_out() -> None:
+    header = ",".join(TRAINING_COLUMNS)
+    rows = "\n".join(f"{step},0.69,nan,nan,0.3,nan,0.3,nan,0.1,1.0,2e-5" for step in (1, 2))
+    charts = training_charts(read_csv(f"{header}\n{rows}\n", "training.csv", TRAINING_COLUMNS))
+    assert [chart.title for chart in charts] == [
+        "Loss",
+        "Winners' error",
+        "Gradient norm",
+        "Spread of the pair weights",
+        "Learning rate",
+    ]
+
+
+def test_the_best_validation_step_is_marked() -> None:
+    table = read_csv("step,reward,stlpips\n0,0.5,0.3\n10,0.6,0.2\n20,0.55,0.25\n", "validation.csv", ("step", "reward"))
+    reward, stlpips = validation_charts(table, {"stlpips": False})
+    assert reward.mark == (10.0, "best: step 10")
+    assert reward.reference == (0.5, "base")
+    assert stlpips.title == "Validation stlpips ↓"
+
+
+def test_bad_csv_names_file_line_and_column() -> None:
+    with pytest.raises(BadInput, match=r"x.csv line 3: loss is 'oops', not a number"):
+        read_csv("step,loss\n1,0.5\n2,oops\n", "x.csv", ("step", "loss"))
+    with pytest.raises(BadInput, match=r"x.csv has 0 rows and lacks the columns \['step'\]"):
+        read_csv("step\n", "x.csv", ("step",))
+
+
+def test_spread_csv_has_a_row_a_model_and_size() -> None:
+    assert spread_csv(EVALUATION).splitlines()[:3] == [
+        "model,samples,best,mean,worst",
+        "base,1,0.5,0.5,0.5",
+        "base,2,0.6,0.5,0.4",
+    ]
