@@ -70,7 +70,7 @@ class Study:
         for setting in ("sources", "align_sources", "lr_sources"):
             values["prepare"][setting] = [str((project / folder).resolve()) for folder in values["prepare"][setting]]
         values["backbone"]["path"] = str((project / values["backbone"]["path"]).resolve())
-        values["run"]["cache"] = str((out / "cache").resolve())
+        values["run"]["cache"] = str((project / values["run"]["cache"]).resolve())
         return cls(project, out, values)
 
     def settings(self, change: Mapping[str, Any]) -> Settings:
@@ -205,7 +205,8 @@ def main() -> None:
             found[name] = per_restoration(runs, metrics)
             table[name] = {
                 "seeds": [
-                    difference(per_restoration([run], metrics), base_rows, "reward", photos, settings).mean for run in runs
+                    difference(per_restoration([run], metrics), base_rows, "reward", photos, settings).mean
+                    for run in runs
                 ],
                 "differences": {
                     figure: _plain(difference(found[name], base_rows, figure, photos, settings))

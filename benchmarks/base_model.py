@@ -42,9 +42,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = load_settings()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = TinyFlow.load(
-        arguments.model or settings.backbone.path, arguments.steps or settings.backbone.steps, device
-    )
+    model = TinyFlow.load(arguments.model or settings.backbone.path, arguments.steps or settings.backbone.steps, device)
     _, photos = read_photos(arguments.photos, HELD_OUT)
     suite = Suite.load(METRICS, device)
     peers = {name: load_peer(name, settings.prepare.scale, device) for name in arguments.peers}
@@ -60,7 +58,10 @@ def main() -> None:
         shape = model.noise_shape(*hr.shape[:2])
         noise = torch.stack([candidate_noise(f"base model {number}", seed, shape) for seed in range(arguments.seeds)])
         ours = to_8bit(model.sample(condition.repeat(arguments.seeds), noise).images)
-        others = [to_8bit(condition.upsampled)[0], *(to_8bit(peer.restore(to_tensor(lr)))[0] for peer in peers.values())]
+        others = [
+            to_8bit(condition.upsampled)[0],
+            *(to_8bit(peer.restore(to_tensor(lr)))[0] for peer in peers.values()),
+        ]
         values = suite.score(to_tensor(*ours, *others), to_tensor(hr), to_tensor(lr)).values
         for name, column in values.items():
             collected.setdefault(name, []).append(column)

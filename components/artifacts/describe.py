@@ -43,11 +43,19 @@ def page() -> str:
     parts = [
         "# The contract between stages",
         "",
-        "Made from the schemas by `python -m components.artifacts.describe`. Rows are parquet, checked on writing and on "
-        "reading; images are tar shards in the WebDataset layout, written once.",
+        "Made from the schemas by `python -m components.artifacts.describe`. Rows are parquet, checked on writing and "
+        "on reading; images are tar shards in the WebDataset layout, written once.",
     ]
     for path, (about, schema) in FILES.items():
-        parts += ["", f"## {path}", "", f"{about[0].upper()}{about[1:]}.", "", "| column | type | meaning |", "|---|---|---|"]
+        parts += [
+            "",
+            f"## {path}",
+            "",
+            f"{about[0].upper()}{about[1:]}.",
+            "",
+            "| column | type | meaning |",
+            "|---|---|---|",
+        ]
         for field in schema:
             optional = ", may be null" if field.nullable else ""
             parts.append(f"| `{field.name}` | {field.type}{optional} | {field.metadata[b'about'].decode()} |")

@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ logger = logging.getLogger("dp2o.pretrain")
 
 HELD_OUT = 0.1
 EMA_DECAY = 0.999
+CHECKPOINT = "pretraining.pt"
 T_MIN = 0.1
 """Noise levels are drawn uniformly from [T_MIN, 1]: the sampler's last step starts at 1/steps, above it."""
 
@@ -60,10 +62,9 @@ def train(settings: Settings, photos: list[Image8], out: Path, arguments: argpar
     average = copy.deepcopy(model.policy).requires_grad_(False)
     optimizer = torch.optim.AdamW(model.policy.parameters(), lr=arguments.lr, weight_decay=1e-4, betas=(0.9, 0.99))
     schedule = get_cosine_schedule_with_warmup(optimizer, arguments.warmup, arguments.steps)
-    checkpoint = out / "pretraining.pt"
     start = 0
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
+    if (out / CHECKPOINT).is_file():
+        state = torch.load(out / CHECKPOINT, map_location=device, weights_only=True)
         model.policy.load_state_dict(state["policy"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
@@ -110,12 +111,17 @@ def train(settings: Settings, photos: list[Image8], out: Path, arguments: argpar
                 "schedule": schedule.state_dict(),
                 "step": step + 1,
             }
-            with atomic_file(checkpoint) as temporary:
-                torch.save(state, temporary)
-            with atomic_folder(out / "model") as folder:
-                write_model(folder, config, average.state_dict())
-                recipe = {**vars(arguments), "photos": str(arguments.photos), "out": None, "step": step + 1}
-                (folder / "recipe.json").write_text(json.dumps(recipe, indent=2, default=str) + "\n")
+            save(out, config, state, arguments)
+
+
+def save(out: Path, config: TinyFlowConfig, state: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Publish the checkpoint to continue from, and the averaged model so far with its recipe."""
+    with atomic_file(out / CHECKPOINT) as temporary:
+        torch.save(state, temporary)
+    recipe = {name: value for name, value in vars(arguments).items() if name not in {"photos", "out", "params", "init"}}
+    with atomic_folder(out / "model") as folder:
+        write_model(folder, config, state["average"])
+        (folder / "recipe.json").write_text(json.dumps(recipe | {"done": state["step"]}, indent=2) + "\n")
 
 
 def main() -> None:

@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.ablation import Study, merged, per_restoration, table_text
+from components.evaluate.comparison import Scored
+from components.evaluate.measure import Measurement
+
+ROOT = Path(__file__).parents[2]
+RECIPE = yaml.safe_load((ROOT / "benchmarks/ablation.yaml").read_text())
+VARIANTS = [(table, name) for table, variants in RECIPE["tables"].items() for name in variants]
+
+
+def test_merged_replaces_leaves_and_keeps_their_neighbours() -> None:
+    base = {"pair": {"top": 2, "seed": 0}, "sources": ["a"]}
+    assert merged(base, {"pair": {"top": 4}, "sources": ["b", "c"]}) == {
+        "pair": {"top": 4, "seed": 0},
+        "sources": ["b", "c"],
+    }
+    assert base["pair"] == {"top": 2, "seed": 0}
+
+
+@pytest.mark.parametrize(("table", "name"), VARIANTS)
+def test_every_variant_of_the_recipe_is_allowed_by_the_settings(table: str, name: str, tmp_path: Path) -> None:
+    study = Study.load(ROOT, RECIPE, tmp_path)
+    settings = study.settings(RECIPE["tables"][table][name])
+    assert (settings == study.settings({})) == (name == "dp2o")
+
+
+def test_the_recipe_has_three_seeds_and_both_controls() -> None:
+    assert len(RECIPE["seeds"]) >= 3
+    builders = [change.get("pair", {}).get("builder") for change in RECIPE["tables"]["controls"].values()]
+    assert {"random", "winners_only"} <= set(builders)
+
+
+def test_figures_of_a_restoration_are_means_over_training_seeds() -> None:
+    runs = [
+        Scored([Measurement("lr", 0, {"psnr": value}), Measurement("lr", 1, {"psnr": 20.0})], [reward, 0.5])
+        for value, reward in ((22.0, 0.2), (26.0, 0.6))
+    ]
+    rows = per_restoration(runs, ["psnr"])
+    assert rows["lr", 0] == pytest.approx({"reward": 0.4, "psnr": 24.0})
+    assert rows["lr", 1] == pytest.approx({"reward": 0.5, "psnr": 20.0})
+
+
+def test_a_table_shows_differences_with_their_intervals_and_each_seed() -> None:
+    interval = {"mean": 0.01, "low": 0.002, "high": 0.018}
+    text = table_text(
+        "controls",
+        {"dp2o": {"seeds": [0.01, 0.02], "differences": {"reward": interval, "psnr": interval}}},
+        0.5,
+        ["psnr"],
+    )
+    assert "| dp2o | +0.0100 [+0.0020, +0.0180] | +0.0100, +0.0200 | +0.0100 [+0.0020, +0.0180] |" in text
+    assert "psnr ↑" in text
