@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 LOSSLESS_UP_TO = 192
-"""Images up to this side, px, are kept lossless: an artefact of compression would look like one of the model's."""
+"""Images up to this side, px, are kept lossless: artefacts of compression would look like the model's."""
 
 QUALITY = 88
 
@@ -16,15 +16,13 @@ QUALITY = 88
 def data_uri(image: NDArray[np.uint8], longest: int | None = None) -> str:
     """An 8-bit image `[H, W, 3]` as a WebP data URI; reduced first where a side exceeds `longest` px."""
     picture = Image.fromarray(image)
+    lossless = max(picture.size) <= min(LOSSLESS_UP_TO, longest or LOSSLESS_UP_TO)
     if longest is not None and max(picture.size) > longest:
         factor = longest / max(picture.size)
         size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    if max(picture.size) <= LOSSLESS_UP_TO:
-        picture.save(buffer, "WEBP", lossless=True, method=4)
-    else:
-        picture.save(buffer, "WEBP", quality=QUALITY, method=4)
+    picture.save(buffer, "WEBP", lossless=lossless, quality=QUALITY, method=4)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
