@@ -142,15 +142,15 @@ class TinyFlow:
     @torch.no_grad()
     def sample(self, condition: Condition, noise: Tensor, branch: Branch = "policy") -> Samples:
         network = self._unwrapped() if branch == "policy" else self.reference
-        was_training = network.training
-        network.eval()
+        # Without a backward pass a CPU is up to 1.4 times faster with channels innermost, with one it is slower: hence a
+        # copy, which costs a hundredth of the denoising.
+        network = copy.deepcopy(network).eval().to(memory_format=torch.channels_last)
         scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
         scheduler.set_timesteps(sigmas=self.sigmas(), device=self.device)
         x = noise.to(self.device, torch.float32) * self.config.kappa
         for timestep, sigma in zip(scheduler.timesteps, scheduler.sigmas[:-1], strict=True):
             velocity = self._velocity(network, x, condition.upsampled, sigma.to(self.device).expand(len(x)))
             x = scheduler.step(velocity, timestep, x, return_dict=False)[0]
-        network.train(was_training)
         return Samples((condition.upsampled + x * self.config.residual_std).clamp(0.0, 1.0), None)
 
     def sigmas(self) -> list[float]:
@@ -171,7 +171,7 @@ class TinyFlow:
         else:
             velocity = self._velocity(self.policy, noisy, condition.upsampled, t)
         target = scaled_noise - clean
-        return (velocity.float() - target).square().mean(dim=(1, 2, 3))
+        return (velocity - target).square().mean(dim=(1, 2, 3))
 
     def digest(self, branch: Branch) -> str:
         network = self._unwrapped() if branch == "policy" else self.reference

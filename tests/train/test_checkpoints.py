@@ -1,0 +1,69 @@
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from components.train import checkpoints
+from components.train.checkpoints import TrainingState
+
+
+def state(step: int) -> TrainingState:
+    return TrainingState(
+        step,
+        {"weight": torch.full((3,), float(step))},
+        {"state": {0: {"exp_avg": torch.ones(3), "step": torch.tensor(float(step))}}, "param_groups": [{"lr": 1e-5}]},
+        log=[{"step": step, "loss": 0.5, "policy_loser": float("nan")}],
+        validation=[{"step": 0, "reward": 0.25}],
+        best_step=0,
+        best_reward=0.25,
+        best_policy={"weight": torch.zeros(3)},
+    )
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    assert checkpoints.newest(tmp_path / "none") is None
+    checkpoints.save(tmp_path, state(7))
+    found = checkpoints.newest(tmp_path)
+    assert found is not None
+    assert vars(found).keys() == vars(state(7)).keys()
+    assert (found.step, found.best_step, found.best_reward) == (7, 0, 0.25)
+    assert torch.equal(found.policy["weight"], torch.full((3,), 7.0))
+    assert torch.equal(found.optimizer["state"][0]["exp_avg"], torch.ones(3))
+    assert found.log[0]["loss"] == 0.5
+    assert found.validation == [{"step": 0, "reward": 0.25}]
+
+
+def test_the_newest_two_are_kept_and_leftovers_of_kills_go(tmp_path: Path) -> None:
+    (tmp_path / ".step-0000002.x1y2").mkdir()
+    for step in (2, 4, 10):
+        checkpoints.save(tmp_path, state(step))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0000004", "step-0000010"]
+
+
+@pytest.mark.parametrize("file", ["state.pt", "manifest.json"])
+@pytest.mark.parametrize("how", ["cut", "altered", "removed"])
+def test_a_damaged_newest_falls_back(tmp_path: Path, file: str, how: str, caplog: pytest.LogCaptureFixture) -> None:
+    for step in (4, 10):
+        checkpoints.save(tmp_path, state(step))
+    path = tmp_path / "step-0000010" / file
+    content = path.read_bytes()
+    if how == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(content[: len(content) // 2] if how == "cut" else content.replace(b"a", b"b", 1))
+    with caplog.at_level(logging.WARNING, "dp2o.train"):
+        found = checkpoints.newest(tmp_path)
+    assert found is not None
+    assert found.step == 4
+    assert "step-0000010 is damaged; falling back" in caplog.text
+    checkpoints.save(tmp_path, state(10))  # training comes by the same step again
+    again = checkpoints.newest(tmp_path)
+    assert again is not None
+    assert again.step == 10
+
+
+def test_all_damaged_is_none(tmp_path: Path) -> None:
+    checkpoints.save(tmp_path, state(4))
+    (tmp_path / "step-0000004/state.pt").write_bytes(b"")
+    assert checkpoints.newest(tmp_path) is None
