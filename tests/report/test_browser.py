@@ -64,6 +64,18 @@ def test_other_versions_can_be_compared(page: Browser) -> None:
     assert page.evaluate("document.querySelector('.tag.left').textContent") == "LR"
 
 
+def test_an_image_without_hr_shows_its_lr_and_says_so(page: Browser) -> None:
+    script = """(() => {
+      document.querySelector('.stage img[data-version=HR]').remove();
+      const select = document.querySelector('select[data-side=right]');
+      select.value = 'HR';
+      select.dispatchEvent(new Event('change'));
+      const tags = [...document.querySelectorAll('.tag.right')].map(tag => tag.textContent);
+      return [tags, document.querySelector('.stage').clientHeight > 0];
+    })()"""
+    assert page.evaluate(script) == [["LR", "HR", "HR"], True]
+
+
 def test_charts_tell_the_values_under_the_pointer(page: Browser) -> None:
     script = """(() => {
       const plot = document.querySelector('#training .plot');

@@ -4,7 +4,10 @@
 const stages = document.querySelectorAll(".stage");
 
 function show(stage) {
-  const [left, right] = ["left", "right"].map((side) => document.querySelector(`select[data-side=${side}]`).value);
+  // An image without HR shows its LR instead, and its tag says so.
+  const present = (version) => (stage.querySelector(`img[data-version="${version}"]`) ? version : "LR");
+  const chosen = (side) => present(document.querySelector(`select[data-side=${side}]`).value);
+  const [left, right] = [chosen("left"), chosen("right")];
   for (const image of stage.querySelectorAll("img")) {
     image.hidden = ![left, right].includes(image.dataset.version);
     image.classList.toggle("over", image.dataset.version === right && left !== right);
