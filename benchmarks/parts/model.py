@@ -1,6 +1,5 @@
 """The backbone and the images that the parts measure with."""
 
-import copy
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +21,6 @@ def backbone(folder: Path | None, steps: int) -> TinyFlow:
         return TinyFlow.load(folder, steps, torch.device("cpu"))
     torch.manual_seed(0)
     return TinyFlow.new(TinyFlowConfig(), steps, torch.device("cpu"))
-
-
-def in_stock_layout(model: TinyFlow) -> TinyFlow:
-    """A copy whose networks keep their weights as PyTorch does by default, whatever layout ours have."""
-    other = copy.copy(model)
-    other.policy, other.reference = (
-        copy.deepcopy(network).to(memory_format=torch.contiguous_format) for network in (model.policy, model.reference)
-    )
-    return other
 
 
 def crop(root: Path) -> NDArray[np.uint8]:

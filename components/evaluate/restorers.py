@@ -14,7 +14,7 @@ from components.backbones.colour import ColourFix, fix_colours
 from components.evaluate.images import EvaluationImage
 from components.evaluate.peers import Peer
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Raised whenever the same weights, settings and noise would give other pixels: older cached results are not used."""
 
 Restorations = list[NDArray[np.uint8]]

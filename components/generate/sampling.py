@@ -8,7 +8,7 @@ from components.artifacts.images import to_8bit
 from components.backbones.base import Backbone, Branch, candidate_noise, sample_rows
 from components.backbones.colour import ColourFix, fix_colours
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Raised whenever the same weights, settings and noise would give other pixels."""
 
 
