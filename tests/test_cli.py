@@ -179,9 +179,10 @@ stages:
 
 
 @pytest.mark.parametrize(("stage", "code"), [("works", 0), ("bad_input", 2), ("killed", 137), ("absent", 2)])
-def test_run_ends_as_the_stage_ended(pipeline: Path, stage: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(pipeline)
-    assert invoke("run", stage)[0] == code
+def test_run_ends_as_the_stage_ended(pipeline: Path, stage: str, code: int) -> None:
+    # A process of its own: DVC keeps the streams it first saw, which a test runner has closed by the second call.
+    done = subprocess.run([DP2O, "run", stage], cwd=pipeline, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
 
 
 def test_status_names_what_is_out_of_date(pipeline: Path) -> None:
