@@ -57,7 +57,7 @@ class Photo:
     def pixels(self) -> Image.Image:
         """RGB, upright; transparency is not expected in a photograph and is refused."""
         image = ImageOps.exif_transpose(Image.open(io.BytesIO(self.data)))
-        if image.mode == "RGBA" and image.getextrema()[3] != (255, 255):
+        if image.mode == "RGBA" and image.getchannel("A").getextrema() != (255, 255):
             raise ValueError(
                 f"{self.package}: {self.path} is transparent: a drawing, take it out of the list of photos"
             )

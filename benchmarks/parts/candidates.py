@@ -5,6 +5,7 @@ network keeps PyTorch's default memory layout. A second peer has our layout, whi
 """
 
 import copy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,8 @@ def pipeline_call(flow: TinyFlow, network: nn.Module, lr: Tensor, index: int) ->
         predicted = network(x, 2.0 * upsampled - 1.0, sigma.view(1))
         velocity = (x - predicted) / sigma.clamp_min(SIGMA_FLOOR)
         x = scheduler.step(velocity, timestep, x, return_dict=False)[0]
-    return to_8bit(upsampled + flow.config.residual_std * x)[0]
+    restored: NDArray[np.uint8] = to_8bit(upsampled + flow.config.residual_std * x)[0]
+    return restored
 
 
 def measure(root: Path, folder: Path | None, count: int, peer_count: int, steps: int, rounds: int) -> list[Comparison]:
@@ -50,7 +52,7 @@ def measure(root: Path, folder: Path | None, count: int, peer_count: int, steps:
     stock = flow.reference
     innermost = copy.deepcopy(stock).to(memory_format=torch.channels_last)
     peers = [
-        Contender(name, peer_count, lambda network=network: _loop(flow, network, lr, peer_count))
+        Contender(name, peer_count, partial(_loop, flow, network, lr, peer_count))
         for name, network in (("pipeline call a seed", stock), ("the same, in our layout", innermost))
     ]
     laps = interleaved([ours, *peers], rounds)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,8 @@ def measure(root: Path, names: Sequence[str], count: int, rounds: int) -> list[C
             raise BadInput(
                 f"metric {name}: ours {found.tolist()}, pyiqa's {agreed.tolist()}: no speed without equality"
             )
-        ours = Contender("ours", count, lambda suite=suite: suite.score(candidates, hr, lr))
-        peer = Contender(
-            PUBLIC, count, lambda public=public, name=name: public_loop(public, info(name), candidates, hr)
-        )
+        ours = Contender("ours", count, partial(suite.score, candidates, hr, lr))
+        peer = Contender(PUBLIC, count, partial(public_loop, public, info(name), candidates, hr))
         laps = interleaved([ours, peer], rounds)
         comparisons.append(compare(f"score, {name}", "scores/s", laps, ours, peer))
         total = {key: [_sum(*both) for both in zip(total[key], laps[key], strict=True)] for key in total}

@@ -55,7 +55,7 @@ def draw_crop(photos: list[Image8], size: int, rng: np.random.Generator) -> Imag
         if min(height, width) >= size:
             break
     top, left = rng.integers(height - size + 1), rng.integers(width - size + 1)
-    crop = np.rot90(photo[top : top + size, left : left + size], rng.integers(4))
+    crop = np.rot90(photo[top : top + size, left : left + size], int(rng.integers(4)))
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
     return np.ascontiguousarray(crop)

@@ -118,7 +118,7 @@ def fit(features: torch.Tensor, epochs: int, seed: int, positions: torch.Tensor 
         for batch in torch.randperm(len(features)).chunk(batches):
             loss = ranking_loss(head(features[batch].flatten(0, 1)).view(len(batch), -1), positions)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             schedule.step()
     return head.eval()

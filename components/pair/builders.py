@@ -69,12 +69,14 @@ def winners_only(indexes: Sequence[int], rewards: NDArray[np.float64], top: int)
 def intra_weights(pairs: Sequence[Pair]) -> NDArray[np.float64]:
     """w_intra = |gap| + 1 - mean |gap| over the group's pairs, `[P]`; 1 on average."""
     gaps = np.abs([pair.gap for pair in pairs])
-    return gaps + (1.0 - gaps.mean())
+    weights: NDArray[np.float64] = gaps + (1.0 - gaps.mean())
+    return weights
 
 
 def inter_weights(sigmas: NDArray[np.float64]) -> NDArray[np.float64]:
     """w_inter = sigma + 1 - mean sigma over all groups, `[G]`; 1 on average."""
-    return sigmas + (1.0 - sigmas.mean())
+    weights: NDArray[np.float64] = sigmas + (1.0 - sigmas.mean())
+    return weights
 
 
 def spread(rewards: NDArray[np.float64]) -> float:
