@@ -1,0 +1,217 @@
+"""`python -m components.train` on a made project: killed, stopped, on two processes, and what it publishes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from components.artifacts import tables
+from components.artifacts.shards import Shard
+from components.backbones.tiny_flow import TinyFlow
+from components.entry import run_stage
+from components.errors import BadInput, ExitCode
+from components.settings import Settings
+from components.train.stage import run
+from tests.made import tiny_model, write_dataset, write_params
+from tests.train.rig import SHORT, TOP, write_project
+
+STEPS = 24
+CPU = torch.device("cpu")
+
+
+def settings(root: Path, **train: Any) -> Settings:
+    plan = SHORT | {"steps": STEPS, "checkpoint_every": 2, "validate_every": 4} | train
+    return write_params(
+        root,
+        run={"threads": 1, "device": "cpu"},
+        backbone={"path": "weights", "steps": 2},
+        score={"fr": ["psnr"], "nr": [], "held_out": []},
+        pair={"top": TOP},
+        train=plan,
+    )
+
+
+def new_project(root: Path, tiny_folder: Path, **train: Any) -> Path:
+    root.mkdir(exist_ok=True)
+    shutil.copytree(tiny_folder, root / "weights")
+    write_project(root)
+    settings(root, **train)
+    return root
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_folder: Path) -> Path:
+    return new_project(tmp_path / "project", tiny_folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
+    """A project trained without any disturbance."""
+    root = new_project(tmp_path_factory.mktemp("straight") / "project", tiny_folder)
+    assert run_stage("train", root / "params.yaml") == ExitCode.OK
+    return root
+
+
+def outputs(root: Path) -> dict[str, bytes]:
+    models = sorted(path for path in (root / "models/aligned").rglob("*") if path.is_file())
+    files = [*models, root / "reports/training.csv", root / "reports/validation.csv"]
+    return {str(file.relative_to(root)): file.read_bytes() for file in files}
+
+
+def start(root: Path, *launcher: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", *launcher, "components.train", "--params", str(root / "params.yaml")],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def steps_saved(root: Path) -> list[int]:
+    return sorted(int(path.name.split("-")[1]) for path in (root / "cache").glob("train/*/step-*"))
+
+
+def interrupt(root: Path, number: signal.Signals) -> tuple[int, str]:
+    """Start training, send the signal as soon as there is a checkpoint; exit code and standard error."""
+    process = start(root)
+    deadline = time.monotonic() + 120
+    while not steps_saved(root) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=120)
+    return process.returncode, error
+
+
+def test_what_is_published(straight: Path) -> None:
+    base = TinyFlow.load(straight / "weights", 2, CPU)
+    last = TinyFlow.load(straight / "models/aligned/last", 2, CPU)
+    best = TinyFlow.load(straight / "models/aligned/best", 2, CPU)
+    assert last.digest("policy") != base.digest("policy")
+    summary = json.loads((straight / "models/aligned/summary.json").read_text())
+    assert summary["reference_digest"] == base.digest("reference")
+    assert summary["steps"] == STEPS
+    validation = [line.split(",") for line in (straight / "reports/validation.csv").read_text().splitlines()]
+    assert validation[0] == ["step", "reward", "psnr"]
+    assert [int(row[0]) for row in validation[1:]] == list(range(0, STEPS + 1, 4))
+    rewards = {int(row[0]): float(row[1]) for row in validation[1:]}
+    assert summary["best_validation_reward"] == max(rewards.values()) == rewards[summary["best_step"]]
+    assert (summary["base_validation_reward"], summary["last_validation_reward"]) == (rewards[0], rewards[STEPS])
+    assert (best.digest("policy") == last.digest("policy")) == (summary["best_step"] == STEPS)
+    training = (straight / "reports/training.csv").read_text().splitlines()
+    assert training[0] == (
+        "step,loss,accuracy,margin,policy_winner,policy_loser,reference_winner,reference_loser,weight_std,"
+        "gradient_norm,learning_rate"
+    )
+    assert len(training) == STEPS + 1
+    assert (straight / "reports/throughput.csv").read_text().startswith("step,images_per_s\n1,")
+    assert steps_saved(straight) == [STEPS - 2, STEPS]
+
+
+def test_two_runs_give_the_same_bytes(straight: Path, project: Path) -> None:
+    assert run_stage("train", project / "params.yaml") == ExitCode.OK
+    assert outputs(project) == outputs(straight)
+
+
+def test_a_killed_run_continues_to_the_same_bytes(straight: Path, project: Path) -> None:
+    code, _ = interrupt(project, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    saved = steps_saved(project)
+    assert saved
+    assert saved[-1] < STEPS
+    assert not (project / "models").exists()
+    assert run_stage("train", project / "params.yaml") == ExitCode.OK
+    assert outputs(project) == outputs(straight)
+
+
+def test_sigterm_says_resume_me(straight: Path, project: Path) -> None:
+    code, error = interrupt(project, signal.SIGTERM)
+    assert code == ExitCode.RESUME == 75
+    saved = steps_saved(project)[-1]
+    assert f"stopped after step {saved} of {STEPS}; run it again to continue" in error
+    assert not (project / "models").exists()
+    assert run_stage("train", project / "params.yaml") == ExitCode.OK
+    assert outputs(project) == outputs(straight)
+
+
+def test_two_processes_are_one(straight: Path, project: Path) -> None:
+    process = start(project, "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    for name in ("last", "best"):
+        one = load_file(straight / f"models/aligned/{name}/model.safetensors")
+        two = load_file(project / f"models/aligned/{name}/model.safetensors")
+        assert all(torch.allclose(one[key], two[key], atol=1e-4) for key in one)
+    rows = [
+        [[float(value) for value in line.split(",")] for line in text.splitlines()[1:]]
+        for text in ((root / "reports/training.csv").read_text() for root in (straight, project))
+    ]
+    assert [row[0] for row in rows[1]] == [row[0] for row in rows[0]]
+    for one_row, two_row in zip(rows[0][:6], rows[1][:6], strict=True):  # later ones amplify rounding
+        assert two_row == pytest.approx(one_row, rel=1e-3, abs=1e-3)
+
+
+def test_settings_that_do_not_change_the_result_keep_the_progress(project: Path) -> None:
+    settings(project, steps=4)
+    run_stage("train", project / "params.yaml")
+    before = outputs(project)
+    settings(project, steps=4, micro_batch=4, checkpoint_every=4)
+    assert run_stage("train", project / "params.yaml") == ExitCode.OK
+    assert outputs(project) == before
+    assert len(list((project / "cache/train").iterdir())) == 1
+
+
+@pytest.mark.parametrize("change", ["seed", "pairs", "weights", "metrics"])
+def test_another_training_starts_anew(project: Path, change: str) -> None:
+    chosen = settings(project, steps=2)
+    run(chosen, project)
+    before = (project / "reports/training.csv").read_bytes()
+    if change == "seed":
+        chosen = settings(project, steps=2, seed=1)
+    elif change == "pairs":
+        pairs = tables.read_rows(project / "data/pairs.parquet", tables.PAIRS)
+        tables.write_rows(project / "data/pairs.parquet", tables.PAIRS, pairs[:-1])
+    elif change == "weights":
+        tiny_model(seed=1).save(project / "weights")
+    else:
+        chosen = chosen.model_copy(update={"score": chosen.score.model_copy(update={"fr": ["ssim"]})})
+    run(chosen, project)
+    assert len(list((project / "cache/train").iterdir())) == 2
+    assert ((project / "reports/training.csv").read_bytes() == before) == (change == "metrics")
+
+
+def test_images_without_hr_are_validated_by_lr_consistency(project: Path) -> None:
+    write_dataset(project, ["align"] * 6 + ["validation"] * 3, has_hr=False)
+    run(settings(project, steps=2), project)
+    assert (project / "reports/validation.csv").read_text().startswith("step,reward,lr_consistency\n")
+
+
+def test_errors(project: Path) -> None:
+    chosen = settings(project)
+    with pytest.raises(BadInput, match="train cannot be sharded; for several processes use `accelerate launch"):
+        run(chosen, project, Shard(0, 2))
+    with pytest.raises(BadInput, match='precision fp16 needs a GPU; on a CPU set it to "no" or bf16'):
+        run(settings(project, precision="fp16"), project)
+    write_dataset(project, ["align"] * 6)
+    with pytest.raises(BadInput, match=r"the validation split of data/dataset\.parquet is empty"):
+        run(chosen, project)
+    (project / "data/pairs.parquet").unlink()
+    with pytest.raises(BadInput, match=r"pairs\.parquet does not exist; run the stage that makes it"):
+        run(chosen, project)
+    assert not (project / "models").exists()
