@@ -135,41 +135,12 @@ DEGRADATIONS: dict[str, Degradation] = {
         jitter,
     )
 }
-"""By name; all keep the size, and their results are clipped and rounded to 8 bits."""
-
-ON_RESTORED = (noise, speckle, ringing, contrast, saturation, grid, jitter)
-"""What is also ranked on top of a half-restored image, where candidates are; to blur one might well improve it."""
-
-CHAINS: dict[str, tuple[int, int, int]] = {
-    **{name: (0, 3 + 2 * place, 4 + 2 * place) for place, name in enumerate(DEGRADATIONS)},
-    "restored": (0, 1, 2),
-    **{
-        f"restored_{function.__name__}": (1, 3 + 2 * place, 4 + 2 * place)
-        for place, function in enumerate(ON_RESTORED, start=len(DEGRADATIONS))
-    },
-}
-"""Name -> positions in `variants` of three images from best to worst."""
+"""By name; all keep the size, and their results are clipped and rounded to 8 bits by `degrade`."""
 
 
-def variants(crop: Image, generator: np.random.Generator) -> NDArray[np.uint8]:
-    """8-bit images `[V, H, W, 3]` of one crop in [0, 1], ordered as `CHAINS` says.
-
-    The crop itself; two half-restored images (a mixture of the crop and its real-world degradation, with more and with
-    less of the crop); each degradation of the crop, mild and strong; and those of `ON_RESTORED` on the better restored.
-    """
-    degraded = real(crop, 1.0, generator)
-    more = generator.uniform(0.3, 0.8)
-    shares = (more, more - generator.uniform(0.15, 0.3))
-    restored = [np.asarray(degraded + np.float32(share) * (crop - degraded), dtype=np.float32) for share in shares]
-    images = [crop, *restored]
-    for base, functions in ((crop, DEGRADATIONS.values()), (restored[0].clip(0, 1), ON_RESTORED)):
-        for function in functions:
-            mild = generator.uniform(0.03, 0.5)
-            strong = mild + generator.uniform(0.2, 0.5)
-            # The same draws for both, so that they differ in strength alone.
-            seed = generator.integers(2**63)
-            images += [function(base, strength, np.random.default_rng(seed)) for strength in (mild, strong)]
-    return np.stack([_bytes(image) for image in images])
+def degrade(image: Image, name: str, strength: float, generator: np.random.Generator) -> NDArray[np.uint8]:
+    """An 8-bit image `[H, W, 3]`: `image` under degradation `name` at `strength` in (0, 1]."""
+    return _bytes(DEGRADATIONS[name](image, strength, generator))
 
 
 def _bytes(image: Image) -> NDArray[np.uint8]:
