@@ -22,7 +22,7 @@ STAGE_EXAMPLES = {
     "generate": ["dp2o generate", "dp2o generate --shard 0/4   (a quarter of the work, into the cache)"],
     "score": ["dp2o score", "dp2o score --shard 1/4"],
     "pair": ["dp2o pair"],
-    "train": ["dp2o train", "accelerate launch -m components.train   (several processes)"],
+    "train": ["dp2o train", "torchrun --nproc-per-node 2 -m components.train   (several processes)"],
     "evaluate": ["dp2o evaluate"],
     "report": ["dp2o report && xdg-open reports/index.html"],
     "register": ["dp2o register", "MLFLOW_TRACKING_URI=http://mlflow:5000 dp2o register"],

@@ -33,14 +33,17 @@ CODE_VERSION = "1"
 def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     """Publish models/aligned/{best,last}, models/aligned/summary.json, reports/training.csv and reports/validation.csv.
 
-    Several processes are started by `accelerate launch -m components.train`; the result is the same.
+    Several processes are started by `torchrun --nproc-per-node N -m components.train`; the result is the same up to
+    rounding.
 
     Raises:
         BadInput: a shard is asked for, or an input is missing or does not fit.
         ResumeLater: SIGTERM came and the state is saved.
     """
     if shard is not None:
-        raise BadInput("train cannot be sharded; for several processes use `accelerate launch -m components.train`")
+        raise BadInput(
+            "train cannot be sharded; for several processes use `torchrun --nproc-per-node N -m components.train`"
+        )
     device = resolve_device(settings.run.device)
     if device.type == "cpu" and settings.train.precision == "fp16":
         raise BadInput('train.precision fp16 needs a GPU; on a CPU set it to "no" or bf16')

@@ -204,7 +204,7 @@ def test_images_without_hr_are_validated_by_lr_consistency(project: Path) -> Non
 
 def test_errors(project: Path) -> None:
     chosen = settings(project)
-    with pytest.raises(BadInput, match="train cannot be sharded; for several processes use `accelerate launch"):
+    with pytest.raises(BadInput, match="train cannot be sharded; for several processes use `torchrun "):
         run(chosen, project, Shard(0, 2))
     with pytest.raises(BadInput, match='precision fp16 needs a GPU; on a CPU set it to "no" or bf16'):
         run(settings(project, precision="fp16"), project)
