@@ -142,16 +142,12 @@ def print_comparisons(comparisons: Sequence[Comparison]) -> None:
 
 
 def print_incremental(cost: incremental.Incremental) -> None:
-    """One row a run, then the fractions."""
-    print(
-        f"\n{'LR images':<28} {'generate s':>11} {'score s':>9} {'CPU s':>7}  candidates made/found  scores made/found"
-    )
+    """One row a run and stage, then the fractions."""
+    print(f"\n{'LR images':<28} {'stage':<10} {'seconds':>7} {'CPU s':>7} {'made':>9} {'in cache':>9}")
     for name, phase in (("all new", cost.full), ("nothing new", cost.idle), ("a tenth more", cost.added)):
-        made = {stage: f"{phase.made[stage]}/{phase.found[stage]}" for stage in incremental.STAGES}
-        print(
-            f"{f'{phase.lrs}, {name}':<28} {phase.wall['generate']:>11.1f} {phase.wall['score']:>9.1f} "
-            f"{sum(phase.cpu.values()):>7.1f}  {made['generate']:<21}  {made['score']}"
-        )
+        for stage, wall in phase.wall.items():
+            counts = f"{phase.made[stage]:>9} {phase.found[stage]:>9}"
+            print(f"{f'{phase.lrs}, {name}':<28} {stage:<10} {wall:>7.1f} {phase.cpu[stage]:>7.1f} {counts}")
     print(
         f"a tenth more costs {cost.fraction_wall:.1%} of all by wall clock, {cost.fraction_cpu:.1%} by CPU time, "
         f"{cost.without_start_up:.1%} without start-up (target <= {cost.target:.0%})"

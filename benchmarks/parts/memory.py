@@ -43,20 +43,18 @@ def measure(weights: Path | None, lrs: int, candidates: int, stages: list[str]) 
         "train": {"steps": 2, "groups_per_step": 4, "validation_images": 2, "validate_every": 2, "warmup_steps": 1},
         "evaluate": {"seeds": 2, "bootstrap": 100},
     }
+    growing = [stage for stage in GROWING if stage in stages]
     peaks: dict[str, float] = {}
     tripled: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder), weights, HELD_OUT_PHOTOS, changes)
-        project.add_lrs(lrs)
+        peaks["prepare"] = project.add_lrs(lrs).peak_mb
         for stage in STAGES:
-            if stage in stages:
+            if stage in stages and stage != "prepare":
                 peaks[stage] = project.run(stage).peak_mb
-    with tempfile.TemporaryDirectory() as folder:
-        project = Project(Path(folder), weights, HELD_OUT_PHOTOS, changes)
-        project.add_lrs(3 * lrs)
-        for stage in GROWING:
-            if stage in stages:
-                tripled[stage] = project.run(stage).peak_mb
-    return Memory(
-        lrs, candidates, peaks, tripled, {stage: tripled[stage] / peaks[stage] for stage in GROWING if stage in stages}
-    )
+    if growing:
+        with tempfile.TemporaryDirectory() as folder:
+            project = Project(Path(folder), weights, HELD_OUT_PHOTOS, changes)
+            project.add_lrs(3 * lrs)
+            tripled = {stage: project.run(stage).peak_mb for stage in growing}
+    return Memory(lrs, candidates, peaks, tripled, {stage: tripled[stage] / peaks[stage] for stage in growing})

@@ -60,14 +60,14 @@ class Project:
             values[name] |= block
         (root / "params.yaml").write_text(yaml.safe_dump(values))
 
-    def add_lrs(self, count: int) -> None:
-        """Add photos to the align split, one LR each, and prepare.
+    def add_lrs(self, count: int) -> Cost:
+        """Add photos to the align split, one LR each, and prepare, whose cost is returned.
 
         Raises:
             BadInput: there are not so many photos.
         """
         self._take(self.root / "photos/align", count)
-        self.run("prepare")
+        return self.run("prepare")
 
     def run(self, stage: str) -> Cost:
         """`python -m components.<stage>` in a process of its own.
