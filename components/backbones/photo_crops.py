@@ -1,8 +1,9 @@
 """Training crops for models that learn from a folder of photos: an endless, seeded stream of LR/HR batches."""
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ Degrade = Callable[[Image8, np.random.Generator], Image8]
 
 LONG_SIDES = (640, 960)
 """Each photo is read at these sizes, px: camera pictures are soft at their full size, and scale is worth varying."""
+
+AHEAD = 4
+"""Batches made before they are asked for."""
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
@@ -48,7 +52,13 @@ def read_photos(folder: Path, held_out: float) -> tuple[list[Image8], list[Image
 
 
 def draw_crop(photos: list[Image8], size: int, rng: np.random.Generator) -> Image8:
-    """A random crop `[size, size, 3]`, flipped and turned; the photo is drawn evenly, the place evenly within it."""
+    """A random crop `[size, size, 3]`, flipped and turned; the photo is drawn evenly, the place evenly within it.
+
+    Raises:
+        BadInput: no photo is large enough.
+    """
+    if all(min(photo.shape[:2]) < size for photo in photos):
+        raise BadInput(f"none of {len(photos)} training photos holds a crop of {size} px: take larger photos or --crop")
     while True:
         photo = photos[rng.integers(len(photos))]
         height, width = photo.shape[:2]
@@ -68,19 +78,17 @@ def stream(
 
     Batch k depends on (seed, k) alone, so a run that resumes at step `start` sees what it would have seen.
     """
-    ready: queue.Queue[tuple[Image8, Image8]] = queue.Queue(maxsize=4)
 
-    def produce() -> None:
-        step = start
-        while True:
-            rng = np.random.default_rng(seed_of("pretrain", seed, step))
-            pairs = []
-            for _ in range(batch):
-                hr = draw_crop(photos, size, rng)
-                pairs.append((degrade(hr, rng), hr))
-            ready.put((np.stack([lr for lr, _ in pairs]), np.stack([hr for _, hr in pairs])))
-            step += 1
+    def batch_of(step: int) -> tuple[Image8, Image8]:
+        rng = np.random.default_rng(seed_of("pretrain", seed, step))
+        pairs = []
+        for _ in range(batch):
+            hr = draw_crop(photos, size, rng)
+            pairs.append((degrade(hr, rng), hr))
+        return np.stack([lr for lr, _ in pairs]), np.stack([hr for _, hr in pairs])
 
-    threading.Thread(target=produce, daemon=True).start()
-    while True:
-        yield ready.get()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        ahead = deque(pool.submit(batch_of, step) for step in range(start, start + AHEAD))
+        for step in count(start + AHEAD):
+            yield ahead.popleft().result()
+            ahead.append(pool.submit(batch_of, step))
