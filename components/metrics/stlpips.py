@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from components.metrics.base import Context, check_inputs, digest_of, need
+from components.metrics.blurred_conv import BlurredConv
 from components.metrics.table import MetricInfo
 from components.metrics.through_pyiqa import network
 from components.metrics.winograd import with_winograd
@@ -57,6 +58,9 @@ class Stlpips:
         self._scaling = net.scaling_layer
         # VGG's many channels run a fifth faster innermost; AlexNet's few do not care.
         self._layout = torch.channels_last if row.name == "stlpips-vgg" else torch.contiguous_format
+        if row.name == "stlpips":
+            convolution, _, activation = net.net.slice1
+            net.net.slice1 = nn.Sequential(BlurredConv(convolution), activation)
         trunk = _with_sliding_max(net.net).to(memory_format=self._layout)
         self._trunk = with_winograd(trunk) if device.type == "cpu" else trunk
         self._heads = [head.model[-1].weight.flatten() for head in net.lins]
