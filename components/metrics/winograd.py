@@ -6,6 +6,8 @@ over the input's channels. oneDNN has it for newer CPUs only. The result differs
 a few times more of it.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,10 +35,7 @@ class WinogradConv(nn.Module):
         self._weight = nn.Buffer(transformed.float().contiguous())
         bias = convolution.bias
         self._bias = nn.Buffer(torch.zeros(self._outputs) if bias is None else bias.detach().clone())
-        # Both directions of a tile at once, as one 36-column matrix.
-        for name, matrix in (("_b", _B), ("_a", _A)):
-            one = torch.tensor(matrix, dtype=torch.float32, device=weight.device)
-            setattr(self, name, nn.Buffer(torch.kron(one, one)))
+        self._b, self._a = nn.Buffer(_both_ways(_B, weight.device)), nn.Buffer(_both_ways(_A, weight.device))
 
     def forward(self, images: Tensor) -> Tensor:
         """`[M, K, h, w]`, channels innermost in memory, of `[M, C, h, w]`."""
@@ -55,6 +54,12 @@ class WinogradConv(nn.Module):
         outputs = (self._a @ products.view(points, -1)).view(_TILE, _TILE, count, down, across, self._outputs)
         outputs = outputs.permute(2, 3, 0, 4, 1, 5).reshape(count, _TILE * down, _TILE * across, self._outputs)
         return (outputs[:, :height, :width] + self._bias).permute(0, 3, 1, 2)
+
+
+def _both_ways(matrix: Sequence[Sequence[float]], device: torch.device) -> Tensor:
+    """`matrix` applied to the rows and the columns of a flattened tile at once."""
+    one = torch.tensor(matrix, dtype=torch.float32, device=device)
+    return torch.kron(one, one)
 
 
 def with_winograd(network: nn.Module) -> nn.Module:
