@@ -50,16 +50,16 @@ def test_a_stopped_run_continues_to_the_same_weights(
     tmp_path: Path, photos: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train(photos, tmp_path / "whole")
-    draw, drawn = pretrain.torch.rand, []
+    draw, drawn = torch.rand, []
 
-    def stopping(*arguments: Any, **options: Any) -> torch.Tensor:
+    def stopping(*arguments: Any, **options: Any) -> Any:
         drawn.append(1)
         if len(drawn) == 5:
             raise KeyboardInterrupt
         return draw(*arguments, **options)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # noqa: PT012
-        patch.setattr(pretrain.torch, "rand", stopping)
+        patch.setattr(torch, "rand", stopping)
         train(photos, tmp_path / "stopped")
     assert torch.load(tmp_path / "stopped" / pretrain.CHECKPOINT, weights_only=True)["step"] == 3
     resumed = train(photos, tmp_path / "stopped")

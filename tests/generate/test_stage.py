@@ -218,7 +218,7 @@ def test_changes_that_change_pixels_do_not_reuse_the_cache(
     elif change == "code":
         monkeypatch.setattr("components.generate.stage.CODE_VERSION", "other")
     else:
-        backbone = {"steps": {"steps": 3}, "colour_fix": {"colour_fix": "wavelet"}}[change]
+        backbone = {change: 3 if change == "steps" else "wavelet"}
     before = candidates(project)
     run(settings(project, backbone), project)
     assert len(sampled) == 2 * count

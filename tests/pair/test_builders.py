@@ -47,11 +47,13 @@ def test_pairs_of_equal_reward_are_dropped() -> None:
 
 def test_pairs_name_candidates_not_positions() -> None:
     """A quarantined candidate leaves a hole in the indexes."""
-    assert builders.dp2o([1, 4, 6, 9], np.array([0.1, 0.9, 0.3, 0.6]), top=1) == [Pair(4, 1, pytest.approx(0.8))]
+    assert builders.dp2o([1, 4, 6, 9], np.array([0.25, 1.0, 0.5, 0.75]), top=1) == [Pair(4, 1, 0.75)]
 
 
 def test_best_vs_worst() -> None:
-    assert builders.best_vs_worst(INDEXES, golden_rewards()) == [Pair(1, 3, pytest.approx(0.85))]
+    (pair,) = builders.best_vs_worst(INDEXES, golden_rewards())
+    assert (pair.winner, pair.loser) == (1, 3)
+    assert pair.gap == pytest.approx(0.85)
 
 
 def test_winners_only() -> None:

@@ -85,13 +85,13 @@ def explicit_loss(chosen: Trainer, root: Path) -> Tensor:
 def test_a_step_is_the_mean_over_its_pairs(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noise_shared_by: str, anchor: float
 ) -> None:
-    changes = {"noise_shared_by": noise_shared_by, "anchor": anchor, "beta": BETA, "steps": 1}
+    changes: dict[str, Any] = {"noise_shared_by": noise_shared_by, "anchor": anchor, "beta": BETA, "steps": 1}
     chosen = trainer(project, str(tmp_path), double_model(), **changes)
     assert len({len(group.winner) for group in chosen.groups.values()}) > 1  # so that a mean of means would differ
     expected = explicit_loss(chosen, project)
     expected.backward()
     policy = chosen.backbone.policy
-    expected_gradient = torch.cat([parameter.grad.flatten() for parameter in policy.parameters()]).clone()
+    expected_gradient = torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]).clone()
     policy.zero_grad()
     seen = watch_gradients(chosen, monkeypatch)
     state = chosen.run()
@@ -105,7 +105,9 @@ def test_a_step_is_the_mean_over_its_pairs(
 
 def test_micro_batches_change_memory_not_the_result(project: Path, tmp_path: Path) -> None:
     states = [
-        trainer(project, str(tmp_path / str(size)), double_model(), micro_batch=size, beta=BETA, anchor=0.1).run()
+        trainer(
+            project, str(tmp_path / str(size)), double_model(), micro_batch=size, beta=BETA, anchor=0.1, steps=2
+        ).run()
         for size in (1, 2, 4)
     ]
     start = flat(double_model().policy.state_dict())
@@ -134,7 +136,7 @@ def test_the_first_step_knows_no_preference(project: Path, tmp_path: Path) -> No
 def test_the_policy_learns_the_preferences_and_the_reference_stays(project: Path, tmp_path: Path) -> None:
     model = tiny_model()
     before = model.digest("reference")
-    state = trainer(project, str(tmp_path), model, steps=25, validate_every=100, checkpoint_every=100).run()
+    state = trainer(project, str(tmp_path), model, steps=18, validate_every=100, checkpoint_every=100).run()
     assert model.digest("reference") == before
     assert model.digest("policy") != before
     assert all(parameter.grad is None for parameter in model.reference.parameters())
