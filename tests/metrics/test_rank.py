@@ -15,7 +15,7 @@ from components.metrics.rank_degradations import DEGRADATIONS, degrade
 from components.metrics.rank_effnet import Backbone
 from components.metrics.rank_head import head_file
 from components.metrics.rank_nss import SceneStatistics
-from components.metrics.train_rank import find_photos, fit, pairwise_accuracy, ranking_loss, variants
+from components.metrics.train_rank import FEATURES, find_photos, fit, pairwise_accuracy, ranking_loss, variants
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT / "data/photos"
@@ -38,7 +38,7 @@ def test_degradations_repeat_and_grow(name: str, crop: np.ndarray) -> None:
     assert 0.1 < errors[0] < errors[1]
 
 
-@pytest.mark.parametrize("name", ["rank_effnet"])
+@pytest.mark.parametrize("name", FEATURES)
 def test_head_ranks_photos_it_never_saw(name: str) -> None:
     """On committed photos, which no training saw: clean above degraded in nearly all of 10 photos x 13 ways."""
     metric = load(name)
@@ -55,7 +55,7 @@ def test_head_ranks_photos_it_never_saw(name: str) -> None:
     assert np.mean(won) > 0.9
 
 
-@pytest.mark.parametrize("name", ["rank_effnet"])
+@pytest.mark.parametrize("name", FEATURES)
 def test_card_tells_data_seed_and_held_out_figures(name: str) -> None:
     card = json.loads(head_file(name).with_suffix(".json").read_text())
     assert card["metric"] == name
