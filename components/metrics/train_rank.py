@@ -122,7 +122,7 @@ def fit(features: torch.Tensor, epochs: int, seed: int) -> Head:
         for batch in torch.randperm(len(features)).chunk(len(features) // 32 + 1):
             loss = ranking_loss(head(features[batch].flatten(0, 1)).view(len(batch), -1))
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             schedule.step()
     return head.eval()
