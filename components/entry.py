@@ -1,10 +1,8 @@
 """The one way a stage starts: `python -m components.<stage> [--shard i/n]`, for people, DVC, containers and flows."""
 
 import argparse
-import ctypes
 import importlib
 import logging
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,19 +62,6 @@ def limit_threads(settings: Settings) -> None:
         torch.set_num_threads(settings.run.threads)
 
 
-def keep_freed_memory() -> None:
-    """Have glibc keep the memory of freed tensors for the next ones, up to 2 GiB.
-
-    By default it hands large blocks back to the kernel, which clears them again for the next tensor: an eighth of the
-    time of sampling on a CPU, a twelfth of training's. Other C libraries are left alone.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-        libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_threshold, 2**30)
-        libc.mallopt(trim_threshold, 2**31 - 1)
-
-
 def start_logging() -> None:
     """Log to stderr, one line a record."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", datefmt="%H:%M:%S")
@@ -87,7 +72,6 @@ def run_stage(name: str, params: Path, shard: Shard | None = None) -> ExitCode:
     try:
         settings = load_settings(params)
         limit_threads(settings)
-        keep_freed_memory()
         stage = cast(Stage, importlib.import_module(f"components.{name}.stage"))
         stage.run(settings, params.resolve().parent, shard)
     except BadInput as error:
