@@ -163,6 +163,7 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, default=Path("benchmarks/ablation.yaml"))
     parser.add_argument("--project", type=Path, default=Path())
     parser.add_argument("--out", type=Path, default=Path("cache/ablation"))
+    parser.add_argument("--seeds", type=int, nargs="+", help="training seeds; default those of the recipe")
     parser.add_argument("--tables", nargs="+", help="only these tables of the recipe")
     parser.add_argument("--prepare-only", action="store_true", help="stop once the candidates are scored")
     arguments = parser.parse_args()
@@ -199,7 +200,7 @@ def main() -> None:
         table: Tree = {}
         for name, change in variants.items():
             runs = []
-            for seed in recipe["seeds"]:
+            for seed in arguments.seeds or recipe["seeds"]:
                 with torch.random.fork_rng():
                     runs.append(judged(study.train(name, change, seed)))
             found[name] = per_restoration(runs, metrics)
