@@ -292,6 +292,38 @@ def results(params: Params = Path("params.yaml"), as_json: AsJson = False) -> No
     print(f"{latest['headline']}; report: {latest['report'] or 'not made yet'}")
 
 
+@app.command("metrics", rich_help_panel=LOOK, epilog=examples("dp2o metrics", "dp2o metrics --preset paper --json"))
+def metrics_command(
+    preset: Annotated[str, typer.Option(help="embedded, or paper: the nine of DP2O-SR.")] = "embedded",
+    as_json: AsJson = False,
+) -> None:
+    """A preset's lines for params.yaml, and which of its weight files are missing and where they belong."""
+    with user_errors("metrics"):
+        from components.metrics.table import PRESETS  # noqa: PLC0415
+        from components.metrics.weights import required  # noqa: PLC0415
+
+        if preset not in PRESETS:
+            raise BadInput(f"--preset {preset}: there is none of that name; the presets are {', '.join(PRESETS)}")
+        chosen = PRESETS[preset]
+        roles = {"fr": list(chosen.fr), "nr": list(chosen.nr), "held_out": list(chosen.held_out)}
+        missing = {}
+        for name in [name for names in roles.values() for name in names]:
+            try:
+                required(name)
+            except BadInput as error:
+                missing[name] = str(error)
+    if as_json:
+        print_json({"preset": preset, "score": roles, "missing": missing})
+        return
+    print("score:")
+    for role, names in roles.items():
+        print(f"  {role}: [{', '.join(names)}]")
+    for text in missing.values():
+        print(f"missing: {text}")
+    if not missing:
+        print("all weights are in place")
+
+
 def _latest(root: Path) -> dict[str, Any] | None:
     """Figures of reports/evaluation.json, the registered version, and the report's path; None before any evaluation.
 

@@ -146,6 +146,25 @@ def test_results_show_figures_and_the_report(project: Path) -> None:
     assert as_json["version"] is None
 
 
+def test_metrics_of_the_embedded_preset_are_the_settings_and_need_nothing() -> None:
+    code, text, _ = invoke("metrics")
+    assert code == 0
+    for line in text.splitlines()[1:4]:
+        assert line.strip() in (Path(__file__).parents[1] / "params.yaml").read_text()
+    assert "all weights are in place" in text
+
+
+def test_metrics_of_the_paper_say_which_weights_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DP2O_WEIGHTS", str(tmp_path))
+    found = json.loads(invoke("metrics", "--preset", "paper", "--json")[1])
+    assert set(found["missing"]) == {*found["score"]["fr"], *found["score"]["nr"]}
+    assert len(found["missing"]) == 9
+    assert all(str(tmp_path) in text for text in found["missing"].values())
+    code, _, text = invoke("metrics", "--preset", "nine")
+    assert code == 2
+    assert "the presets are embedded, paper" in text
+
+
 def test_results_before_any_evaluation(tmp_path: Path) -> None:
     code, _, text = invoke("results", "--params", str(tmp_path / "params.yaml"))
     assert code == 2
