@@ -113,7 +113,9 @@ _CLIP_RN50 = WeightFile(
     "clip/RN50.pt",
     url=f"{_CLIP}/afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762/RN50.pt",
 )
-_VGG16 = WeightFile("checkpoints/vgg16-397923af.pth", url="https://download.pytorch.org/models/vgg16-397923af.pth")
+_VGG16 = WeightFile(
+    "checkpoints/vgg16-397923af.pth", url="the file at torchvision.models.VGG16_Weights.IMAGENET1K_V1.url"
+)
 _MANIQA_VIT = WeightFile(
     "huggingface/models--timm--vit_base_patch8_224.augreg2_in21k_ft_in1k/refs/main",
     url="https://huggingface.co/timm/vit_base_patch8_224.augreg2_in21k_ft_in1k",

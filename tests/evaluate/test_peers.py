@@ -1,3 +1,4 @@
+import os
 from importlib import metadata
 
 import numpy as np
@@ -22,7 +23,10 @@ def installed() -> bool:
     return True
 
 
-needs_package = pytest.mark.skipif(not installed(), reason=f"package {peers.PACKAGE} is not installed")
+needs_package = pytest.mark.skipif(
+    not installed() and "CI" not in os.environ,  # CI installs it: missing there is a failure
+    reason=f"Real-ESRGAN was NOT checked: package {peers.PACKAGE} is not installed (make install brings it)",
+)
 
 
 def test_bicubic_keeps_a_constant_image_and_the_range() -> None:
