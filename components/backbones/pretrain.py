@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers.optimization import get_cosine_schedule_with_warmup
+from torch import Tensor
 from tqdm import tqdm
 
 from components.artifacts.images import to_tensor
@@ -30,18 +32,40 @@ EMA_DECAY = 0.999
 CHECKPOINT = "pretraining.pt"
 T_MIN = 0.1
 """Noise levels are drawn uniformly from [T_MIN, 1]: the sampler's last step starts at 1/steps, above it."""
+WINDOW = 9
+"""Side of the neighbourhood whose activity sets a pixel's weight, px."""
+ACTIVITY_FLOOR = 0.1
+"""Added to the relative activity: the smoothest areas weigh 10 times the average."""
 
 
-def residual_std(photos: list[Image8], settings: Settings, config: TinyFlowConfig, seed: int) -> float:
-    """Standard deviation of HR - up(LR) over 256 training crops, in [0, 1] image units."""
+def statistics(photos: list[Image8], settings: Settings, config: TinyFlowConfig, seed: int) -> tuple[float, float]:
+    """Of 256 training crops: standard deviation of HR - up(LR), in [0, 1] image units, and mean activity of up(LR)."""
     rng = np.random.default_rng(seed)
     probe = TinyFlow.new(config, 1, torch.device("cpu"))
-    residuals = []
+    residuals, activities = [], []
     for _ in range(256):
         hr = draw_crop(photos, settings.prepare.crop, rng)
         lr, _ = degrade(hr, rng, settings.prepare.degradation, config.scale)
-        residuals.append(to_tensor(hr) - probe.condition(to_tensor(lr), ("",)).upsampled)
-    return float(torch.cat(residuals).std())
+        upsampled = probe.condition(to_tensor(lr), ("",)).upsampled
+        residuals.append(to_tensor(hr) - upsampled)
+        activities.append(activity(upsampled).mean())
+    return float(torch.cat(residuals).std()), float(torch.stack(activities).mean())
+
+
+def activity(upsampled: Tensor) -> Tensor:
+    """Local energy of the fine structure of `[B, 3, H, W]`: mean square of the high-pass over WINDOW px, `[B, 1, H, W]`."""
+    blurred = F.avg_pool2d(upsampled, 5, stride=1, padding=2, count_include_pad=False)
+    energy = (upsampled - blurred).square().mean(dim=1, keepdim=True)
+    return F.avg_pool2d(energy, WINDOW, stride=1, padding=WINDOW // 2, count_include_pad=False)
+
+
+def smooth_weight(upsampled: Tensor, mean_activity: float) -> Tensor:
+    """Weight of each pixel's error, `[B, 1, H, W]`: large where the LR image is smooth.
+
+    A smooth area's residual has a hundredth of a texture's energy, so an unweighted error hardly sees the speckle that
+    the eye sees first. The weight depends on the condition alone, so the minimiser stays the conditional mean.
+    """
+    return 1.0 / (activity(upsampled) / mean_activity + ACTIVITY_FLOOR)
 
 
 def train(settings: Settings, photos: list[Image8], out: Path, arguments: argparse.Namespace) -> None:
@@ -54,7 +78,8 @@ def train(settings: Settings, photos: list[Image8], out: Path, arguments: argpar
         channels=tuple(arguments.channels),
         kappa=arguments.kappa,
     )
-    config = TinyFlowConfig(**{**vars(config), "residual_std": residual_std(photos, settings, config, arguments.seed)})
+    deviation, mean_activity = statistics(photos, settings, config, arguments.seed)
+    config = TinyFlowConfig(**{**vars(config), "residual_std": deviation})
     torch.manual_seed(arguments.seed)
     model = TinyFlow.new(config, settings.backbone.steps, device)
     if arguments.init:
@@ -89,7 +114,9 @@ def train(settings: Settings, photos: list[Image8], out: Path, arguments: argpar
         condition = model.condition(to_tensor(*lr), ("",) * len(hr))
         # The velocity error divides the residual's by sigma squared: unweighted, nearly all of the gradient would teach
         # the network to copy almost clean input, and the samples would keep their noise.
-        loss = (t * model.error(clean, condition, t, noise, "policy")).mean()
+        errors = model.squared_errors(clean, condition, t, noise, "policy")
+        weight = t.view(-1, 1, 1, 1) * smooth_weight(condition.upsampled, mean_activity)
+        loss = (weight * errors).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.policy.parameters(), 1.0)

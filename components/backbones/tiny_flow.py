@@ -161,6 +161,10 @@ class TinyFlow:
         return images.to(self.device, torch.float32)
 
     def error(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branch: Branch) -> Tensor:
+        return self.squared_errors(latents, condition, t, noise, branch).mean(dim=(1, 2, 3))
+
+    def squared_errors(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branch: Branch) -> Tensor:
+        """Squared velocity error of every pixel and channel, `[B, 3, H, W]`; `error` is its mean over an image."""
         clean = (latents - condition.upsampled) / self.config.residual_std
         scaled_noise = self.config.kappa * noise
         level = t.view(-1, 1, 1, 1)
@@ -171,7 +175,7 @@ class TinyFlow:
         else:
             velocity = self._velocity(self.policy, noisy, condition.upsampled, t)
         target = scaled_noise - clean
-        return (velocity - target).square().mean(dim=(1, 2, 3))
+        return (velocity - target).square()
 
     def digest(self, branch: Branch) -> str:
         network = self._unwrapped() if branch == "policy" else self.reference
