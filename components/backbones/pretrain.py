@@ -34,8 +34,8 @@ T_MIN = 0.1
 """Noise levels are drawn uniformly from [T_MIN, 1]: the sampler's last step starts at 1/steps, above it."""
 WINDOW = 9
 """Side of the neighbourhood whose activity sets a pixel's weight, px."""
-ACTIVITY_FLOOR = 0.1
-"""Added to the relative activity: the smoothest areas weigh 10 times the average."""
+ACTIVITY_FLOOR = 0.3
+"""Added to the relative activity: the smoothest areas weigh 4 times the average."""
 
 
 def statistics(photos: list[Image8], settings: Settings, config: TinyFlowConfig, seed: int) -> tuple[float, float]:

@@ -12,6 +12,7 @@ All of the network is the policy; there is no frozen part to share.
 
 import copy
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,8 +30,6 @@ from components.errors import BadInput
 SIGMA_FLOOR = 0.05
 """Below this the velocity's division by sigma would turn rounding into signal; the last Euler step never goes there."""
 
-MAX_STEPS = round(1 / SIGMA_FLOOR)
-
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -45,6 +44,8 @@ class TinyFlowConfig:
         layers: residual blocks per level.
         kappa: standard deviation of the noise at sigma = 1, in units of the residual's.
         residual_std: s, the standard deviation of HR - up(LR) over the training data, in [0, 1] image units.
+        shift: of the Euler steps towards high noise, sigma = shift u / (1 + (shift - 1) u) for even u (Esser et al.,
+            arXiv 2403.03206, section 5.3.2); 1 is even steps. What a restoration shows is settled near sigma = 1.
     """
 
     scale: int = 4
@@ -53,6 +54,7 @@ class TinyFlowConfig:
     layers: int = 1
     kappa: float = 0.4
     residual_std: float = 0.1
+    shift: float = 1.0
 
 
 class ResidualUNet(nn.Module):
@@ -93,9 +95,10 @@ class TinyFlow:
     """The embedded backbone; see the module's docstring for the model."""
 
     def __init__(self, config: TinyFlowConfig, policy: nn.Module, steps: int, device: torch.device) -> None:
-        if not 1 <= steps <= MAX_STEPS:
+        most = max_steps(config.shift)
+        if not 1 <= steps <= most:
             raise BadInput(
-                f"backbone.steps is {steps}: tiny_flow takes 1 to {MAX_STEPS}, with more the last steps would start "
+                f"backbone.steps is {steps}: this tiny_flow takes 1 to {most}, with more the last steps would start "
                 f"below sigma = {SIGMA_FLOOR}, where its velocity is not the model's any more"
             )
         self.config = config
@@ -154,8 +157,9 @@ class TinyFlow:
         return Samples((condition.upsampled + x * self.config.residual_std).clamp(0.0, 1.0), None)
 
     def sigmas(self) -> list[float]:
-        """Noise levels of the Euler steps, from 1 down to 1/steps; the scheduler appends 0."""
-        return [1.0 - step / self.steps for step in range(self.steps)]
+        """Noise levels of the Euler steps, from 1 down; the scheduler appends 0."""
+        even = [1.0 - step / self.steps for step in range(self.steps)]
+        return [self.config.shift * u / (1.0 + (self.config.shift - 1.0) * u) for u in even]
 
     def encode(self, images: Tensor) -> Tensor:
         return images.to(self.device, torch.float32)
@@ -200,6 +204,11 @@ class TinyFlow:
         if not isinstance(inner, nn.Module):
             raise TypeError(f"policy is a {type(self.policy).__name__} without a module inside")
         return inner
+
+
+def max_steps(shift: float) -> int:
+    """Most Euler steps whose last one starts at SIGMA_FLOOR or above: sigma of u = 1/steps solved for steps."""
+    return math.floor(shift / SIGMA_FLOOR - (shift - 1.0) + 1e-9)
 
 
 def read_config(folder: Path) -> TinyFlowConfig:

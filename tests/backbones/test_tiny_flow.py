@@ -12,7 +12,7 @@ from torch import nn
 
 from components.backbones.base import Condition
 from components.backbones.registry import load_backbone
-from components.backbones.tiny_flow import MAX_STEPS, TinyFlow, TinyFlowConfig
+from components.backbones.tiny_flow import SIGMA_FLOOR, TinyFlow, TinyFlowConfig, max_steps
 from components.errors import BadInput
 from tests.made import tiny_model, write_params
 
@@ -63,8 +63,8 @@ def test_error_is_the_mean_over_channels_and_pixels() -> None:
 
 def test_a_perfect_prediction_has_no_error_and_samples_the_image() -> None:
     """Euler steps of a constant residual end on it exactly, whatever the noise: the chain is consistent."""
-    config = TinyFlowConfig(kappa=0.5, residual_std=0.1)
-    for steps in (1, 2, 6, MAX_STEPS):
+    for steps, shift in ((1, 1.0), (2, 1.0), (6, 3.0), (max_steps(1.0), 1.0), (max_steps(3.0), 3.0)):
+        config = TinyFlowConfig(kappa=0.5, residual_std=0.1, shift=shift)
         model = TinyFlow(config, Constant(2.0), steps, CPU)
         condition = Condition(torch.full((2, 3, 8, 8), 0.4), ("", ""))
         noise = torch.randn(2, 3, 8, 8, generator=torch.manual_seed(0))
@@ -196,9 +196,24 @@ def test_damaged_folders_are_named(
         TinyFlow.load(folder, 2, CPU)
 
 
-@pytest.mark.parametrize("steps", [0, MAX_STEPS + 1])
+def test_euler_steps_are_even_or_shifted_towards_noise() -> None:
+    assert tiny_model(steps=4).sigmas() == [1.0, 0.75, 0.5, 0.25]
+    shifted = TinyFlow(TinyFlowConfig(shift=3.0), Constant(0.0), 4, CPU).sigmas()
+    assert shifted == pytest.approx([1.0, 0.9, 0.75, 0.5])  # 3u / (1 + 2u)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_the_last_step_of_the_longest_chain_starts_at_the_floor(shift: float) -> None:
+    config = TinyFlowConfig(shift=shift)
+    most = max_steps(shift)
+    assert TinyFlow(config, Constant(0.0), most, CPU).sigmas()[-1] >= SIGMA_FLOOR - 1e-9
+    with pytest.raises(BadInput, match=f"takes 1 to {most}"):
+        TinyFlow(config, Constant(0.0), most + 1, CPU)
+
+
+@pytest.mark.parametrize("steps", [0, max_steps(1.0) + 1])
 def test_steps_beyond_the_floor_are_refused(steps: int) -> None:
-    with pytest.raises(BadInput, match=rf"backbone\.steps is {steps}: tiny_flow takes 1 to 20"):
+    with pytest.raises(BadInput, match=rf"backbone\.steps is {steps}: this tiny_flow takes 1 to 20"):
         tiny_model(steps=steps)
 
 
