@@ -40,6 +40,10 @@ SHARED = ("dataset", "dataset.parquet", "candidates", "candidates.parquet", "sco
 """What all runs read, made once."""
 
 
+STANDARD = "dp2o"
+"""Name of the variant that the others are compared with."""
+
+
 def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> Tree:
     """`base` with the leaves of `change` put in its place."""
     result = dict(base)
@@ -138,13 +142,15 @@ def table_text(title: str, results: Tree, base_reward: float, metrics: list[str]
         f"### {title}",
         "",
         f"Base reward {base_reward:.4f}. Differences from the base, with confidence intervals over photos; "
-        "the seeds' column has the reward difference of each training seed.",
+        "the seeds' column has the reward difference of each training seed, the next one the paired difference of the "
+        f"reward from {STANDARD}.",
         "",
-        "| variant | reward | seeds | " + " | ".join(arrows) + " |",
-        "|---|---|---|" + "---|" * len(metrics),
+        f"| variant | reward | seeds | reward over {STANDARD} | " + " | ".join(arrows) + " |",
+        "|---|---|---|---|" + "---|" * len(metrics),
     ]
     for name, result in results.items():
         cells = [_cell(result["differences"]["reward"]), ", ".join(f"{value:+.4f}" for value in result["seeds"])]
+        cells.append(_cell(result["over"][STANDARD]) if STANDARD in result["over"] else "")
         cells += [_cell(result["differences"][metric]) for metric in metrics]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -197,17 +203,16 @@ def main() -> None:
     for title, variants in recipe["tables"].items():
         if arguments.tables and title not in arguments.tables:
             continue
-        table: Tree = {}
+        runs: dict[str, list[Scored]] = {}
         for name, change in variants.items():
-            runs = []
-            for seed in arguments.seeds or recipe["seeds"]:
-                with torch.random.fork_rng():
-                    runs.append(judged(study.train(name, change, seed)))
-            found[name] = per_restoration(runs, metrics)
-            table[name] = {
+            with torch.random.fork_rng():
+                runs[name] = [judged(study.train(name, change, seed)) for seed in arguments.seeds or recipe["seeds"]]
+            found[name] = per_restoration(runs[name], metrics)
+        table: Tree = {
+            name: {
                 "seeds": [
                     difference(per_restoration([run], metrics), base_rows, "reward", photos, settings).mean
-                    for run in runs
+                    for run in runs[name]
                 ],
                 "differences": {
                     figure: _plain(difference(found[name], base_rows, figure, photos, settings))
@@ -219,6 +224,8 @@ def main() -> None:
                     if other != name
                 },
             }
+            for name in variants
+        }
         results[title] = table
         base_reward = float(np.mean([row["reward"] for row in base_rows.values()]))
         text += table_text(title, table, base_reward, metrics) + "\n"

@@ -44,13 +44,19 @@ def test_figures_of_a_restoration_are_means_over_training_seeds() -> None:
     assert rows["lr", 1] == pytest.approx({"reward": 0.5, "psnr": 20.0})
 
 
-def test_a_table_shows_differences_with_their_intervals_and_each_seed() -> None:
+def test_a_table_shows_differences_with_their_intervals_each_seed_and_the_lead() -> None:
     interval = {"mean": 0.01, "low": 0.002, "high": 0.018}
+    behind = {"mean": -0.03, "low": -0.04, "high": -0.02}
+    differences = {"reward": interval, "psnr": interval}
     text = table_text(
         "controls",
-        {"dp2o": {"seeds": [0.01, 0.02], "differences": {"reward": interval, "psnr": interval}}},
+        {
+            "dp2o": {"seeds": [0.01, 0.02], "differences": differences, "over": {"random pairs": interval}},
+            "random pairs": {"seeds": [0.01], "differences": differences, "over": {"dp2o": behind}},
+        },
         0.5,
         ["psnr"],
     )
-    assert "| dp2o | +0.0100 [+0.0020, +0.0180] | +0.0100, +0.0200 | +0.0100 [+0.0020, +0.0180] |" in text
+    assert "| dp2o | +0.0100 [+0.0020, +0.0180] | +0.0100, +0.0200 |  | +0.0100 [+0.0020, +0.0180] |" in text
+    assert "| random pairs | +0.0100 [+0.0020, +0.0180] | +0.0100 | -0.0300 [-0.0400, -0.0200] |" in text
     assert "psnr ↑" in text
