@@ -53,7 +53,7 @@ def statistics(photos: list[Image8], settings: Settings, config: TinyFlowConfig,
 
 
 def activity(upsampled: Tensor) -> Tensor:
-    """Local energy of the fine structure of `[B, 3, H, W]`: mean square of the high-pass over WINDOW px, `[B, 1, H, W]`."""
+    """Local energy of the fine structure of `[B, 3, H, W]`: mean square high-pass over WINDOW px, `[B, 1, H, W]`."""
     blurred = F.avg_pool2d(upsampled, 5, stride=1, padding=2, count_include_pad=False)
     energy = (upsampled - blurred).square().mean(dim=1, keepdim=True)
     return F.avg_pool2d(energy, WINDOW, stride=1, padding=WINDOW // 2, count_include_pad=False)
@@ -68,6 +68,18 @@ def smooth_weight(upsampled: Tensor, mean_activity: float) -> Tensor:
     return 1.0 / (activity(upsampled) / mean_activity + ACTIVITY_FLOOR)
 
 
+def weighted_loss(model: TinyFlow, lr: Tensor, hr: Tensor, generator: torch.Generator, mean_activity: float) -> Tensor:
+    """Mean over pixels of the velocity error of `[B, 3, H, W]` crops at random noise levels, weighted by both."""
+    clean = model.encode(hr)
+    t = torch.rand(len(hr), generator=generator).mul(1.0 - T_MIN).add(T_MIN).to(model.device)
+    noise = torch.randn(clean.shape, generator=generator).to(model.device)
+    condition = model.condition(lr, ("",) * len(hr))
+    # The velocity error divides the residual's by sigma squared: unweighted, nearly all of the gradient would teach
+    # the network to copy almost clean input, and the samples would keep their noise.
+    weight = t.view(-1, 1, 1, 1) * smooth_weight(condition.upsampled, mean_activity)
+    return (weight * model.squared_errors(clean, condition, t, noise, "policy")).mean()
+
+
 def train(settings: Settings, photos: list[Image8], out: Path, arguments: argparse.Namespace) -> None:
     """Train with AdamW and an exponential moving average; the average is what is saved."""
     device = torch.device(arguments.device)
@@ -77,6 +89,7 @@ def train(settings: Settings, photos: list[Image8], out: Path, arguments: argpar
         unshuffle=arguments.unshuffle,
         channels=tuple(arguments.channels),
         kappa=arguments.kappa,
+        shift=arguments.shift,
     )
     deviation, mean_activity = statistics(photos, settings, config, arguments.seed)
     config = TinyFlowConfig(**{**vars(config), "residual_std": deviation})
@@ -108,15 +121,7 @@ def train(settings: Settings, photos: list[Image8], out: Path, arguments: argpar
     for step in tqdm(range(start, arguments.steps), initial=start, total=arguments.steps, desc="pretrain", unit="step"):
         lr, hr = next(batches)
         generator = torch.Generator("cpu").manual_seed(arguments.seed * 1_000_003 + step)
-        clean = model.encode(to_tensor(*hr))
-        t = torch.rand(len(hr), generator=generator).mul(1.0 - T_MIN).add(T_MIN).to(device)
-        noise = torch.randn(clean.shape, generator=generator).to(device)
-        condition = model.condition(to_tensor(*lr), ("",) * len(hr))
-        # The velocity error divides the residual's by sigma squared: unweighted, nearly all of the gradient would teach
-        # the network to copy almost clean input, and the samples would keep their noise.
-        errors = model.squared_errors(clean, condition, t, noise, "policy")
-        weight = t.view(-1, 1, 1, 1) * smooth_weight(condition.upsampled, mean_activity)
-        loss = (weight * errors).mean()
+        loss = weighted_loss(model, to_tensor(*lr), to_tensor(*hr), generator, mean_activity)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.policy.parameters(), 1.0)
@@ -156,18 +161,21 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=Path("data/extended"), help="folder of training photos")
     parser.add_argument("--out", type=Path, default=Path("cache/pretrain"), help="folder for checkpoints and the model")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="crop, scale and degradation settings")
-    parser.add_argument("--steps", type=int, default=2300)
+    parser.add_argument("--steps", type=int, default=13000)
     parser.add_argument("--init", type=Path, help="folder of a saved model to start from, instead of fresh weights")
-    parser.add_argument("--batch", type=int, default=16, help="crops a step")
-    parser.add_argument("--crop", type=int, default=96, help="HR crop side, px")
-    parser.add_argument("--lr", type=float, default=8e-4)
+    parser.add_argument("--batch", type=int, default=8, help="crops a step")
+    parser.add_argument("--crop", type=int, default=64, help="HR crop side, px")
+    parser.add_argument("--lr", type=float, default=7e-4)
     parser.add_argument("--warmup", type=int, default=100)
-    parser.add_argument("--kappa", type=float, default=0.4)
+    parser.add_argument("--kappa", type=float, default=0.7)
+    parser.add_argument(
+        "--shift", type=float, default=5.0, help="of the sampler's steps; kept with the model, not used here"
+    )
     parser.add_argument("--unshuffle", type=int, default=2)
     parser.add_argument("--channels", type=int, nargs="+", default=[32, 64, 96])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--checkpoint-every", type=int, default=250)
+    parser.add_argument("--checkpoint-every", type=int, default=1000)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s")
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ def recipe(**changes: Any) -> argparse.Namespace:
         "lr": 1e-3,
         "warmup": 2,
         "kappa": 0.4,
+        "shift": 1.0,
         "unshuffle": 4,
         "channels": [16, 16],
         "seed": 0,
@@ -77,3 +78,16 @@ def test_the_saved_model_loads_and_has_learnt(tmp_path: Path, photos: list[Any])
     arguments = (condition.upsampled, condition, torch.full((4,), 0.5), torch.randn(4, 3, 32, 32))
     assert model.error(*arguments, "policy").mean() < fresh.error(*arguments, "policy").mean()
     assert (tmp_path / "model/recipe.json").is_file()
+
+
+def test_smooth_areas_weigh_more_and_flat_ones_no_more_than_the_floor_allows() -> None:
+    """Left half flat, right half a checkerboard of +-0.1: its high-pass energy is 0.01 (24/25)^2 where 5 x 5 fits."""
+    board = torch.zeros(1, 3, 40, 80)
+    rows, columns = torch.meshgrid(torch.arange(40), torch.arange(40), indexing="ij")
+    board[..., 40:] = 0.1 * (1.0 - 2.0 * ((rows + columns) % 2))
+    activity = pretrain.activity(board)
+    assert activity[0, 0, 20, 10].item() == 0.0
+    assert activity[0, 0, 20, 60].item() == pytest.approx(0.01 * (24 / 25) ** 2, rel=1e-4)
+    weight = pretrain.smooth_weight(board, mean_activity=0.01)
+    assert weight[0, 0, 20, 10].item() == pytest.approx(1 / pretrain.ACTIVITY_FLOOR)
+    assert weight[0, 0, 20, 60].item() == pytest.approx(1 / ((24 / 25) ** 2 + pretrain.ACTIVITY_FLOOR), rel=1e-4)
