@@ -14,11 +14,11 @@ import copy
 import json
 import math
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import FlowMatchEulerDiscreteScheduler, UNet2DModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -61,6 +61,9 @@ class ResidualUNet(nn.Module):
     """diffusers' UNet2DModel on pixel-unshuffled input, `[B, 3, H, W]` in and out."""
 
     def __init__(self, config: TinyFlowConfig) -> None:
+        # Imported on demand, here and below: diffusers takes 6 s of CPU time, and who finds all in a cache needs none.
+        from diffusers import UNet2DModel  # noqa: PLC0415
+
         super().__init__()
         self.unshuffle = config.unshuffle
         folded = 3 * config.unshuffle**2
@@ -95,12 +98,7 @@ class TinyFlow:
     """The embedded backbone; see the module's docstring for the model."""
 
     def __init__(self, config: TinyFlowConfig, policy: nn.Module, steps: int, device: torch.device) -> None:
-        most = max_steps(config.shift)
-        if not 1 <= steps <= most:
-            raise BadInput(
-                f"backbone.steps is {steps}: this tiny_flow takes 1 to {most}, with more the last steps would start "
-                f"below sigma = {SIGMA_FLOOR}, where its velocity is not the model's any more"
-            )
+        check_steps(config, steps)
         self.config = config
         self.device = device
         self.policy = policy.to(device)
@@ -144,10 +142,10 @@ class TinyFlow:
 
     @torch.no_grad()
     def sample(self, condition: Condition, noise: Tensor, branch: Branch = "policy") -> Samples:
-        network = self._unwrapped() if branch == "policy" else self.reference
-        # Without a backward pass a CPU is up to 1.4 times faster with channels innermost, with one it is slower: hence
-        # a copy, which costs a hundredth of the denoising.
-        network = copy.deepcopy(network).eval().to(memory_format=torch.channels_last)
+        from diffusers import FlowMatchEulerDiscreteScheduler  # noqa: PLC0415
+
+        # The policy may have learned since the last call; its copy costs a hundredth of the denoising.
+        network = _innermost(self._unwrapped()) if branch == "policy" else self._frozen
         scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
         scheduler.set_timesteps(sigmas=self.sigmas(), device=self.device)
         x = noise.to(self.device, torch.float32) * self.config.kappa
@@ -158,8 +156,7 @@ class TinyFlow:
 
     def sigmas(self) -> list[float]:
         """Noise levels of the Euler steps, from 1 down; the scheduler appends 0."""
-        even = [1.0 - step / self.steps for step in range(self.steps)]
-        return [self.config.shift * u / (1.0 + (self.config.shift - 1.0) * u) for u in even]
+        return sigmas(self.config, self.steps)
 
     def encode(self, images: Tensor) -> Tensor:
         return images.to(self.device, torch.float32)
@@ -183,15 +180,17 @@ class TinyFlow:
 
     def digest(self, branch: Branch) -> str:
         network = self._unwrapped() if branch == "policy" else self.reference
-        return digests.of_bytes(
-            (digests.of_json(asdict(self.config)) + digests.of_state(network.state_dict())).encode()
-        )
+        return _model_digest(self.config, network.state_dict())
 
     def sampler_digest(self) -> str:
-        return digests.of_json({"scheduler": "FlowMatchEuler", "sigmas": self.sigmas()})
+        return _sampler_digest(self.config, self.steps)
 
     def save(self, folder: Path) -> None:
         write_model(folder, self.config, self._unwrapped().state_dict())
+
+    @cached_property
+    def _frozen(self) -> nn.Module:
+        return _innermost(self.reference)
 
     @staticmethod
     def _velocity(network: nn.Module, noisy: Tensor, upsampled: Tensor, sigma: Tensor) -> Tensor:
@@ -204,6 +203,47 @@ class TinyFlow:
         if not isinstance(inner, nn.Module):
             raise TypeError(f"policy is a {type(self.policy).__name__} without a module inside")
         return inner
+
+
+def _innermost(network: nn.Module) -> nn.Module:
+    """A copy for sampling: channels innermost are up to 1.4 times faster on a CPU, but slower with a backward pass."""
+    return copy.deepcopy(network).eval().to(memory_format=torch.channels_last)
+
+
+def _model_digest(config: TinyFlowConfig, state: dict[str, Tensor]) -> str:
+    return digests.of_bytes((digests.of_json(asdict(config)) + digests.of_state(state)).encode())
+
+
+def _sampler_digest(config: TinyFlowConfig, steps: int) -> str:
+    return digests.of_json({"scheduler": "FlowMatchEuler", "sigmas": sigmas(config, steps)})
+
+
+def saved_digests(folder: Path, steps: int) -> tuple[str, str]:
+    """Digests of the model that `TinyFlow.load` would give, and of its sampler, without building the network.
+
+    Raises:
+        BadInput: a file is missing or damaged, or the model does not take so many steps. Whether weights and
+            configuration fit together shows in `load`.
+    """
+    config = read_config(folder)
+    check_steps(config, steps)
+    return _model_digest(config, _stored_weights(folder)), _sampler_digest(config, steps)
+
+
+def sigmas(config: TinyFlowConfig, steps: int) -> list[float]:
+    """See `TinyFlow.sigmas`."""
+    even = [1.0 - step / steps for step in range(steps)]
+    return [config.shift * u / (1.0 + (config.shift - 1.0) * u) for u in even]
+
+
+def check_steps(config: TinyFlowConfig, steps: int) -> None:
+    """Raise BadInput where the sampler does not take so many steps."""
+    most = max_steps(config.shift)
+    if not 1 <= steps <= most:
+        raise BadInput(
+            f"backbone.steps is {steps}: this tiny_flow takes 1 to {most}, with more the last steps would start "
+            f"below sigma = {SIGMA_FLOOR}, where its velocity is not the model's any more"
+        )
 
 
 def max_steps(shift: float) -> int:
@@ -233,13 +273,7 @@ def read_weights(folder: Path, like: dict[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         BadInput: the file is missing or damaged, or a tensor does not fit; the first few are named.
     """
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise BadInput(f"backbone folder {folder} has no {WEIGHTS}; set backbone.path to a folder that `save` wrote")
-    try:
-        state: dict[str, Tensor] = load_file(path)
-    except SafetensorError as error:
-        raise BadInput(f"{path} is damaged ({error}); restore it from its source") from error
+    state = _stored_weights(folder)
     wrong = sorted(
         name
         for name in state.keys() | like.keys()
@@ -247,9 +281,20 @@ def read_weights(folder: Path, like: dict[str, Tensor]) -> dict[str, Tensor]:
     )
     if wrong:
         raise BadInput(
-            f"{path} does not fit the model {folder / CONFIG} describes: {len(wrong)} tensors, first {wrong[:3]}"
+            f"{folder / WEIGHTS} does not fit the model {folder / CONFIG} describes: {len(wrong)} tensors, "
+            f"first {wrong[:3]}"
         )
-    return {name: tensor.float() for name, tensor in state.items()}
+    return state
+
+
+def _stored_weights(folder: Path) -> dict[str, Tensor]:
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise BadInput(f"backbone folder {folder} has no {WEIGHTS}; set backbone.path to a folder that `save` wrote")
+    try:
+        return {name: tensor.float() for name, tensor in load_file(path).items()}
+    except SafetensorError as error:
+        raise BadInput(f"{path} is damaged ({error}); restore it from its source") from error
 
 
 def write_model(folder: Path, config: TinyFlowConfig, state: dict[str, Tensor]) -> None:

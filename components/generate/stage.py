@@ -11,7 +11,7 @@ from components.artifacts.images import to_tensor
 from components.artifacts.publish import atomic_folder
 from components.artifacts.shards import Shard, ShardFolder, decode_png, encode_png, write_shard
 from components.backbones.base import candidate_seed
-from components.backbones.registry import load_backbone
+from components.backbones.registry import backbone_digests, load_backbone
 from components.entry import resolve_device
 from components.errors import BadInput
 from components.generate.cache import GroupCache
@@ -34,13 +34,14 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             f"data/dataset.parquet has no LR image in the splits {settings.generate.splits}; "
             "add photos to prepare.sources or change prepare.split"
         )
-    backbone = load_backbone(settings, root, resolve_device(settings.run.device))
-    model_digest = backbone.digest("reference")
-    sampler_digest = digests.of_json([backbone.sampler_digest(), settings.backbone.colour_fix])
+    device = resolve_device(settings.run.device)
+    model_digest, sampler = backbone_digests(settings, root)
+    sampler_digest = digests.of_json([sampler, settings.backbone.colour_fix])
     cache = GroupCache(root / settings.run.cache, model_digest, sampler_digest, CODE_VERSION)
     lr_images = ShardFolder(root / "data/dataset")
     count = settings.generate.candidates
 
+    backbone = None  # built when the first group lacks something: that takes longer than to look all up
     made = found = 0
     for lr_id in tqdm(shard.take(wanted) if shard else sorted(wanted), desc="generate", unit="LR"):
         row = wanted[lr_id]
@@ -48,6 +49,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         found += min(len(done), count)
         if len(done) >= count:
             continue
+        backbone = backbone or load_backbone(settings, root, device)
         lr = to_tensor(lr_images[row["shard"]].image(f"{lr_id}.lr.png"))
         images = sample_candidates(
             backbone,

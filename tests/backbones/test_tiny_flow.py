@@ -12,7 +12,7 @@ from torch import nn
 
 from components.backbones.base import Condition
 from components.backbones.registry import load_backbone
-from components.backbones.tiny_flow import SIGMA_FLOOR, TinyFlow, TinyFlowConfig, max_steps
+from components.backbones.tiny_flow import SIGMA_FLOOR, TinyFlow, TinyFlowConfig, max_steps, saved_digests
 from components.errors import BadInput
 from tests.made import tiny_model, write_params
 
@@ -141,6 +141,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     assert loaded.config == model.config
     assert loaded.digest("policy") == loaded.digest("reference") == model.digest("policy")
     assert loaded.sampler_digest() == model.sampler_digest()
+    assert saved_digests(tmp_path, 2) == (model.digest("reference"), model.sampler_digest())
     other = tiny_model(seed=1, kappa=0.7, residual_std=0.2)
     reference = other.digest("reference")
     other.load_policy(tmp_path)

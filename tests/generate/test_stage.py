@@ -141,6 +141,14 @@ def test_parts_of_the_work_fill_the_cache_and_together_are_the_whole(
     assert outputs(project) == expected
 
 
+def test_with_nothing_new_no_network_is_built(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(settings(project), project)
+    expected = outputs(project)
+    monkeypatch.setattr("components.generate.stage.load_backbone", None)
+    run(settings(project), project)
+    assert outputs(project) == expected
+
+
 def test_a_killed_run_continues(project: Path, sampled: list[int]) -> None:
     chosen = settings(project)
     run(chosen, project)
