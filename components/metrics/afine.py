@@ -110,6 +110,11 @@ def _shared(device: torch.device, folder: Path) -> AFineTerms:
     return AFineTerms(network(TABLE["afine_fr"], device, folder))
 
 
+def digest(row: MetricInfo, folder: Path) -> str:
+    """What `build` gives its metric as digest, see `base.digest`."""
+    return digest_of(row, folder, _REVISION)
+
+
 def build(row: MetricInfo, device: torch.device, folder: Path) -> AFine:
     """The adapter of `row`, see `base.load`."""
-    return AFine(row, device, digest_of(row, folder, _REVISION), _shared(device, folder))
+    return AFine(row, device, digest(row, folder), _shared(device, folder))

@@ -4,6 +4,7 @@ import importlib
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 import torch
@@ -96,6 +97,23 @@ _ADAPTERS = {
 }
 
 
+def digest(name: str, folder: Path | None = None) -> str:
+    """The digest that `load` would give metric `name`, without its network, whose import and weights take seconds.
+
+    Raises:
+        BadInput: no such metric, or a weight file is missing.
+    """
+    row = info(name)
+    folder = folder or weights_folder()
+    required(name, folder)
+    found: str = _adapter(name).digest(row, folder)
+    return found
+
+
+def _adapter(name: str) -> ModuleType:
+    return importlib.import_module(f"components.metrics.{_ADAPTERS.get(name, 'through_pyiqa')}")
+
+
 def load(name: str, device: torch.device | str = "cpu", folder: Path | None = None) -> Metric:
     """Metric `name` ready to score on `device`; weights are read from `folder` (default: `weights_folder()`).
 
@@ -107,7 +125,5 @@ def load(name: str, device: torch.device | str = "cpu", folder: Path | None = No
     row = info(name)
     folder = folder or weights_folder()
     required(name, folder)
-    # Imported on demand: pyiqa takes seconds, and a reader of scores needs none of it.
-    adapter = importlib.import_module(f"components.metrics.{_ADAPTERS.get(name, 'through_pyiqa')}")
-    metric: Metric = adapter.build(row, torch.device(device), folder)
+    metric: Metric = _adapter(name).build(row, torch.device(device), folder)
     return metric

@@ -19,7 +19,7 @@ class Psnr:
     def __init__(self, row: MetricInfo, device: torch.device, folder: Path) -> None:
         self.info = row
         self.device = device
-        self.digest = digest_of(row, folder, _REVISION)
+        self.digest = digest(row, folder)
 
     def prepare(self, reference: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
         """See `Metric.prepare`."""
@@ -51,7 +51,7 @@ class Ssim:
     def __init__(self, row: MetricInfo, device: torch.device, folder: Path) -> None:
         self.info = row
         self.device = device
-        self.digest = digest_of(row, folder, _REVISION)
+        self.digest = digest(row, folder)
         offsets = torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2
         window = torch.exp(-(offsets**2) / (2 * _SIGMA**2))
         self._window = (window / window.sum()).to(device)
@@ -81,6 +81,11 @@ class Ssim:
         contrast = F.relu((2 * covariance + _C2) / (variances + variance + _C2))
         similarity = (2 * means * mean + _C1) / (means.square() + mean.square() + _C1) * contrast
         return similarity.mean(dim=(1, 2)).float().cpu()
+
+
+def digest(row: MetricInfo, folder: Path) -> str:
+    """What `build` gives its metric as digest, see `base.digest`."""
+    return digest_of(row, folder, _REVISION)
 
 
 def build(row: MetricInfo, device: torch.device, folder: Path) -> Psnr | Ssim:

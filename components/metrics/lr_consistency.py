@@ -18,7 +18,7 @@ class LrConsistency:
     def __init__(self, row: MetricInfo, device: torch.device, folder: Path) -> None:
         self.info = row
         self.device = device
-        self.digest = digest_of(row, folder, _REVISION)
+        self.digest = digest(row, folder)
 
     def prepare(self, reference: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
         """See `Metric.prepare`."""
@@ -33,6 +33,11 @@ class LrConsistency:
         images = candidates.to(self.device)
         reduced = F.interpolate(images, size, mode="bicubic", align_corners=False, antialias=True)
         return psnr(reduced.clamp(0.0, 1.0), lr).cpu()
+
+
+def digest(row: MetricInfo, folder: Path) -> str:
+    """What `build` gives its metric as digest, see `base.digest`."""
+    return digest_of(row, folder, _REVISION)
 
 
 def build(row: MetricInfo, device: torch.device, folder: Path) -> LrConsistency:

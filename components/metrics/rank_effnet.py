@@ -6,13 +6,14 @@ The classic NR metrics mean little on crops of 128 px; docs/metrics.md has the f
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 
 from components.errors import BadInput
-from components.metrics.rank_head import RankMetric
+from components.metrics.rank_head import RankMetric, digest
 from components.metrics.table import MetricInfo
+
+__all__ = ["build", "digest"]
 
 _STAGES = (0, 1, 2, 4)  # blocks whose output is pooled, after the stem; deeper ones see objects rather than quality
 _CHANNELS = (32, 16, 24, 40, 112)
@@ -28,6 +29,8 @@ class Backbone(nn.Module):
     size = 2 * sum(_CHANNELS)  # mean and deviation of every channel
 
     def __init__(self, weights: Path) -> None:
+        import timm  # noqa: PLC0415  # seconds, and whoever asks for the digest alone needs none of it
+
         super().__init__()
         network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         expected = network.state_dict()

@@ -47,22 +47,27 @@ def head_file(name: str) -> Path:
     return _FOLDER / f"{name}.safetensors"
 
 
+def digest(row: MetricInfo, folder: Path) -> str:
+    """The digest of ranking metric `row`, see `base.digest`."""
+    path = head_file(row.name)
+    if not path.is_file():
+        raise BadInput(
+            f"metric {row.name} lacks its head {path}: git restore it, or train it with "
+            f"python -m components.metrics.train_rank --metric {row.name}"
+        )
+    return digest_of(row, folder, _REVISION, of_file(path))
+
+
 class RankMetric:
     """The metric: features and head."""
 
     def __init__(self, row: MetricInfo, device: torch.device, folder: Path, features: Features) -> None:
-        path = head_file(row.name)
-        if not path.is_file():
-            raise BadInput(
-                f"metric {row.name} lacks its head {path}: git restore it, or train it with "
-                f"python -m components.metrics.train_rank --metric {row.name}"
-            )
         self.info = row
         self.device = device
-        self.digest = digest_of(row, folder, _REVISION, of_file(path))
+        self.digest = digest(row, folder)
         self._features = features
         self._head = Head(features.size)
-        self._head.load_state_dict(load_file(path))
+        self._head.load_state_dict(load_file(head_file(row.name)))
         self._head.to(device).eval().requires_grad_(False)
 
     def prepare(self, reference: torch.Tensor | None, lr: torch.Tensor | None) -> Context:

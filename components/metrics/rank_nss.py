@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from components.metrics.rank_head import RankMetric
+from components.metrics.rank_head import RankMetric, digest
 from components.metrics.table import MetricInfo
+
+__all__ = ["build", "digest"]
 
 _SCALES, _PLANES, _STATISTICS = 3, 3, 23
 _WINDOW, _SIGMA = 7, 7 / 6  # of the local mean and deviation, as in BRISQUE

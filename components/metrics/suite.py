@@ -1,6 +1,6 @@
 """Several metrics over the candidates of one LR: what score, train and evaluate call."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from components.artifacts.digests import of_json
 from components.errors import BadInput
-from components.metrics.base import Context, Metric, load
+from components.metrics.base import Context, Metric, digest, load
 from components.metrics.table import Kind, of_kind
 
 # What pyiqa's networks raise on an image they cannot judge, a constant one for example.
@@ -43,6 +43,21 @@ class GroupScores:
         return sorted({failure.candidate for failure in self.failures})
 
 
+def suite_digests(names: Sequence[str], folder: Path | None = None) -> dict[str, str]:
+    """`Suite.load(names).digests` without loading a network.
+
+    Raises:
+        BadInput: a name is unknown, or a weight file is missing.
+    """
+    return {name: digest(name, folder) for name in names}
+
+
+def applicable(names: Iterable[str], has_reference: bool) -> list[str]:
+    """The metrics among `names` that an image with, or without, an HR reference can be scored with."""
+    kinds = (Kind.FR, Kind.NR, Kind.LR) if has_reference else (Kind.NR, Kind.LR)
+    return of_kind(list(names), *kinds)
+
+
 class Suite:
     """Loaded metrics, in the order of their names as given."""
 
@@ -69,12 +84,16 @@ class Suite:
     @property
     def digest(self) -> str:
         """Hex sha256 of all metrics' digests: what a cached score is good for."""
-        return of_json({name: metric.digest for name, metric in self.metrics.items()})
+        return of_json(self.digests)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Each metric's digest by its name, in order."""
+        return {name: metric.digest for name, metric in self.metrics.items()}
 
     def applicable(self, has_reference: bool) -> list[str]:
         """The metrics that an image with, or without, an HR reference can be scored with."""
-        kinds = (Kind.FR, Kind.NR, Kind.LR) if has_reference else (Kind.NR, Kind.LR)
-        return of_kind(self.names, *kinds)
+        return applicable(self.names, has_reference)
 
     def score(
         self,

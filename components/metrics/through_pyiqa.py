@@ -16,11 +16,6 @@ from components.metrics.table import Kind, MetricInfo
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read once, when huggingface_hub is first imported
 
-import huggingface_hub.constants as hub_constants
-import huggingface_hub.errors as hub_errors
-import pyiqa
-import pyiqa.utils.download_util as pyiqa_download
-
 _REVISION = 1
 # Where a network takes the path of its weights as an argument; the others look into the folders set by `_local_only`.
 _WEIGHTS_BY_ARGUMENT = frozenset({"niqe", "brisque", "stlpips", "stlpips-vgg"})
@@ -35,6 +30,9 @@ _BRISQUE_RHO = -155.845  # of the libsvm model that the brisque package ships; p
 @contextlib.contextmanager
 def _local_only(row: MetricInfo, folder: Path) -> Iterator[None]:
     """pyiqa, torch.hub and the hub cache look into `folder`, and what they lack is an error, not a download."""
+    import huggingface_hub.constants as hub_constants  # noqa: PLC0415
+    import huggingface_hub.errors as hub_errors  # noqa: PLC0415
+    import pyiqa.utils.download_util as pyiqa_download  # noqa: PLC0415
 
     def refuse(url: str, *_: object, **__: object) -> None:
         raise BadInput(
@@ -68,6 +66,8 @@ def network(row: MetricInfo, device: torch.device, folder: Path) -> Any:
     Raises:
         BadInput: a weight file is missing.
     """
+    import pyiqa  # noqa: PLC0415  # on demand: it takes seconds, and whoever asks for a digest alone needs none of it
+
     options = dict(_OPTIONS.get(row.name, {}))
     if row.name in _WEIGHTS_BY_ARGUMENT:
         options["pretrained_model_path"] = str(folder / row.weights[0].path)
@@ -85,7 +85,7 @@ class PyiqaMetric:
     def __init__(self, row: MetricInfo, device: torch.device, folder: Path) -> None:
         self.info = row
         self.device = device
-        self.digest = digest_of(row, folder, _REVISION)
+        self.digest = digest(row, folder)
         self._network = network(row, device, folder)
 
     def prepare(self, reference: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
@@ -108,6 +108,11 @@ class PyiqaMetric:
             inputs.append(reference.expand_as(images).clone())
         scores: torch.Tensor = self._network(*inputs)
         return scores.float().reshape(len(images)).cpu()
+
+
+def digest(row: MetricInfo, folder: Path) -> str:
+    """What `build` gives its metric as digest, see `base.digest`."""
+    return digest_of(row, folder, _REVISION)
 
 
 def build(row: MetricInfo, device: torch.device, folder: Path) -> PyiqaMetric:

@@ -1,24 +1,29 @@
 """One group's scores: compute what is not known yet, and turn them into rows. Pure but for the metrics' networks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 
 from components.artifacts.tables import Row
 from components.metrics.reward import group_rewards
-from components.metrics.suite import GroupScores, Suite
+from components.metrics.suite import GroupScores, Suite, applicable
 from components.score.cache import Score, Scores
 
 Images = Callable[[Sequence[int]], torch.Tensor]
 """Candidates at the given positions as `[K, 3, H, W]` in [0, 1]; read only when something is missing."""
 
 
-def missing(suite: Suite, known: Scores, image_digests: Sequence[str], has_reference: bool) -> dict[str, list[int]]:
-    """Metric name -> positions of the candidates without a score by it; metrics that lack none are left out."""
+def missing(
+    metrics: Mapping[str, str], known: Scores, image_digests: Sequence[str], has_reference: bool
+) -> dict[str, list[int]]:
+    """Metric name -> positions of the candidates without a score by it; metrics that lack none are left out.
+
+    `metrics`: digests by name, here and below.
+    """
     result = {}
-    for name in suite.applicable(has_reference):
-        scores = known.get(suite.metrics[name].digest, {})
+    for name in applicable(metrics, has_reference):
+        scores = known.get(metrics[name], {})
         positions = [position for position, digest in enumerate(image_digests) if digest not in scores]
         if positions:
             result[name] = positions
@@ -41,7 +46,7 @@ def complete(
     """
     scores = {metric: dict(entries) for metric, entries in known.items()}
     by_positions: dict[tuple[int, ...], list[str]] = {}
-    for name, lacking in missing(suite, known, image_digests, reference is not None).items():
+    for name, lacking in missing(suite.digests, known, image_digests, reference is not None).items():
         by_positions.setdefault(tuple(lacking), []).append(name)
     for positions, names in by_positions.items():
         result = suite.score(images(positions), reference, lr, batch, names)
@@ -60,21 +65,20 @@ def _add(suite: Suite, scores: Scores, result: GroupScores, image_digests: list[
 
 
 def rows(
-    suite: Suite, scores: Scores, candidates: Sequence[Row], has_reference: bool, rewarded: Sequence[str]
+    metrics: Mapping[str, str], scores: Scores, candidates: Sequence[Row], has_reference: bool, rewarded: Sequence[str]
 ) -> tuple[list[Row], list[Row]]:
     """Rows of data/scores.parquet and of data/score_quarantine.parquet of one group.
 
     A candidate without a finite score by a rewarded metric gets no row and no reward, and the rewards are normalised
     over the others; where only a held-out metric fails, its column is null. Both are in the quarantine rows.
     """
-    applicable = suite.applicable(has_reference)
     kept: list[Row] = []
     quarantined: list[Row] = []
     for candidate in candidates:
         row: Row = {"lr_id": candidate["lr_id"], "index": candidate["index"], "split": candidate["split"]}
-        row |= dict.fromkeys(suite.names)
-        for name in applicable:
-            score = scores[suite.metrics[name].digest][candidate["image_digest"]]
+        row |= dict.fromkeys(metrics)
+        for name in applicable(metrics, has_reference):
+            score = scores[metrics[name]][candidate["image_digest"]]
             row[name] = score.value
             if score.value is None:
                 place = {"lr_id": row["lr_id"], "index": row["index"], "metric": name}

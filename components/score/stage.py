@@ -3,6 +3,7 @@
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from components.artifacts.shards import Shard, ShardFolder, decode_png
 from components.entry import resolve_device
 from components.errors import BadInput
 from components.metrics.reward import rewarded_metrics
-from components.metrics.suite import Suite
+from components.metrics.suite import Suite, applicable, suite_digests
 from components.metrics.table import LR_CONSISTENCY
 from components.score import groups
 from components.score.cache import ScoreCache, Scores
@@ -39,8 +40,8 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             f"data/candidates.parquet has {len(unknown)} LR images that data/dataset.parquet lacks, {unknown[0]} "
             "first; run generate again"
         )
-    suite = Suite.load(_metrics(settings, dataset, candidates), resolve_device(settings.run.device))
-    scorer = _Scorer(settings, root, suite, dataset)
+    metrics = suite_digests(_metrics(settings, dataset, candidates))
+    scorer = _Scorer(settings, root, metrics, dataset)
 
     rows: list[tables.Row] = []
     quarantined: list[tables.Row] = []
@@ -48,12 +49,12 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         has_hr = dataset[lr_id]["has_hr"]
         rewarded = rewarded_metrics(settings.score.fr, settings.score.nr, has_hr)
         scores = scorer.group(lr_id, candidates[lr_id])
-        kept, failed = groups.rows(suite, scores, candidates[lr_id], has_hr, rewarded)
+        kept, failed = groups.rows(metrics, scores, candidates[lr_id], has_hr, rewarded)
         rows += kept
         quarantined += failed
     logger.info("%d scores made, %d found in the cache", scorer.made, scorer.found)
     if shard is None:
-        _publish(root, suite, rows, quarantined)
+        _publish(root, list(metrics), rows, quarantined)
 
 
 def _metrics(settings: Settings, dataset: dict[str, tables.Row], candidates: dict[str, list[tables.Row]]) -> list[str]:
@@ -67,12 +68,18 @@ def _metrics(settings: Settings, dataset: dict[str, tables.Row], candidates: dic
 class _Scorer:
     """Scores groups through the cache, and counts scores."""
 
-    def __init__(self, settings: Settings, root: Path, suite: Suite, dataset: dict[str, tables.Row]) -> None:
+    def __init__(self, settings: Settings, root: Path, metrics: dict[str, str], dataset: dict[str, tables.Row]) -> None:
         self.made = self.found = 0
-        self._suite, self._dataset, self._batch = suite, dataset, settings.score.batch
+        self._metrics, self._dataset, self._batch = metrics, dataset, settings.score.batch
+        self._device = resolve_device(settings.run.device)
         self._cache = ScoreCache(root / settings.run.cache)
         self._inputs = ShardFolder(root / "data/dataset")
         self._images = ShardFolder(root / "data/candidates")
+
+    @cached_property
+    def _suite(self) -> Suite:
+        # Loaded when the first score is missing: that takes longer than to look all of them up.
+        return Suite.load(list(self._metrics), self._device)
 
     def group(self, lr_id: str, candidates: list[tables.Row]) -> Scores:
         """All scores of one group; what is new is in the cache before it is returned."""
@@ -82,9 +89,9 @@ class _Scorer:
         hr_digest = digests.of_bytes(hr_png) if hr_png else ""
         known = self._cache.read(lr_id, hr_digest)
         image_digests = [candidate["image_digest"] for candidate in candidates]
-        lacking = sum(map(len, groups.missing(self._suite, known, image_digests, hr_png is not None).values()))
+        lacking = sum(map(len, groups.missing(self._metrics, known, image_digests, hr_png is not None).values()))
         self.made += lacking
-        self.found += len(candidates) * len(self._suite.applicable(hr_png is not None)) - lacking
+        self.found += len(candidates) * len(applicable(self._metrics, hr_png is not None)) - lacking
         if not lacking:
             return known
 
@@ -101,7 +108,7 @@ class _Scorer:
         return scores
 
 
-def _publish(root: Path, suite: Suite, rows: list[tables.Row], quarantined: list[tables.Row]) -> None:
+def _publish(root: Path, metrics: list[str], rows: list[tables.Row], quarantined: list[tables.Row]) -> None:
     counts = Counter(f"{row['metric']} ({row['reason']})" for row in quarantined)
     failures = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
     if not rows:
@@ -110,7 +117,7 @@ def _publish(root: Path, suite: Suite, rows: list[tables.Row], quarantined: list
             "look at data/candidates, or change score.fr and score.nr"
         )
     tables.write_rows(root / "data/score_quarantine.parquet", tables.SCORE_QUARANTINE, quarantined)
-    tables.write_rows(root / "data/scores.parquet", tables.scores_schema(suite.names), rows)
-    logger.info("%d candidates scored by %s", len(rows), ", ".join(suite.names))
+    tables.write_rows(root / "data/scores.parquet", tables.scores_schema(metrics), rows)
+    logger.info("%d candidates scored by %s", len(rows), ", ".join(metrics))
     if quarantined:
         logger.warning("%d scores missing, see data/score_quarantine.parquet: %s", len(quarantined), failures)

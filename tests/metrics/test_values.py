@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from components.errors import BadInput
-from components.metrics.base import load
+from components.metrics.base import digest, load
 from components.metrics.suite import Suite
 from components.metrics.table import TABLE, Kind
 from components.metrics.through_pyiqa import network
@@ -96,7 +96,8 @@ def test_wrong_sizes_are_named(reference: torch.Tensor, candidates: torch.Tensor
 
 
 def test_digests_tell_metrics_apart_and_repeat() -> None:
-    names = ["stlpips", "psnr", "ssim", "brisque"]
+    names = ["stlpips", "psnr", "ssim", "brisque", "lr_consistency", "rank_effnet", "rank_nss"]
     digests = [load(name).digest for name in names]
     assert len(set(digests)) == len(names)
     assert digests == [load(name).digest for name in names]
+    assert digests == [digest(name) for name in names]

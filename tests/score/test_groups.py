@@ -24,7 +24,7 @@ def scores(suite: Suite, **values: list[float | None]) -> dict[str, dict[str, Sc
 def test_failed_rewarded_metric_sets_the_candidate_aside_and_the_rest_is_normalised_without_it() -> None:
     suite = Suite.load(["psnr", "piqe"])
     known = scores(suite, psnr=[20.0, 30.0, 22.0], piqe=[40.0, None, 50.0])
-    kept, quarantined = groups.rows(suite, known, CANDIDATES, True, ["psnr", "piqe"])
+    kept, quarantined = groups.rows(suite.digests, known, CANDIDATES, True, ["psnr", "piqe"])
     assert [(row["index"], row["reward"]) for row in kept] == [(0, 0.5), (2, 0.5)]
     assert quarantined == [{"lr_id": "a", "index": 1, "metric": "piqe", "reason": "not_finite", "detail": "nan"}]
 
@@ -32,7 +32,7 @@ def test_failed_rewarded_metric_sets_the_candidate_aside_and_the_rest_is_normali
 def test_failed_held_out_metric_leaves_the_candidate_in_the_reward() -> None:
     suite = Suite.load(["psnr", "piqe"])
     known = scores(suite, psnr=[20.0, 30.0, 25.0], piqe=[40.0, None, 50.0])
-    kept, quarantined = groups.rows(suite, known, CANDIDATES, True, ["psnr"])
+    kept, quarantined = groups.rows(suite.digests, known, CANDIDATES, True, ["psnr"])
     assert [(row["reward"], row["piqe"]) for row in kept] == [(0.0, 40.0), (1.0, None), (0.5, 50.0)]
     assert [row["index"] for row in quarantined] == [1]
 
@@ -40,7 +40,7 @@ def test_failed_held_out_metric_leaves_the_candidate_in_the_reward() -> None:
 def test_without_hr_the_fr_columns_are_null() -> None:
     suite = Suite.load(["psnr", "piqe", "lr_consistency"])
     known = scores(suite, piqe=[40.0, 30.0, 50.0], lr_consistency=[30.0, 40.0, 20.0])
-    kept, quarantined = groups.rows(suite, known, CANDIDATES, False, ["lr_consistency", "piqe"])
+    kept, quarantined = groups.rows(suite.digests, known, CANDIDATES, False, ["lr_consistency", "piqe"])
     assert [row["psnr"] for row in kept] == [None, None, None]
     assert [row["reward"] for row in kept] == [0.5, 1.0, 0.0]
     assert quarantined == []
@@ -66,5 +66,5 @@ def test_only_what_is_missing_is_computed() -> None:
     assert [by_psnr[digest].value for digest in digests[:2]] == [1.0, 2.0]
     expected = suite.score(images, reference, lr).values["psnr"][2]
     assert by_psnr[digests[2]].value == expected
-    assert groups.missing(suite, complete, digests, True) == {}
+    assert groups.missing(suite.digests, complete, digests, True) == {}
     assert "image-2" not in known[suite.metrics["psnr"].digest]
