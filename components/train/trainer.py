@@ -213,8 +213,7 @@ class Trainer:
         condition = self.backbone.condition(lrs, prompts).repeat(*sizes)
         x0, t, noise = torch.cat(latents), torch.cat(times), torch.cat(noises)
         with self.accelerator.autocast():
-            policy = self.backbone.error(x0, condition, t, noise, "policy")
-            reference = self.backbone.error(x0, condition, t, noise, "reference")
+            policy, reference = self.backbone.errors(x0, condition, t, noise)
 
         loss = policy.new_zeros(())
         at = 0
