@@ -87,6 +87,8 @@ class ControlNetSettings(Block):
         gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
         compile: torch.compile the networks; minutes at the start, then faster. Needs a compiler.
         channels_last: channels innermost in memory; faster on GPUs with tensor cores.
+        sample_block: rows of every sampling call, filled up with copies: memory against speed; the result's last bits
+            depend on it.
         max_lr_pixels: larger LR images are refused before any work, px.
         vae_tiling: encode and decode in tiles: bounds the memory of large images.
     """
@@ -102,6 +104,7 @@ class ControlNetSettings(Block):
     gradient_checkpointing: bool = False
     compile: bool = False
     channels_last: bool = False
+    sample_block: Count = 4
     max_lr_pixels: Count = 1_048_576
     vae_tiling: bool = False
 
@@ -192,6 +195,7 @@ class TrainSettings(Block):
     weight_decay: Annotated[float, Field(ge=0.0)]
     max_gradient_norm: Positive
     precision: Literal["no", "bf16", "fp16"]
+    condition_cache_mb: Annotated[int, Field(ge=0)]
     checkpoint_every: Count
     validate_every: Count
     validation_images: Count

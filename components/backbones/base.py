@@ -36,6 +36,17 @@ class Condition:
         encodings = {name: rows.repeat_interleave(counts, dim=0) for name, rows in self.encodings.items()}
         return Condition(self.upsampled.repeat_interleave(counts, dim=0), prompts, encodings)
 
+    def to(self, device: torch.device) -> "Condition":
+        """The same on another device."""
+        encodings = {name: encoded.to(device) for name, encoded in self.encodings.items()}
+        return Condition(self.upsampled.to(device), self.prompts, encodings)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of all tensors."""
+        tensors = [self.upsampled, *self.encodings.values()]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
     def take(self, rows: list[int]) -> "Condition":
         """The given rows, in that order."""
         encodings = {name: encoded[rows] for name, encoded in self.encodings.items()}
@@ -72,6 +83,10 @@ class Backbone(Protocol):
     @property
     def scale(self) -> int:
         """Output side over LR side."""
+
+    @property
+    def sample_block(self) -> int | None:
+        """Rows of every batch of `sample_rows`; None for BLOCK of the device."""
 
     def noise_shape(self, height: int, width: int) -> tuple[int, ...]:
         """Shape of one candidate's whole noise for an output of height x width px: x_T and every stochastic step.
@@ -133,10 +148,11 @@ def sample_rows(backbone: Backbone, condition: Condition, noise: Tensor, branch:
     """`backbone.sample`, but on one machine a row's bits depend on that row alone, not on M or its place in the batch.
 
     oneDNN and cuDNN pick other kernels for other batch sizes, and those differ in their last bits. So all batches are
-    of BLOCK rows, and the last is filled up with copies, whose cost is the price: ask for many rows at once.
+    of BLOCK (or `sample_block`) rows, and the last is filled up with copies, whose cost is the price: ask for many rows
+    at once.
     """
     count = len(noise)
-    block = BLOCK.get(condition.upsampled.device.type, BLOCK["cpu"])
+    block = backbone.sample_block or BLOCK.get(condition.upsampled.device.type, BLOCK["cpu"])
     images, latents = [], []
     for start in range(0, count, block):
         rows = [min(row, count - 1) for row in range(start, start + block)]

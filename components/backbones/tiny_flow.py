@@ -92,6 +92,8 @@ class ResidualUNet(nn.Module):
 class TinyFlow:
     """The embedded backbone; see the module's docstring for the model."""
 
+    sample_block: int | None = None
+
     def __init__(self, config: TinyFlowConfig, policy: nn.Module, steps: int, device: torch.device) -> None:
         if not 1 <= steps <= MAX_STEPS:
             raise BadInput(

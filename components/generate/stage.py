@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from components.artifacts import digests, tables
+from components.artifacts import digests, latents, tables
 from components.artifacts.images import to_tensor
 from components.artifacts.publish import atomic_folder
 from components.artifacts.shards import Shard, ShardFolder, decode_png, encode_png, write_shard
@@ -14,8 +14,8 @@ from components.backbones.base import candidate_seed
 from components.backbones.registry import load_backbone
 from components.entry import resolve_device
 from components.errors import BadInput
-from components.generate.cache import GroupCache
-from components.generate.sampling import CODE_VERSION, sample_candidates
+from components.generate.cache import Entry, GroupCache
+from components.generate.sampling import CODE_VERSION, Candidate, sample_candidates
 from components.settings import Settings
 
 logger = logging.getLogger("dp2o.generate")
@@ -49,7 +49,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         if len(done) >= count:
             continue
         lr = to_tensor(lr_images[row["shard"]].image(f"{lr_id}.lr.png"))
-        images = sample_candidates(
+        new = sample_candidates(
             backbone,
             lr,
             row["prompt"],
@@ -58,8 +58,8 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             settings.generate.batch,
             settings.backbone.colour_fix,
         )
-        cache.write(lr_id, row["prompt"], done + [encode_png(image) for image in images])
-        made += len(images)
+        cache.write(lr_id, row["prompt"], done + [_entry(candidate) for candidate in new])
+        made += len(new)
     logger.info("%d candidates made, %d found in the cache", made, found)
     if shard is not None:
         return
@@ -78,6 +78,11 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     logger.info("%d candidates of %d LR images in %d shards", len(candidates), len(wanted), settings.generate.shards)
 
 
+def _entry(candidate: Candidate) -> Entry:
+    latent = None if candidate.latent is None else latents.encode(candidate.latent)
+    return Entry(encode_png(candidate.image), latent)
+
+
 def _members(
     cache: GroupCache,
     lr_ids: list[str],
@@ -92,13 +97,13 @@ def _members(
         BadInput: the cache lost a group that was in it a moment ago.
     """
     for lr_id in lr_ids:
-        images = cache.read(lr_id, wanted[lr_id]["prompt"])[:count]
-        if len(images) < count:
+        entries = cache.read(lr_id, wanted[lr_id]["prompt"])[:count]
+        if len(entries) < count:
             raise BadInput(
-                f"the cache below run.cache holds {len(images)} of the {count} candidates of {lr_id} just put there: "
+                f"the cache below run.cache holds {len(entries)} of the {count} candidates of {lr_id} just put there: "
                 "is something else cleaning it, or is the disk at fault? Run generate again"
             )
-        for index, image in enumerate(images):
+        for index, entry in enumerate(entries):
             rows.append(
                 {
                     "lr_id": lr_id,
@@ -106,7 +111,9 @@ def _members(
                     "split": wanted[lr_id]["split"],
                     "seed": candidate_seed(lr_id, index),
                     "shard": shard,
-                    "image_digest": digests.of_pixels(decode_png(image)),
+                    "image_digest": digests.of_pixels(decode_png(entry.image)),
                 }
             )
-            yield f"{lr_id}.{index:03d}.png", image
+            yield f"{lr_id}.{index:03d}.png", entry.image
+            if entry.latent is not None:
+                yield latents.member(lr_id, index), entry.latent

@@ -57,7 +57,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     validation = validation_of(settings, root, dataset, accelerator.device)
     determined_by = {
         "code": CODE_VERSION,
-        "train": settings.train.model_dump(exclude={"micro_batch", "checkpoint_every"}),
+        "train": settings.train.model_dump(exclude={"micro_batch", "checkpoint_every", "condition_cache_mb"}),
         "pairs": digests.of_file(root / "data/pairs.parquet"),
         "candidates": digests.of_file(root / "data/candidates.parquet"),
         "dataset": digests.of_file(root / "data/dataset.parquet"),
