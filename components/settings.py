@@ -39,6 +39,38 @@ class SplitSettings(Block):
         return self
 
 
+class PromptSettings(Block):
+    """Where the text of a text-to-image backbone comes from.
+
+    Attributes:
+        kind: `fixed`, `text` for all; `column` of a table beside the photos; `captioner`, a model's words about the LR.
+        text: the fixed prompt; for a captioner what it is given beside the picture.
+        manifest: name of the table in each source folder, CSV or parquet.
+        column: of the prompts; column `file` names the photo.
+        model: the captioner: folder in transformers' format, or hub id.
+        max_tokens: longest caption.
+    """
+
+    kind: Literal["fixed", "column", "captioner"] = "fixed"
+    text: str = ""
+    manifest: str = "manifest.csv"
+    column: str = "prompt"
+    model: Path | None = None
+    max_tokens: Count = 48
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PromptSettings":
+        if self.kind == "captioner" and self.model is None:
+            raise ValueError("kind captioner needs model: a folder in transformers' format, or a hub id")
+        if self.kind != "captioner" and self.model is not None:
+            raise ValueError(f"model is set, but kind is {self.kind}: set kind to captioner, or leave model out")
+        if self.kind == "column" and self.text:
+            raise ValueError("text is set, but kind is column: prompts would come from both; leave one out")
+        if Path(self.manifest).suffix not in (".csv", ".parquet"):
+            raise ValueError(f"manifest {self.manifest} is neither .csv nor .parquet")
+        return self
+
+
 class PrepareSettings(Block):
     sources: list[Path]
     align_sources: list[Path] = []
@@ -51,6 +83,7 @@ class PrepareSettings(Block):
     min_side: Count
     max_pixels: Count
     lrs_per_shard: Count
+    prompt: PromptSettings = PromptSettings()
     degradation: DegradationSettings
 
     @model_validator(mode="after")

@@ -96,6 +96,10 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         ([("backbone.guidance", 2.5)], r"  backbone\.guidance: Extra inputs are not permitted"),
         ([("backbone", SD2 | {"negative": ""})], r"  backbone\.negative: Extra inputs are not permitted"),
         ([("backbone", SD2 | {"scale": 2})], r"backbone\.scale 2 differs from prepare\.scale 4"),
+        ([("prepare.prompt", {"kind": "captioner"})], "kind captioner needs model: a folder in transformers' format"),
+        ([("prepare.prompt", {"model": "x"})], "model is set, but kind is fixed: set kind to captioner, or leave"),
+        ([("prepare.prompt", {"kind": "column", "text": "x"})], "text is set, but kind is column"),
+        ([("prepare.prompt", {"manifest": "m.xlsx"})], r"manifest m\.xlsx is neither \.csv nor \.parquet"),
         ([("register.colour", 1)], r"register\.colour: Extra inputs"),
     ],
 )

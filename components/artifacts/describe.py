@@ -7,6 +7,7 @@ from components.artifacts import tables
 FILES: dict[str, tuple[str, pa.Schema]] = {
     "data/dataset.parquet": ("one row an LR image", tables.DATASET),
     "data/quarantine.parquet": ("one row a file or crop that prepare set aside", tables.QUARANTINE),
+    "data/prompts.parquet": ("one row an LR image: its prompt, and who wrote it", tables.PROMPTS),
     "data/candidates.parquet": ("one row a candidate", tables.CANDIDATES),
     "data/scores.parquet": (
         "one row a scored candidate; one column a metric, named as in params.yaml",
