@@ -28,6 +28,23 @@ def read_config(kind: Any, source: Path, setting: str, subfolder: str = "") -> d
     return config
 
 
+def read_full_config(kind: Any, source: Path, setting: str, subfolder: str = "") -> dict[str, Any]:
+    """`read_config` with the defaults of what the file leaves out, as files of older versions do.
+
+    Raises:
+        BadInput: as `read_config`, or no model of `kind` can be made of it.
+    """
+    config = read_config(kind, source, setting, subfolder)
+    try:
+        with torch.device("meta"):
+            return dict(kind.from_config(config).config)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise BadInput(
+            f"{setting}: {_place(source, subfolder)} does not describe a {kind.__name__} ({error}); "
+            "choose another, or restore it from its source"
+        ) from error
+
+
 def read_model(kind: Any, source: Path, setting: str, dtype: torch.dtype, subfolder: str = "") -> Any:
     """A diffusers model in evaluation mode on the CPU.
 

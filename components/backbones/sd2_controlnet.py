@@ -104,10 +104,10 @@ class SD2ControlNet:
             raise BadInput("backbone.dtype float16 needs a GPU; on a CPU set it to float32 or bfloat16")
         base, dtype = settings.base, getattr(torch, settings.dtype)
         pretrained.check_pipeline_folder(base, BASE, PARTS)
-        unet_config = pretrained.read_config(UNet2DConditionModel, base, BASE, "unet")
+        unet_config = pretrained.read_full_config(UNet2DConditionModel, base, BASE, "unet")
         check_plain(unet_config, BASE)
         sampler = GivenNoiseDDPM(pretrained.read_config(DDPMScheduler, base, BASE, "scheduler"), settings.steps, BASE)
-        vae_config = pretrained.read_config(AutoencoderKL, base, BASE, "vae")
+        vae_config = pretrained.read_full_config(AutoencoderKL, base, BASE, "vae")
         text_config = pretrained.read_part(CLIPTextConfig, base, BASE, "text_encoder")
         check_base(unet_config, vae_config, text_config.hidden_size)
         file = pretrained.bare_weights(folder)
@@ -275,38 +275,40 @@ def check_control(folder: Path, file: Path | None, unet_config: dict[str, Any], 
         BadInput: it does not fit, is not there, or takes something else than RGB pixels.
     """
     way_out = f"a ControlNet for SD 1.x needs an SD 1.x base and one for SD 2.x an SD 2.x base: change {PATH} or {BASE}"
-    with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(unet_config)
-        if file is not None:
+    if file is not None:
+        with torch.device("meta"):
+            unet = UNet2DConditionModel.from_config(unet_config)
             expected = ControlNetModel.from_unet(unet, load_weights_from_unet=False).state_dict()
-            wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
-            what = f"{file} is no ControlNet state dict for {BASE}"
-            pretrained.check_shapes(pretrained.shapes_of(file, PATH), wanted, PATH, what, way_out)
-            return
-    own = dict(unet.config)
+        wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+        what = f"{file} is no ControlNet state dict for {BASE}"
+        pretrained.check_shapes(pretrained.shapes_of(file, PATH), wanted, PATH, what, way_out)
+        return
     config = pretrained.read_config(ControlNetModel, folder, PATH)
     if config.get("_class_name") != ControlNetModel.__name__:
         raise BadInput(
             f"{PATH}: {folder} holds a {config.get('_class_name', 'model without a class')}, not a ControlNetModel; "
             "choose a ControlNet for Stable Diffusion, or another backbone.family"
         )
-    with torch.device("meta"):
-        control = dict(ControlNetModel.from_config(config).config)
-    differing = [name for name in SHARED if _plain(control[name]) != _plain(own[name])]
+    control = pretrained.read_full_config(ControlNetModel, folder, PATH)
+    levels = len(unet_config["block_out_channels"])
+    differing = [name for name in SHARED if _by_level(control[name], levels) != _by_level(unet_config[name], levels)]
     if differing:
-        shown = ", ".join(f"{name} {_plain(control[name])} for {_plain(own[name])}" for name in differing[:3])
+        shown = ", ".join(f"{name} {control[name]} for {unet_config[name]}" for name in differing[:3])
         raise BadInput(f"{PATH}: {folder} does not fit {BASE}: {shown}; {way_out}")
     if control["conditioning_channels"] != 3 or control["global_pool_conditions"]:
         raise BadInput(
             f"{PATH}: {folder} is conditioned on something else than RGB pixels; choose one that takes an image"
         )
-    levels = len(control["conditioning_embedding_out_channels"])
-    if levels != vae_levels:
+    reductions = [2 ** (levels - 1) for levels in (len(control["conditioning_embedding_out_channels"]), vae_levels)]
+    if reductions[0] != reductions[1]:
         raise BadInput(
-            f"{PATH}: {folder} reduces its image {2 ** (levels - 1)} times, the VAE of {BASE} {2 ** (vae_levels - 1)} "
-            "times; choose a ControlNet made for this base"
+            f"{PATH}: {folder} reduces its image {reductions[0]} times, the VAE of {BASE} {reductions[1]} times; "
+            "choose a ControlNet made for this base"
         )
 
 
-def _plain(value: Any) -> Any:
+def _by_level(value: Any, levels: int) -> Any:
+    """A number that stands for every level, written out; lists and tuples alike."""
+    if isinstance(value, int):
+        return [value] * levels
     return list(value) if isinstance(value, tuple) else value
