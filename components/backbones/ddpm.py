@@ -49,7 +49,7 @@ class GivenNoiseDDPM:
         self.config: dict[str, Any] = {
             key: value for key, value in dict(scheduler.config).items() if not key.startswith("_")
         }
-        self._alphas = scheduler.alphas_cumprod.clone()
+        self._alphas: Tensor = scheduler.alphas_cumprod.clone()
         self._clip: float | None = scheduler.config.clip_sample_range if scheduler.config.clip_sample else None
 
     def level(self, t: Tensor) -> Tensor:
@@ -74,23 +74,22 @@ class GivenNoiseDDPM:
         Args:
             noise: of this step; None at the last, whose variance is zero.
         """
-        one = torch.ones(())
-        alpha = self._alphas[self.timesteps[step]]
         last = step == len(self.timesteps) - 1
-        previous_alpha = one if last else self._alphas[self.timesteps[step + 1]]
+        alpha = self._alphas[self.timesteps[step]]
+        previous_alpha = torch.ones(()) if last else self._alphas[self.timesteps[step + 1]]
         step_alpha = alpha / previous_alpha
         if self.prediction == "epsilon":
-            clean = (noisy - (1 - alpha) ** 0.5 * predicted) / alpha**0.5
+            clean = (noisy - (1 - alpha).sqrt() * predicted) / alpha.sqrt()
         else:
-            clean = alpha**0.5 * noisy - (1 - alpha) ** 0.5 * predicted
+            clean = alpha.sqrt() * noisy - (1 - alpha).sqrt() * predicted
         if self._clip is not None:
             clean = clean.clamp(-self._clip, self._clip)
         # equation (7) of the paper
-        mean = (
-            previous_alpha**0.5 * (1 - step_alpha) / (1 - alpha) * clean
-            + step_alpha**0.5 * (1 - previous_alpha) / (1 - alpha) * noisy
+        mean: Tensor = (
+            previous_alpha.sqrt() * (1 - step_alpha) / (1 - alpha) * clean
+            + step_alpha.sqrt() * (1 - previous_alpha) / (1 - alpha) * noisy
         )
         if noise is None:
             return mean
         variance = (1 - previous_alpha) / (1 - alpha) * (1 - step_alpha)
-        return mean + variance.clamp_min(1e-20) ** 0.5 * noise
+        return mean + variance.clamp_min(1e-20).sqrt() * noise

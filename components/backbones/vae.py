@@ -32,7 +32,8 @@ def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
             vae.encode((image * 2.0 - 1.0).to(vae.device, vae.dtype)).latent_dist.mode().float()
             for image in images.split(1)
         ]
-    return (torch.cat(rows) - _shift(vae)) * vae.config.scaling_factor
+    scale: float = vae.config.scaling_factor
+    return (torch.cat(rows) - _shift(vae)) * scale
 
 
 @torch.no_grad()
