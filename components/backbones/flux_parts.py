@@ -6,7 +6,6 @@ All configurations are compared before any weight is read.
 import logging
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ from diffusers import (
 from safetensors.torch import load_file
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
+from components.backbones.flow_parts import BASE, CONTROL, FlowParts, check_flow_base, read_text_encoder, read_vae
 from components.backbones.pretrained import (
     bare_weights,
-    check_pipeline_folder,
     check_shapes,
     read_config,
     read_full_config,
@@ -35,8 +34,6 @@ from components.errors import BadInput
 from components.settings import FluxControlNetSettings
 
 logger = logging.getLogger("dp2o.backbones")
-
-BASE, CONTROL = "backbone.base", "backbone.path"
 
 PARTS = ("transformer", "vae", "scheduler", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
 
@@ -54,25 +51,7 @@ DOUBLE_LAYERS, SINGLE_LAYERS = 4, 0
 """Of a control branch that starts from the transformer's own first blocks (DP2O-SR's C-FLUX, arXiv 2510.18851)."""
 
 
-@dataclass(frozen=True)
-class FluxParts:
-    """Networks in evaluation mode on the CPU.
-
-    Attributes:
-        control: float32.
-        transformer, vae: in the settings' dtype.
-        text: CLIP and T5 with their tokenizers, in a stock pipeline for the sake of its `encode_prompt`.
-        scheduler: deterministic flow-matching Euler.
-    """
-
-    control: FluxControlNetModel
-    transformer: FluxTransformer2DModel
-    vae: AutoencoderKL
-    text: FluxPipeline
-    scheduler: FlowMatchEulerDiscreteScheduler
-
-
-def read_parts(folder: Path, settings: FluxControlNetSettings) -> FluxParts:
+def read_parts(folder: Path, settings: FluxControlNetSettings) -> FlowParts:
     """The ControlNet in `folder` (whatever `settings.path` says) and its base, `settings.base`.
 
     `folder` may be a diffusers folder, a hub id, a bare `.safetensors` state dict, or the base itself: then the control
@@ -97,24 +76,19 @@ def read_parts(folder: Path, settings: FluxControlNetSettings) -> FluxParts:
         control.load_state_dict(load_file(bare))  # copies into float32
     else:
         control = read_model(FluxControlNetModel, folder, CONTROL, torch.float32)
-    vae_config = read_config(AutoencoderKL, base, BASE, "vae")
-    # Stable Diffusion's and FLUX's VAEs overflow in float16, and their configurations say so.
-    upcast = dtype is torch.float16 and vae_config.get("force_upcast", True)
     text = FluxPipeline(
         scheduler=None,
         vae=None,
-        text_encoder=read_part(CLIPTextModel, base, BASE, "text_encoder", dtype=dtype),
+        text_encoder=read_text_encoder(CLIPTextModel, base, "text_encoder", dtype),
         tokenizer=read_part(CLIPTokenizer, base, BASE, "tokenizer"),
-        text_encoder_2=read_part(T5EncoderModel, base, BASE, "text_encoder_2", dtype=dtype),
+        text_encoder_2=read_text_encoder(T5EncoderModel, base, "text_encoder_2", dtype),
         tokenizer_2=read_part(T5TokenizerFast, base, BASE, "tokenizer_2"),
         transformer=None,
     )
-    for encoder in (text.text_encoder, text.text_encoder_2):
-        encoder.eval().requires_grad_(False)
-    return FluxParts(
+    return FlowParts(
         control.float().eval(),
         transformer.requires_grad_(False),
-        read_model(AutoencoderKL, base, BASE, torch.float32 if upcast else dtype, "vae").requires_grad_(False),
+        read_vae(base, dtype),
         text,
         read_part(FlowMatchEulerDiscreteScheduler, base, BASE, "scheduler"),
     )
@@ -154,23 +128,7 @@ def _check_base(settings: FluxControlNetSettings) -> dict[str, Any]:
         BadInput: the base is not there or incomplete, is no FLUX, or cannot be sampled as the settings say.
     """
     base = settings.base
-    check_pipeline_folder(base, BASE, ())
-    index = read_config(FluxPipeline, base, BASE)
-    classes = {name: entry[1] for name, entry in index.items() if isinstance(entry, list | tuple)}
-    if classes.get("transformer") != "FluxTransformer2DModel":
-        raise BadInput(
-            f"{BASE}: {base} is a {index.get('_class_name')}, whose network is no FluxTransformer2DModel; "
-            "give a FLUX.1 pipeline, or set backbone.family to the family of this one"
-        )
-    check_pipeline_folder(base, BASE, PARTS)
-    scheduler = read_config(FlowMatchEulerDiscreteScheduler, base, BASE, "scheduler")
-    if classes.get("scheduler") != "FlowMatchEulerDiscreteScheduler" or any(
-        scheduler.get(key) for key in ("stochastic_sampling", "invert_sigmas")
-    ):
-        raise BadInput(
-            f"{BASE}: the scheduler of {base} is {classes.get('scheduler')} {dict(scheduler)}; FLUX predicts "
-            "velocities for a FlowMatchEulerDiscreteScheduler without stochastic_sampling and invert_sigmas"
-        )
+    check_flow_base(base, FluxPipeline, FluxTransformer2DModel, PARTS, "FLUX.1")
     network = read_full_config(FluxTransformer2DModel, base, BASE, "transformer")
     latent_channels = read_config(AutoencoderKL, base, BASE, "vae")["latent_channels"]
     if network["in_channels"] != 4 * latent_channels:

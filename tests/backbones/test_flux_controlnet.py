@@ -12,7 +12,7 @@ from diffusers import FluxControlNetModel, FluxControlNetPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from components.backbones import flux_controlnet, vae
+from components.backbones import flow_controlnet, vae
 from components.backbones.base import Condition, sample_rows
 from components.backbones.flux_controlnet import FluxControlNet, pack, position_ids, unpack
 from components.backbones.lora import ADAPTER
@@ -174,7 +174,7 @@ def test_checkpointing_changes_no_gradient(load: Callable[..., FluxControlNet]) 
 
 
 def test_compiled_blocks_predict_the_same(load: Callable[..., FluxControlNet], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flux_controlnet, "COMPILE_BACKEND", "eager")  # traced like any other, without a compiler
+    monkeypatch.setattr(flow_controlnet, "COMPILE_BACKEND", "eager")  # traced like any other, without a compiler
     expected = load().errors(*training_batch(load()))
     model = load(compile=True, gradient_checkpointing=True)
     policy, reference = model.errors(*training_batch(model))
