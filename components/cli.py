@@ -292,6 +292,28 @@ def results(params: Params = Path("params.yaml"), as_json: AsJson = False) -> No
     print(f"{latest['headline']}; report: {latest['report'] or 'not made yet'}")
 
 
+@app.command(
+    "preset",
+    rich_help_panel=LOOK,
+    epilog=examples("dp2o preset", "dp2o preset c-sd2", "git checkout params.yaml   (the embedded default again)"),
+)
+def preset_command(
+    name: Annotated[str | None, typer.Argument(help="Which; without it they are listed.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite changes of params.yaml.")] = False,
+    params: Params = Path("params.yaml"),
+) -> None:
+    """Make params.yaml the settings of the paper's own models."""
+    with user_errors("preset"):
+        from components import presets  # noqa: PLC0415
+
+        if name is None:
+            for known in presets.names():
+                print(f"{known:<8} {presets.title(known)}")
+            return
+        presets.apply(name, params, force)
+    print(f"{params}: {presets.title(name)}")
+
+
 @app.command("metrics", rich_help_panel=LOOK, epilog=examples("dp2o metrics", "dp2o metrics --preset paper --json"))
 def metrics_command(
     preset: Annotated[str, typer.Option(help="embedded, or paper: the nine of DP2O-SR.")] = "embedded",

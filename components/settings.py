@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from components.errors import BadInput
 from components.prepare.degradation_settings import DegradationSettings
@@ -39,6 +39,38 @@ class SplitSettings(Block):
         return self
 
 
+class PromptSettings(Block):
+    """Where the text of a text-to-image backbone comes from.
+
+    Attributes:
+        kind: `fixed`, `text` for all; `column` of a table beside the photos; `captioner`, a model's words about the LR.
+        text: the fixed prompt; for a captioner what it is given beside the picture.
+        manifest: name of the table in each source folder, CSV or parquet.
+        column: of the prompts; column `file` names the photo.
+        model: the captioner: folder in transformers' format, or hub id.
+        max_tokens: longest caption.
+    """
+
+    kind: Literal["fixed", "column", "captioner"] = "fixed"
+    text: str = ""
+    manifest: str = "manifest.csv"
+    column: str = "prompt"
+    model: Path | None = None
+    max_tokens: Count = 48
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PromptSettings":
+        if self.kind == "captioner" and self.model is None:
+            raise ValueError("kind captioner needs model: a folder in transformers' format, or a hub id")
+        if self.kind != "captioner" and self.model is not None:
+            raise ValueError(f"model is set, but kind is {self.kind}: set kind to captioner, or leave model out")
+        if self.kind == "column" and self.text:
+            raise ValueError("text is set, but kind is column: prompts would come from both; leave one out")
+        if Path(self.manifest).suffix not in (".csv", ".parquet"):
+            raise ValueError(f"manifest {self.manifest} is neither .csv nor .parquet")
+        return self
+
+
 class PrepareSettings(Block):
     sources: list[Path]
     align_sources: list[Path] = []
@@ -51,6 +83,7 @@ class PrepareSettings(Block):
     min_side: Count
     max_pixels: Count
     lrs_per_shard: Count
+    prompt: PromptSettings = PromptSettings()
     degradation: DegradationSettings
 
     @model_validator(mode="after")
@@ -62,11 +95,82 @@ class PrepareSettings(Block):
         return self
 
 
-class BackboneSettings(Block):
+ColourFix = Literal["none", "adain", "wavelet"]
+
+
+class TinyFlowSettings(Block):
+    """The embedded model; its scale is in its own config.json."""
+
     family: Literal["tiny_flow"]
     path: Path
     steps: Count
-    colour_fix: Literal["none", "adain", "wavelet"]
+    colour_fix: ColourFix
+
+
+class ControlNetSettings(Block):
+    """What every ControlNet on a frozen text-to-image model takes.
+
+    Attributes:
+        path: the ControlNet: diffusers folder, hub id, or a bare `.safetensors` state dict.
+        base: the text-to-image pipeline: diffusers folder or hub id.
+        scale: output side over LR side.
+        conditioning_scale: factor of the ControlNet's residuals.
+        dtype: of the frozen parts; the trainable branch is float32, see train.precision.
+        lora_rank: 0 trains the whole control branch, more trains an adapter of that rank on it.
+        gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
+        compile: torch.compile the networks; minutes at the start, then faster. Needs a compiler.
+        channels_last: channels innermost in memory; faster on GPUs with tensor cores.
+        sample_block: rows of every sampling call, filled up with copies: memory against speed; the result's last bits
+            depend on it.
+        max_lr_pixels: larger LR images are refused before any work, px.
+        vae_tiling: encode and decode in tiles: bounds the memory of large images.
+    """
+
+    path: Path
+    base: Path
+    scale: Annotated[int, Field(ge=1, le=16)] = 4
+    steps: Annotated[int, Field(ge=1, le=1000)]
+    conditioning_scale: Positive = 1.0
+    colour_fix: ColourFix
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    lora_rank: Annotated[int, Field(ge=0)] = 0
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    channels_last: bool = False
+    sample_block: Count = 4
+    max_lr_pixels: Count = 1_048_576
+    vae_tiling: bool = False
+
+
+class SD2ControlNetSettings(ControlNetSettings):
+    """ControlNet on Stable Diffusion 1.x or 2.x; the DDPM sampler draws noise at every step.
+
+    Attributes:
+        guidance_scale: of classifier-free guidance; 1 = off, which halves the cost.
+        negative_prompt: what guidance leads away from.
+    """
+
+    family: Literal["sd2_controlnet"]
+    guidance_scale: Annotated[float, Field(ge=1.0)]
+    negative_prompt: str = ""
+
+
+class FluxControlNetSettings(ControlNetSettings):
+    """ControlNet on FLUX.1; its numbers of double and single blocks are in its own config.json.
+
+    Attributes:
+        guidance: value of the guidance embedding; there is no second, negative pass.
+        max_sequence_length: tokens of the T5 prompt; longer prompts are cut.
+    """
+
+    family: Literal["flux_controlnet"]
+    guidance: Annotated[float, Field(ge=0.0)]
+    max_sequence_length: Annotated[int, Field(ge=1, le=512)] = 512
+
+
+BackboneSettings = TinyFlowSettings | SD2ControlNetSettings | FluxControlNetSettings
+BACKBONE: TypeAdapter[BackboneSettings] = TypeAdapter(Annotated[BackboneSettings, Field(discriminator="family")])
+"""Reads a backbone block on its own."""
 
 
 class GenerateSettings(Block):
@@ -124,6 +228,7 @@ class TrainSettings(Block):
     weight_decay: Annotated[float, Field(ge=0.0)]
     max_gradient_norm: Positive
     precision: Literal["no", "bf16", "fp16"]
+    condition_cache_mb: Annotated[int, Field(ge=0)]
     checkpoint_every: Count
     validate_every: Count
     validation_images: Count
@@ -166,7 +271,7 @@ class Settings(Block):
 
     run: RunSettings
     prepare: PrepareSettings
-    backbone: BackboneSettings
+    backbone: Annotated[BackboneSettings, Field(discriminator="family")]
     generate: GenerateSettings
     score: ScoreSettings
     pair: PairSettings
@@ -192,6 +297,11 @@ class Settings(Block):
                 f"pair.builder {self.pair.builder} with train.objective {self.train.objective}: "
                 "winners_only has no losers to compare with, so both are winners_only or neither is"
             )
+        if self.backbone.family != "tiny_flow" and self.backbone.scale != self.prepare.scale:
+            raise ValueError(
+                f"backbone.scale {self.backbone.scale} differs from prepare.scale {self.prepare.scale}: candidates "
+                "would not have the size of their HR"
+            )
         if "align" not in self.generate.splits:
             raise ValueError("generate.splits lacks align: training has no candidates without it")
         return self
@@ -212,5 +322,13 @@ def load_settings(path: Path = Path("params.yaml")) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        problems = [f"  {'.'.join(map(str, item['loc'])) or 'params'}: {item['msg']}" for item in error.errors()]
+        problems = [f"  {_place(item['loc'])}: {item['msg']}" for item in error.errors()]
         raise BadInput(f"{path} has {len(problems)} problem(s):\n" + "\n".join(problems)) from error
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Where in params.yaml an error is: pydantic's own mention of the family after `backbone` is no key there."""
+    keys = [str(key) for key in loc]
+    if len(keys) > 2 and keys[0] == "backbone":
+        del keys[1]
+    return ".".join(keys) or "params"

@@ -13,3 +13,13 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny_flow")
     tiny_model().save(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def captioner_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved BLIP with random weights."""
+    from tests.prompts.made import write_captioner  # noqa: PLC0415  # transformers takes seconds to import
+
+    folder = tmp_path_factory.mktemp("captioner")
+    write_captioner(folder)
+    return folder

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
+from torch import Tensor
 
 from components.artifacts import digests, tables
 from components.artifacts.shards import encode_png, write_shard
-from components.backbones.base import candidate_seed
+from components.backbones.base import Branch, Condition, Samples, candidate_seed
 from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig
 from components.settings import Settings, load_settings
 
@@ -25,6 +26,20 @@ def tiny_model(seed: int = 0, steps: int = 2, **config: Any) -> TinyFlow:
     """A TinyFlow with random weights, small enough for a step to take milliseconds."""
     torch.manual_seed(seed)
     return TinyFlow.new(TinyFlowConfig(**{"channels": (16, 16), **config}), steps, torch.device("cpu"))
+
+
+class LatentFlow(TinyFlow):
+    """A TinyFlow with latents apart from its images: half of the pixels' values."""
+
+    def sample(self, condition: Condition, noise: Tensor, branch: Branch = "policy") -> Samples:
+        images = super().sample(condition, noise, branch).images
+        return Samples(images, images / 2)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return super().encode(images) / 2
+
+    def error(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branch: Branch) -> Tensor:
+        return super().error(latents * 2, condition, t, noise, branch)
 
 
 def write_params(root: Path, **blocks: dict[str, Any]) -> Settings:

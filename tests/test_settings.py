@@ -8,8 +8,17 @@ import yaml
 from pydantic import ValidationError
 
 from components.errors import BadInput
-from components.settings import load_settings
+from components.settings import SD2ControlNetSettings, load_settings
 from tests.made import REPOSITORY
+
+SD2: dict[str, Any] = {
+    "family": "sd2_controlnet",
+    "path": "weights/controlnet",
+    "base": "owner/sd2",
+    "steps": 50,
+    "guidance_scale": 3.5,
+    "colour_fix": "adain",
+}
 
 
 def load(root: Path, *changes: tuple[str, Any]) -> Any:
@@ -82,13 +91,27 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         ([("pair.builder", "winners_only")], "so both are winners_only or neither is"),
         ([("train.objective", "winners_only")], "so both are winners_only or neither is"),
         ([("evaluate.confidence", 1.0)], r"evaluate\.confidence: Input should be less than 1"),
-        ([("backbone.family", "sd9")], r"backbone\.family: Input should be 'tiny_flow'"),
+        ([("backbone.family", "sd9")], r"  backbone: Input tag 'sd9' .* expected tags: 'tiny_flow', 'sd2_controlnet'"),
+        ([("backbone.steps", 0)], r"  backbone\.steps: Input should be greater than or equal to 1"),
+        ([("backbone.guidance", 2.5)], r"  backbone\.guidance: Extra inputs are not permitted"),
+        ([("backbone", SD2 | {"negative": ""})], r"  backbone\.negative: Extra inputs are not permitted"),
+        ([("backbone", SD2 | {"scale": 2})], r"backbone\.scale 2 differs from prepare\.scale 4"),
+        ([("prepare.prompt", {"kind": "captioner"})], "kind captioner needs model: a folder in transformers' format"),
+        ([("prepare.prompt", {"model": "x"})], "model is set, but kind is fixed: set kind to captioner, or leave"),
+        ([("prepare.prompt", {"kind": "column", "text": "x"})], "text is set, but kind is column"),
+        ([("prepare.prompt", {"manifest": "m.xlsx"})], r"manifest m\.xlsx is neither \.csv nor \.parquet"),
         ([("register.colour", 1)], r"register\.colour: Extra inputs"),
     ],
 )
 def test_what_cannot_work_is_refused(tmp_path: Path, changes: list[tuple[str, Any]], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         load(tmp_path, *changes)
+
+
+def test_a_controlnet_family(tmp_path: Path) -> None:
+    backbone = load(tmp_path, ("backbone", SD2)).backbone
+    assert isinstance(backbone, SD2ControlNetSettings)
+    assert (str(backbone.base), backbone.lora_rank, backbone.dtype) == ("owner/sd2", 0, "float32")
 
 
 def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:

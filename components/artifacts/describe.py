@@ -7,6 +7,7 @@ from components.artifacts import tables
 FILES: dict[str, tuple[str, pa.Schema]] = {
     "data/dataset.parquet": ("one row an LR image", tables.DATASET),
     "data/quarantine.parquet": ("one row a file or crop that prepare set aside", tables.QUARANTINE),
+    "data/prompts.parquet": ("one row an LR image: its prompt, and who wrote it", tables.PROMPTS),
     "data/candidates.parquet": ("one row a candidate", tables.CANDIDATES),
     "data/scores.parquet": (
         "one row a scored candidate; one column a metric, named as in params.yaml",
@@ -25,7 +26,7 @@ FOLDERS = """
 | path | members or content |
 |---|---|
 | `data/dataset/NNNNN.tar` | `<lr_id>.lr.png`, and `<lr_id>.hr.png` where there is HR; 8-bit RGB |
-| `data/candidates/IIIII-of-NNNNN.tar` | `<lr_id>.<index>.png`, index with three digits; 8-bit RGB, colour-fixed, what the metrics saw |
+| `data/candidates/IIIII-of-NNNNN.tar` | `<lr_id>.<index>.png`, index with three digits; 8-bit RGB, colour-fixed, what the metrics saw; and, where the backbone works in a latent space, `<lr_id>.<index>.latent.safetensors`: one tensor `latent`, the clean x0 before the decoder and the colour fix, which training takes as it is instead of encoding the image again |
 | `data/evaluation/images.tar` | `<lr_id>.<model>.<index>.png`, the first restorations of each model, for the report |
 | `models/aligned/best`, `models/aligned/last` | a backbone folder: `config.json`, `model.safetensors` |
 | `models/aligned/summary.json` | steps, best step, validation rewards, digest of the reference |

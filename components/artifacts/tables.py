@@ -51,6 +51,15 @@ QUARANTINE = pa.schema(
         _column("detail", pa.string(), "what was found, for people"),
     ]
 )
+PROMPTS = pa.schema(
+    [
+        LR_ID,
+        _column("prompt", pa.string(), "as in data/dataset.parquet"),
+        _column("kind", pa.string(), "fixed, column or captioner, as prepare.prompt.kind"),
+        _column("model", pa.string(), "the captioner as the settings name it, empty without one"),
+        _column("model_digest", pa.string(), "sha256 of the captioner's weights and settings, empty without one"),
+    ]
+)
 CANDIDATES = pa.schema(
     [
         LR_ID,

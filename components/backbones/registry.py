@@ -1,34 +1,80 @@
-"""From settings to a backbone: one dict, one function."""
+"""From settings to a backbone: one dict, two functions."""
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 
-from components.backbones.tiny_flow import TinyFlow, saved_digests
+from components.backbones.base import Backbone
 from components.settings import BackboneSettings, Settings
 
-FAMILIES: dict[str, Callable[[Path, BackboneSettings, torch.device], TinyFlow]] = {
-    "tiny_flow": lambda folder, settings, device: TinyFlow.load(folder, settings.steps, device),
-}
-DIGESTS: dict[str, Callable[[Path, BackboneSettings], tuple[str, str]]] = {
-    "tiny_flow": lambda folder, settings: saved_digests(folder, settings.steps),
-}
+Loader = Callable[[Path, BackboneSettings, torch.device], Backbone]
 
 
-def load_backbone(settings: Settings, root: Path, device: torch.device) -> TinyFlow:
+def _tiny_flow(folder: Path, settings: BackboneSettings, device: torch.device) -> Backbone:
+    from components.backbones.tiny_flow import TinyFlow  # noqa: PLC0415
+
+    return TinyFlow.load(folder, settings.steps, device)
+
+
+def _class(module: str, name: str) -> Loader:
+    def load(folder: Path, settings: BackboneSettings, device: torch.device) -> Backbone:
+        family = getattr(importlib.import_module(f"components.backbones.{module}"), name)
+        return cast(Backbone, family.load(folder, settings, device))
+
+    return load
+
+
+FAMILIES: dict[str, Loader] = {
+    "tiny_flow": _tiny_flow,
+    "sd2_controlnet": _class("sd2_controlnet", "SD2ControlNet"),
+    "flux_controlnet": _class("flux_controlnet", "FluxControlNet"),
+}
+"""Family to loader; a family's module, and the parts of diffusers it needs, are imported when it is asked for.
+
+A loader's folder is where the policy is, whatever the settings' own `path` says.
+"""
+
+
+def load_backbone(settings: Settings, root: Path, device: torch.device) -> Backbone:
     """The base model of `settings.backbone`: its weights are both the policy's start and the frozen reference.
 
     Raises:
         BadInput: the folder is missing, damaged, or of another family.
     """
-    return FAMILIES[settings.backbone.family](root / settings.backbone.path, settings.backbone, device)
+    backbone = located(settings.backbone, root)
+    return FAMILIES[backbone.family](backbone.path, backbone, device)
 
 
-def backbone_digests(settings: Settings, root: Path) -> tuple[str, str]:
-    """`digest("reference")` and `sampler_digest()` of that model, without its network, whose import takes seconds.
+def saved_digests(settings: Settings, root: Path) -> tuple[str, str] | None:
+    """`digest("reference")` and `sampler_digest()` of that model from its file alone, without its network.
+
+    None where a family cannot tell without its networks. Importing and building one takes seconds, which a stage with
+    nothing to do should not cost.
 
     Raises:
         BadInput: the folder is missing or damaged.
     """
-    return DIGESTS[settings.backbone.family](root / settings.backbone.path, settings.backbone)
+    if settings.backbone.family != "tiny_flow":
+        return None
+    from components.backbones import tiny_flow  # noqa: PLC0415
+
+    return tiny_flow.saved_digests(root / settings.backbone.path, settings.backbone.steps)
+
+
+def located(settings: BackboneSettings, root: Path) -> BackboneSettings:
+    """The settings with local paths made absolute, relative to `root`; hub ids stay as they are."""
+    if settings.family == "tiny_flow":
+        return settings.model_copy(update={"path": root / settings.path})
+    found = {"path": source(settings.path, root), "base": source(settings.base, root)}
+    return settings.model_copy(update=found)
+
+
+def source(name: Path, root: Path) -> Path:
+    """`name` below `root` where that exists; else a hub id (`owner/name`) unchanged; else the path, for the error."""
+    local = root / name
+    if local.exists() or name.is_absolute() or len(name.parts) != 2 or name.parts[0] == "." or name.suffix:
+        return local
+    return name

@@ -97,6 +97,8 @@ class ResidualUNet(nn.Module):
 class TinyFlow:
     """The embedded backbone; see the module's docstring for the model."""
 
+    sample_block: int | None = None
+
     def __init__(self, config: TinyFlowConfig, policy: nn.Module, steps: int, device: torch.device) -> None:
         check_steps(config, steps)
         self.config = config
@@ -131,7 +133,14 @@ class TinyFlow:
         unwrapped = self._unwrapped()
         unwrapped.load_state_dict(read_weights(folder, unwrapped.state_dict()))
 
+    @property
+    def scale(self) -> int:
+        return self.config.scale
+
     def noise_shape(self, height: int, width: int) -> tuple[int, ...]:
+        return (3, height, width)
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
         return (3, height, width)
 
     def condition(self, lr: Tensor, prompts: tuple[str, ...]) -> Condition:
@@ -163,6 +172,10 @@ class TinyFlow:
 
     def error(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branch: Branch) -> Tensor:
         return self.squared_errors(latents, condition, t, noise, branch).mean(dim=(1, 2, 3))
+
+    def errors(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        policy = self.error(latents, condition, t, noise, "policy")
+        return policy, self.error(latents, condition, t, noise, "reference")
 
     def squared_errors(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branch: Branch) -> Tensor:
         """Squared velocity error of every pixel and channel, `[B, 3, H, W]`; `error` is its mean over an image."""

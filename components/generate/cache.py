@@ -2,6 +2,8 @@
 
 import json
 import struct
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from components.artifacts import digests
@@ -10,8 +12,21 @@ from components.artifacts.publish import atomic_file
 LENGTH = struct.Struct("<Q")
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One candidate.
+
+    Attributes:
+        image: PNG.
+        latent: safetensors, see `artifacts.latents`; None where the backbone has no latent apart from its image.
+    """
+
+    image: bytes
+    latent: bytes | None = None
+
+
 class GroupCache:
-    """One file a group: a JSON header with each blob's length, a digest of all, and the PNGs in index order.
+    """One file a group: a JSON header with each blob's length and a digest of all, the PNGs, and the latents.
 
     A group is keyed by model, sampler, code, LR and prompt, not by M: asking for more candidates later makes only the
     new ones. A file that is cut short or altered is as good as absent.
@@ -20,8 +35,8 @@ class GroupCache:
     def __init__(self, folder: Path, *determined_by: str) -> None:
         self._folder = folder / "generate" / digests.of_bytes("|".join(determined_by).encode())[:16]
 
-    def read(self, lr_id: str, prompt: str) -> list[bytes]:
-        """PNGs of the candidates 0, 1, … made so far; empty where there are none."""
+    def read(self, lr_id: str, prompt: str) -> list[Entry]:
+        """Candidates 0, 1, … made so far; empty where there are none."""
         path = self._path(lr_id, prompt)
         if not path.is_file():
             return []
@@ -29,22 +44,31 @@ class GroupCache:
         try:
             (header_size,) = LENGTH.unpack_from(content)
             header = json.loads(content[LENGTH.size : LENGTH.size + header_size])
-            blobs, at = [], LENGTH.size + header_size
-            for size in header["sizes"]:
-                blobs.append(content[at : at + size])
-                at += size
-            intact = header["sha256"] == digests.of_bytes(b"".join(blobs)) and at == len(content)
+            images = header["sizes"]
+            latents = header.get("latents", [0] * len(images))  # 0 = none: a latent has a header of its own
+            start = LENGTH.size + header_size
+            ends = pairwise(accumulate([*images, *latents], initial=start))
+            blobs = [content[at:end] for at, end in ends]
+            intact = header["sha256"] == digests.of_bytes(content[start:])
+            intact = intact and len(content) == start + sum(images) + sum(latents)
+            entries = [
+                Entry(image, latent or None)
+                for image, latent in zip(blobs[: len(images)], blobs[len(images) :], strict=True)
+            ]
         except (struct.error, ValueError, KeyError):
-            intact = False
-        return blobs if intact else []
+            return []
+        return entries if intact else []
 
-    def write(self, lr_id: str, prompt: str, images: list[bytes]) -> None:
-        """Keep the PNGs of candidates 0, 1, … of an LR."""
-        header = json.dumps(
-            {"sizes": [len(image) for image in images], "sha256": digests.of_bytes(b"".join(images))}
-        ).encode()
+    def write(self, lr_id: str, prompt: str, entries: list[Entry]) -> None:
+        """Keep candidates 0, 1, … of an LR."""
+        latents = [entry.latent or b"" for entry in entries]
+        blobs = b"".join([*(entry.image for entry in entries), *latents])
+        fields = {"sizes": [len(entry.image) for entry in entries], "sha256": digests.of_bytes(blobs)}
+        if any(latents):
+            fields["latents"] = [len(latent) for latent in latents]
+        header = json.dumps(fields).encode()
         with atomic_file(self._path(lr_id, prompt)) as temporary:
-            temporary.write_bytes(LENGTH.pack(len(header)) + header + b"".join(images))
+            temporary.write_bytes(LENGTH.pack(len(header)) + header + blobs)
 
     def _path(self, lr_id: str, prompt: str) -> Path:
         return self._folder / lr_id[:2] / f"{lr_id}-{digests.of_bytes(prompt.encode())[:8]}.group"

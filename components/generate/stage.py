@@ -6,16 +6,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from components.artifacts import digests, tables
+from components.artifacts import digests, latents, tables
 from components.artifacts.images import to_tensor
 from components.artifacts.publish import atomic_folder
 from components.artifacts.shards import Shard, ShardFolder, decode_png, encode_png, write_shard
-from components.backbones.base import candidate_seed
-from components.backbones.registry import backbone_digests, load_backbone
+from components.backbones.base import Backbone, candidate_seed
+from components.backbones.registry import load_backbone, saved_digests
 from components.entry import resolve_device
 from components.errors import BadInput
-from components.generate.cache import GroupCache
-from components.generate.sampling import CODE_VERSION, sample_candidates
+from components.generate.cache import Entry, GroupCache
+from components.generate.sampling import CODE_VERSION, Candidate, sample_candidates
 from components.settings import Settings
 
 logger = logging.getLogger("dp2o.generate")
@@ -35,13 +35,17 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             "add photos to prepare.sources or change prepare.split"
         )
     device = resolve_device(settings.run.device)
-    model_digest, sampler = backbone_digests(settings, root)
+    backbone: Backbone | None = None
+    known = saved_digests(settings, root)
+    if known is None:
+        backbone = load_backbone(settings, root, device)
+        known = backbone.digest("reference"), backbone.sampler_digest()
+    model_digest, sampler = known
     sampler_digest = digests.of_json([sampler, settings.backbone.colour_fix])
     cache = GroupCache(root / settings.run.cache, model_digest, sampler_digest, CODE_VERSION)
     lr_images = ShardFolder(root / "data/dataset")
     count = settings.generate.candidates
 
-    backbone = None  # built when the first group lacks something: that takes longer than to look all up
     made = found = 0
     for lr_id in tqdm(shard.take(wanted) if shard else sorted(wanted), desc="generate", unit="LR"):
         row = wanted[lr_id]
@@ -49,9 +53,9 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         found += min(len(done), count)
         if len(done) >= count:
             continue
-        backbone = backbone or load_backbone(settings, root, device)
+        backbone = backbone or load_backbone(settings, root, device)  # not before: it takes longer than all look-ups
         lr = to_tensor(lr_images[row["shard"]].image(f"{lr_id}.lr.png"))
-        images = sample_candidates(
+        new = sample_candidates(
             backbone,
             lr,
             row["prompt"],
@@ -60,8 +64,8 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             settings.generate.batch,
             settings.backbone.colour_fix,
         )
-        cache.write(lr_id, row["prompt"], done + [encode_png(image) for image in images])
-        made += len(images)
+        cache.write(lr_id, row["prompt"], done + [_entry(candidate) for candidate in new])
+        made += len(new)
     logger.info("%d candidates made, %d found in the cache", made, found)
     if shard is not None:
         return
@@ -80,6 +84,11 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     logger.info("%d candidates of %d LR images in %d shards", len(candidates), len(wanted), settings.generate.shards)
 
 
+def _entry(candidate: Candidate) -> Entry:
+    latent = None if candidate.latent is None else latents.encode(candidate.latent)
+    return Entry(encode_png(candidate.image), latent)
+
+
 def _members(
     cache: GroupCache,
     lr_ids: list[str],
@@ -94,13 +103,13 @@ def _members(
         BadInput: the cache lost a group that was in it a moment ago.
     """
     for lr_id in lr_ids:
-        images = cache.read(lr_id, wanted[lr_id]["prompt"])[:count]
-        if len(images) < count:
+        entries = cache.read(lr_id, wanted[lr_id]["prompt"])[:count]
+        if len(entries) < count:
             raise BadInput(
-                f"the cache below run.cache holds {len(images)} of the {count} candidates of {lr_id} just put there: "
+                f"the cache below run.cache holds {len(entries)} of the {count} candidates of {lr_id} just put there: "
                 "is something else cleaning it, or is the disk at fault? Run generate again"
             )
-        for index, image in enumerate(images):
+        for index, entry in enumerate(entries):
             rows.append(
                 {
                     "lr_id": lr_id,
@@ -108,7 +117,9 @@ def _members(
                     "split": wanted[lr_id]["split"],
                     "seed": candidate_seed(lr_id, index),
                     "shard": shard,
-                    "image_digest": digests.of_pixels(decode_png(image)),
+                    "image_digest": digests.of_pixels(decode_png(entry.image)),
                 }
             )
-            yield f"{lr_id}.{index:03d}.png", image
+            yield f"{lr_id}.{index:03d}.png", entry.image
+            if entry.latent is not None:
+                yield latents.member(lr_id, index), entry.latent

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -21,11 +21,13 @@ from components.prepare.crops import choose_crops
 from components.prepare.degradation import crop_generator, degrade
 from components.prepare.reading import SUFFIXES, Reason, UnusablePhotoError, read_photo
 from components.prepare.split import split_photos
-from components.settings import PrepareSettings, Settings
+from components.prompts.manifest import read_prompts
+from components.settings import PrepareSettings, PromptSettings, Settings
+
+if TYPE_CHECKING:
+    from components.prompts.captioner import CaptionCache
 
 logger = logging.getLogger("dp2o.prepare")
-
-MANIFEST = "manifest.csv"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Source:
     digest: str
     """sha256 of the file."""
     prompt: str
+    """Of the manifest or the fixed one; a captioner's is made per LR."""
     has_hr: bool
     """True for an HR photo that is degraded, False for a real LR image."""
 
@@ -48,12 +51,13 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     Two runs give the same bytes. An LR image depends on its photo, its crop and `prepare.seed` alone.
 
     Raises:
-        BadInput: a source folder is missing or holds no usable photo, a manifest names an unknown file, there are fewer
-            photos than splits, or `--shard` was given.
+        BadInput: a source folder is missing or holds no usable photo, a manifest is missing or does not fit, the
+            captioner does not load, there are fewer photos than splits, or `--shard` was given.
     """
     if shard is not None:
         raise BadInput("prepare splits by photo over all photos and cannot run in shards: leave --shard out")
     prepare = settings.prepare
+    captions = _captions(settings, root)
     quarantine: list[tables.Row] = []
     seen: dict[str, str] = {}
     sources = [
@@ -71,7 +75,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
 
     rows: list[tables.Row] = []
     with atomic_folder(root / "data/dataset") as folder:
-        members = _members(sources, splits, prepare, rows, quarantine)
+        members = _members(sources, splits, prepare, rows, quarantine, captions)
         for number, first in enumerate(members):
             # lazily, image by image: a shard of large images need not fit in memory
             group = chain([first], islice(members, prepare.lrs_per_shard - 1))
@@ -82,6 +86,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     rows.sort(key=lambda row: str(row["lr_id"]))
     quarantine.sort(key=lambda row: (str(row["file"]), str(row["detail"])))
     tables.write_rows(root / "data/dataset.parquet", tables.DATASET, rows)
+    tables.write_rows(root / "data/prompts.parquet", tables.PROMPTS, _prompt_rows(rows, prepare, captions))
     tables.write_rows(root / "data/quarantine.parquet", tables.QUARANTINE, quarantine)
     by_split = Counter(row["split"] for row in rows)
     logger.info(
@@ -115,7 +120,7 @@ def _usable(
         files = sorted(path for path in base.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
         if not files:
             raise BadInput(f"prepare.{setting}: {base} holds no photo ({', '.join(sorted(SUFFIXES))})")
-        prompts = _prompts(base, {path.relative_to(base).as_posix() for path in files})
+        prompt_of = _prompts(base, {path.relative_to(base).as_posix() for path in files}, prepare.prompt)
         for path in tqdm(files, desc=f"check {folder}", unit="photo"):
             name = path.relative_to(base).as_posix()
             data = path.read_bytes()
@@ -127,27 +132,48 @@ def _usable(
                 quarantine.append(_set_aside(name, problem))
                 continue
             seen[pixels] = name
-            yield Source(path, name, digests.of_bytes(data), prompts.get(name, ""), has_hr)
+            yield Source(path, name, digests.of_bytes(data), prompt_of(name), has_hr)
 
 
-def _prompts(folder: Path, known: set[str]) -> dict[str, str]:
-    """Prompts of the folder's manifest.csv (columns `file`, `prompt`); none without the file or the prompt column."""
-    path = folder / MANIFEST
-    if not path.exists():
-        return {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        columns = reader.fieldnames or []
-        if "prompt" not in columns:
-            return {}
-        if "file" not in columns:
-            raise BadInput(f"{path} has a column prompt but no column file: name the photo of each prompt in it")
-        prompts = {}
-        for row in reader:
-            if row["file"] not in known:
-                raise BadInput(f"{path} line {reader.line_num}: no photo {row['file']}; correct the name or remove it")
-            prompts[row["file"]] = row["prompt"] or ""
-    return prompts
+def _prompts(folder: Path, known: set[str], prompt: PromptSettings) -> Callable[[str], str]:
+    """Prompt by file name: the fixed one, or the manifest's, where a photo without a row has the empty prompt."""
+    if prompt.kind != "column":
+        return lambda name: prompt.text
+    found = read_prompts(folder / prompt.manifest, prompt.column, known)
+    if len(found) < len(known):
+        without = len(known) - len(found)
+        logger.warning("%s: %d of %d photos have no row: their prompt is empty", prompt.manifest, without, len(known))
+    return lambda name: found.get(name, "")
+
+
+def _captions(settings: Settings, root: Path) -> CaptionCache | None:
+    """The captioner, if the settings name one."""
+    prompt = settings.prepare.prompt
+    if prompt.kind != "captioner" or prompt.model is None:
+        return None
+    # Only here: transformers takes seconds to import, and most runs need none of it.
+    from components.backbones.registry import source  # noqa: PLC0415
+    from components.entry import resolve_device  # noqa: PLC0415
+    from components.prompts.captioner import CaptionCache, Captioner  # noqa: PLC0415
+
+    device = resolve_device(settings.run.device)
+    captioner = Captioner.load(source(prompt.model, root), prompt.text, prompt.max_tokens, device)
+    return CaptionCache(captioner, root / settings.run.cache)
+
+
+def _prompt_rows(
+    rows: list[tables.Row], prepare: PrepareSettings, captions: CaptionCache | None
+) -> Iterator[tables.Row]:
+    if captions is not None:
+        logger.info("%d captions made, the others were in the cache", captions.made)
+    model = str(prepare.prompt.model or "")
+    digest = captions.digest if captions else ""
+    for row in rows:
+        yield {name: row[name] for name in ("lr_id", "prompt")} | {
+            "kind": prepare.prompt.kind,
+            "model": model,
+            "model_digest": digest,
+        }
 
 
 def _members(
@@ -156,6 +182,7 @@ def _members(
     prepare: PrepareSettings,
     rows: list[tables.Row],
     quarantine: list[tables.Row],
+    captions: CaptionCache | None,
 ) -> Iterator[list[tuple[str, bytes]]]:
     """Tar members of each LR image, one list an LR; appends its row to `rows` just before.
 
@@ -192,7 +219,7 @@ def _members(
                     "lr_height": lr.shape[0],
                     "scale": prepare.scale,
                     "has_hr": source.has_hr,
-                    "prompt": source.prompt,
+                    "prompt": captions(lr) if captions else source.prompt,
                     "degradation": degradation,
                 }
             )

@@ -16,7 +16,7 @@ from mlflow.types import ColSpec, Schema
 from components.artifacts.shards import encode_png
 from components.entry import resolve_device
 from components.errors import BadInput
-from components.settings import BackboneSettings
+from components.settings import BACKBONE, BackboneSettings
 from components.upscale.picture import decode_picture
 from components.upscale.upscaler import Tiling, Upscaler
 
@@ -38,9 +38,7 @@ def model_config(settings: BackboneSettings, tiling: Tiling | None = None) -> di
     """What is stored beside the weights; `mlflow.pyfunc.load_model(..., model_config={"device": "cuda"})` overrides."""
     tiling = tiling or Tiling()
     return {
-        "family": settings.family,
-        "steps": settings.steps,
-        "colour_fix": settings.colour_fix,
+        "backbone": settings.model_dump(mode="json"),
         "device": "auto",
         "tile": tiling.tile,
         "overlap": tiling.overlap,
@@ -57,9 +55,7 @@ class ServedUpscaler(PythonModel):  # type: ignore[misc]  # mlflow has no type i
         """Load the weights of artifact `backbone` with the stored sampling settings."""
         config = context.model_config
         folder = Path(context.artifacts["backbone"])
-        settings = BackboneSettings(
-            family=config["family"], path=folder, steps=config["steps"], colour_fix=config["colour_fix"]
-        )
+        settings: BackboneSettings = BACKBONE.validate_python(config["backbone"] | {"path": folder})
         tiling = Tiling(config["tile"], config["overlap"], config["max_pixels"])
         self.upscaler = Upscaler.load(folder, settings, resolve_device(config["device"]), tiling)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from components.artifacts import latents
 from components.artifacts.images import to_tensor
-from components.artifacts.shards import ShardFolder
+from components.artifacts.shards import ShardFolder, ShardReader
 from components.artifacts.tables import Row
 from components.errors import BadInput
 from components.train.objectives import Pairs
@@ -93,16 +94,35 @@ class GroupImages:
         Raises:
             BadInput: a pair names a candidate that data/candidates.parquet does not have.
         """
-        images = []
-        for index in indexes:
-            shard = self._candidate_shard.get((lr_id, index))
-            if shard is None:
-                raise BadInput(
-                    f"data/pairs.parquet names candidate {index} of {lr_id}, which data/candidates.parquet lacks; "
-                    "run generate, score and pair again"
-                )
-            images.append(self._candidate_shards[shard].image(f"{lr_id}.{index:03d}.png"))
-        return to_tensor(*images)
+        return to_tensor(*(self._shard(lr_id, index).image(f"{lr_id}.{index:03d}.png") for index in indexes))
+
+    def latents(self, lr_id: str, indexes: Sequence[int]) -> Tensor | None:
+        """Stored clean latents `[B, ...]`, float32; None where generate stored none, as for a pixel-space backbone.
+
+        Raises:
+            BadInput: as `candidates`, or some have a latent and others none.
+        """
+        names = {index: latents.member(lr_id, index) for index in indexes}
+        shards = {index: self._shard(lr_id, index) for index in indexes}
+        stored = [index for index in indexes if names[index] in shards[index]]
+        if not stored:
+            return None
+        if len(stored) < len(indexes):
+            raise BadInput(
+                f"data/candidates has latents of {len(stored)} of {len(indexes)} candidates of {lr_id}; "
+                "remove data/candidates and run generate again"
+            )
+        read = [latents.decode(shards[index].read(names[index]), f"member {names[index]}") for index in indexes]
+        return torch.stack(read).float()
+
+    def _shard(self, lr_id: str, index: int) -> ShardReader:
+        shard = self._candidate_shard.get((lr_id, index))
+        if shard is None:
+            raise BadInput(
+                f"data/pairs.parquet names candidate {index} of {lr_id}, which data/candidates.parquet lacks; "
+                "run generate, score and pair again"
+            )
+        return self._candidate_shards[shard]
 
     def _row(self, lr_id: str) -> Row:
         if lr_id not in self._lr_row:

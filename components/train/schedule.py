@@ -25,9 +25,9 @@ def groups_of_step(lr_ids: Sequence[str], step: int, per_step: int, seed: int) -
 
 
 def draw_times(settings: TrainSettings, generator: torch.Generator, count: int) -> Tensor:
-    """Noise levels in [t_min, t_max], `[count]`: uniform, or logit-normal(0, 1) squeezed into the range."""
+    """Noise levels in (t_min, t_max], `[count]`: uniform, or logit-normal(0, 1) squeezed into the range."""
     if settings.t_distribution == "uniform":
-        unit = torch.rand(count, generator=generator)
+        unit = 1.0 - torch.rand(count, generator=generator)  # in (0, 1]: t = 0 is no noise level
     else:
         unit = torch.sigmoid(torch.randn(count, generator=generator))
     return settings.t_min + (settings.t_max - settings.t_min) * unit

@@ -14,8 +14,8 @@ from components.artifacts import digests, tables
 from components.artifacts.images import to_tensor
 from components.artifacts.publish import atomic_folder, write_json, write_text
 from components.artifacts.shards import Shard, ShardFolder
+from components.backbones.base import Backbone
 from components.backbones.registry import load_backbone
-from components.backbones.tiny_flow import TinyFlow
 from components.entry import resolve_device
 from components.errors import BadInput
 from components.metrics.suite import Suite
@@ -57,7 +57,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     validation = validation_of(settings, root, dataset, accelerator.device)
     determined_by = {
         "code": CODE_VERSION,
-        "train": settings.train.model_dump(exclude={"micro_batch", "checkpoint_every"}),
+        "train": settings.train.model_dump(exclude={"micro_batch", "checkpoint_every", "condition_cache_mb"}),
         "pairs": digests.of_file(root / "data/pairs.parquet"),
         "candidates": digests.of_file(root / "data/candidates.parquet"),
         "dataset": digests.of_file(root / "data/dataset.parquet"),
@@ -128,7 +128,7 @@ def validation_of(settings: Settings, root: Path, dataset: Sequence[tables.Row],
     return Validation(images, settings.train.validation_seeds, suite, settings.backbone.colour_fix)
 
 
-def publish(backbone: TinyFlow, states: dict[str, dict[str, torch.Tensor]], folder: Path) -> None:
+def publish(backbone: Backbone, states: dict[str, dict[str, torch.Tensor]], folder: Path) -> None:
     """Write each policy as a backbone folder below `folder`, all at once."""
     with atomic_folder(folder) as temporary:
         for name, state in states.items():

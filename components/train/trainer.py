@@ -19,6 +19,7 @@ from components.errors import BadInput, ResumeLater
 from components.settings import TrainSettings
 from components.train import checkpoints, schedule
 from components.train.checkpoints import TrainingState
+from components.train.conditions import Conditions
 from components.train.groups import Group, GroupImages
 from components.train.objectives import OBJECTIVES, Pairs
 
@@ -79,6 +80,7 @@ class Trainer:
         self.folder = folder
         self.accelerator = accelerator
         self.objective = OBJECTIVES[settings.objective]
+        self.conditions = Conditions(backbone, images, settings.condition_cache_mb * 2**20)
         share = settings.micro_batch * accelerator.num_processes
         if settings.groups_per_step % share:
             raise BadInput(
@@ -192,7 +194,7 @@ class Trainer:
         device = self.accelerator.device
         latents, times, noises, pairs = [], [], [], []
         for group in part:
-            clean = self.backbone.encode(self.images.candidates(group.lr_id, group.candidates).to(device))
+            clean = self._clean(group)
             if self.settings.noise_shared_by == "group":
                 positions, of_group = list(range(len(group.candidates))), group.by_position(device)
                 t, noise = schedule.draw_noise(self.settings, step, group.lr_id, tuple(clean.shape[1:]), 1)
@@ -207,14 +209,11 @@ class Trainer:
             times.append(t.to(device))
             noises.append(noise.to(device))
             pairs.append(of_group)
-        lrs = torch.cat([self.images.lr(group.lr_id) for group in part]).to(device)
-        prompts = tuple(self.images.prompt(group.lr_id) for group in part)
         sizes = [len(block) for block in latents]
-        condition = self.backbone.condition(lrs, prompts).repeat(*sizes)
+        condition = self.conditions.of([group.lr_id for group in part], device).repeat(*sizes)
         x0, t, noise = torch.cat(latents), torch.cat(times), torch.cat(noises)
         with self.accelerator.autocast():
-            policy = self.backbone.error(x0, condition, t, noise, "policy")
-            reference = self.backbone.error(x0, condition, t, noise, "reference")
+            policy, reference = self.backbone.errors(x0, condition, t, noise)
 
         loss = policy.new_zeros(())
         at = 0
@@ -228,6 +227,22 @@ class Trainer:
                 loss = loss + self.settings.anchor * winners / total_groups
             self._log(sums, errors, result.losses, result.margins, of_group, group_policy, group_reference, total_pairs)
         return loss
+
+    def _clean(self, group: Group) -> Tensor:
+        """x0 of a group's candidates: as the sampler gave it where it was stored, else the encoded image."""
+        stored = self.images.latents(group.lr_id, group.candidates)
+        if stored is None:
+            images = self.images.candidates(group.lr_id, group.candidates)
+            with torch.no_grad():
+                return self.backbone.encode(images.to(self.accelerator.device))
+        lr = self.images.lr(group.lr_id)
+        shape = self.backbone.latent_shape(*(side * self.backbone.scale for side in lr.shape[-2:]))
+        if tuple(stored.shape[1:]) != shape:
+            raise BadInput(
+                f"the stored latents of {group.lr_id} are {tuple(stored.shape[1:])}, backbone.base takes {shape}: "
+                "candidates are of another model; run generate, score and pair again"
+            )
+        return stored.to(self.accelerator.device)
 
     @staticmethod
     @torch.no_grad()

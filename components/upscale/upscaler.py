@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from components.artifacts.digests import of_pixels
 from components.artifacts.images import to_8bit, to_tensor
+from components.backbones.base import Backbone
 from components.backbones.colour import ColourFix, fix_colours
 from components.backbones.registry import FAMILIES
-from components.backbones.tiny_flow import TinyFlow
 from components.errors import BadInput
 from components.settings import BackboneSettings
 from components.upscale.noise import NoiseField
@@ -44,7 +44,7 @@ class Upscaler:
     Memory: one tile's activations, a band of tiles of output in float32, and the 8-bit output itself.
     """
 
-    def __init__(self, backbone: TinyFlow, colour_fix: ColourFix, tiling: Tiling | None = None) -> None:
+    def __init__(self, backbone: Backbone, colour_fix: ColourFix, tiling: Tiling | None = None) -> None:
         self.backbone = backbone
         self.colour_fix = colour_fix
         self.tiling = tiling or Tiling()
@@ -84,7 +84,7 @@ class Upscaler:
             )
         if seed < 0:
             raise BadInput(f"seed {seed} is negative; seeds start at 0")
-        scale = self.backbone.config.scale
+        scale = self.backbone.scale
         rows = spans(height, self.tiling.tile, self.tiling.overlap)
         columns = spans(width, self.tiling.tile, self.tiling.overlap)
         row_weights = blend_weights([span.scaled(scale) for span in rows], self.tiling.overlap * scale)

@@ -34,6 +34,30 @@ def test_condition_repeats_rows_as_neighbours() -> None:
     assert condition.take([1, 0, 1]).upsampled.flatten().tolist() == [1, 0, 1]
 
 
+def test_encodings_go_with_their_rows() -> None:
+    condition = Condition(torch.zeros(2, 3, 1, 1), ("a", "b"), {"text": torch.arange(4.0).view(2, 2)})
+    assert condition.repeat(1, 2).encodings["text"].tolist() == [[0, 1], [2, 3], [2, 3]]
+    assert condition.take([1]).encodings["text"].tolist() == [[2, 3]]
+    joined = Condition.join([condition.take([1]), condition])
+    assert joined.encodings["text"].tolist() == [[2, 3], [0, 1], [2, 3]]
+    assert joined.prompts == ("b", "a", "b")
+    assert joined.upsampled.shape == (3, 3, 1, 1)
+
+
+def test_both_errors_are_those_of_the_branches() -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        next(model.policy.parameters()).add_(0.1)
+    condition = model.condition(torch.rand(2, 3, 8, 8, generator=torch.manual_seed(0)), ("", ""))
+    latents, noise = torch.rand(2, *model.latent_shape(32, 32)), torch.randn(2, *model.latent_shape(32, 32))
+    t = torch.tensor([0.3, 0.9])
+    policy, reference = model.errors(latents, condition, t, noise)
+    assert torch.equal(policy, model.error(latents, condition, t, noise, "policy"))
+    assert torch.equal(reference, model.error(latents, condition, t, noise, "reference"))
+    assert not torch.allclose(policy, reference)
+    assert model.scale == 4
+
+
 @pytest.mark.parametrize(("side", "channels"), [(8, (16, 16)), (13, (16, 16)), (8, (64, 96))])
 def test_bits_do_not_depend_on_the_batch(side: int, channels: tuple[int, ...]) -> None:
     """The widths of the embedded model and of the tests', on a size that folds and one that does not."""

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from components.generate.cache import GroupCache
+from components.generate.cache import Entry, GroupCache
 
-IMAGES = [b"first", b"", b"third" * 100]
+IMAGES = [Entry(b"first"), Entry(b""), Entry(b"third" * 100)]
+WITH_LATENTS = [Entry(b"first", b"latent"), Entry(b"second", b"another" * 9)]
 
 
 def test_what_was_written_comes_back(tmp_path: Path) -> None:
@@ -13,6 +14,17 @@ def test_what_was_written_comes_back(tmp_path: Path) -> None:
     cache.write("abcd", "", IMAGES)
     assert cache.read("abcd", "") == IMAGES
     assert GroupCache(tmp_path, "model", "sampler", "1").read("abcd", "") == IMAGES
+
+
+def test_latents_come_back_beside_their_images(tmp_path: Path) -> None:
+    cache = GroupCache(tmp_path, "model")
+    cache.write("abcd", "", WITH_LATENTS)
+    assert cache.read("abcd", "") == WITH_LATENTS
+    (path,) = tmp_path.rglob("*.group")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert cache.read("abcd", "") == []
 
 
 def test_everything_that_determines_a_candidate_is_in_the_key(tmp_path: Path) -> None:

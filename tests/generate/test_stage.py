@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from components.artifacts import digests, tables
+from components.artifacts import digests, latents, tables
+from components.artifacts.images import to_tensor
 from components.artifacts.shards import Shard, ShardFolder
 from components.backbones.base import BLOCK, candidate_seed
 from components.backbones.tiny_flow import WEIGHTS, TinyFlow
 from components.errors import BadInput
 from components.generate.stage import run
 from components.settings import Settings
-from tests.made import SIDE, tiny_model, write_dataset, write_params
+from tests.made import SIDE, LatentFlow, tiny_model, write_dataset, write_params
 
 M = 5
 SPLITS = ["align"] * 4 + ["validation", "test"]
@@ -83,6 +84,31 @@ def test_rows_and_images(project: Path) -> None:
         assert digests.of_pixels(image) == row["image_digest"]
     assert len({row["image_digest"] for row in rows}) == len(rows)
     assert len({(row["sampler_digest"], row["code_version"]) for row in rows}) == 1
+
+
+def test_latents_are_stored_beside_their_images(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From before the colour fix, the same from the sampler and from the cache; not for a pixel-space backbone."""
+    chosen = settings(project, {"colour_fix": "adain"})
+    run(chosen, project)
+    rows = candidates(project)
+    first = rows[0]
+    names = list(ShardFolder(project / "data/candidates")[first["shard"]])
+    assert not [name for name in names if "latent" in name]
+
+    shutil.rmtree(project / "cache")
+    monkeypatch.setattr(TinyFlow, "load", LatentFlow.load)
+    run(chosen, project)
+    assert candidates(project) == rows
+    made = outputs(project)
+    shard = ShardFolder(project / "data/candidates")[first["shard"]]
+    assert len(list(shard)) == 2 * len(rows)
+    latent = latents.decode(shard.read(latents.member(first["lr_id"], 0)), "")
+    plain = settings(project, {"colour_fix": "none"})
+    run(plain, project)
+    image = ShardFolder(project / "data/candidates")[first["shard"]].image(f"{first['lr_id']}.000.png")
+    assert (2 * latent - to_tensor(image)[0]).abs().max() <= 0.5 / 255 + 1e-6
+    run(chosen, project)
+    assert outputs(project) == made
 
 
 @pytest.mark.parametrize("colour_fix", ["none", "adain"])

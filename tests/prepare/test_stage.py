@@ -16,7 +16,7 @@ from components.errors import BadInput
 from components.prepare.degradation import crop_generator, degrade
 from components.prepare.degradation_settings import DegradationSettings
 from components.prepare.stage import run
-from components.settings import Settings, load_settings
+from components.settings import PromptSettings, Settings, load_settings
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 
@@ -204,23 +204,65 @@ def test_real_lr_images_have_no_hr(root: Path) -> None:
             shards[row["shard"]].read(f"{row['lr_id']}.hr.png")
 
 
-def test_prompts_come_from_the_manifest(root: Path) -> None:
+def _column(**changes: Any) -> Settings:
+    return _settings(prompt=PromptSettings(kind="column", **changes))
+
+
+def _prompt_rows(root: Path) -> list[tables.Row]:
+    return tables.read_rows(root / "data/prompts.parquet", tables.PROMPTS)
+
+
+def test_a_fixed_prompt_is_that_of_all(root: Path) -> None:
+    (root / "photos/manifest.csv").write_text("file,prompt\n2.png,a cat\n", encoding="utf-8")
+    run(_settings(prompt=PromptSettings(text="sharp")), root)
+    assert {row["prompt"] for row in _rows(root)} == {"sharp"}
+    assert [row["lr_id"] for row in _prompt_rows(root)] == [row["lr_id"] for row in _rows(root)]
+    assert {(row["prompt"], row["kind"], row["model"], row["model_digest"]) for row in _prompt_rows(root)} == {
+        ("sharp", "fixed", "", "")
+    }
+
+
+def test_prompts_come_from_the_manifest(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     (root / "photos/manifest.csv").write_text('file,prompt\n2.png,"a cat, asleep"\n', encoding="utf-8")
-    run(_settings(), root)
+    run(_column(), root)
     assert {row["source_name"]: row["prompt"] for row in _rows(root)}["2.png"] == "a cat, asleep"
     assert {row["prompt"] for row in _rows(root) if row["source_name"] != "2.png"} == {""}
+    assert "5 of 6 photos have no row" in caplog.text
+    assert {row["kind"] for row in _prompt_rows(root)} == {"column"}
 
 
-def test_a_manifest_without_prompts_is_no_error(root: Path) -> None:
-    (root / "photos/manifest.csv").write_text("file,author\n2.png,someone\n", encoding="utf-8")
-    run(_settings(), root)
-    assert {row["prompt"] for row in _rows(root)} == {""}
+def test_a_manifest_that_is_not_there_is_named(root: Path) -> None:
+    with pytest.raises(BadInput, match=r"photos/tags\.parquet, which does not exist; .* \(columns file and tags\)"):
+        run(_column(manifest="tags.parquet", column="tags"), root)
 
 
-def test_a_prompt_for_an_unknown_photo_names_the_line(root: Path) -> None:
-    (root / "photos/manifest.csv").write_text("file,prompt\n1.png,x\ngone.png,y\n", encoding="utf-8")
-    with pytest.raises(BadInput, match=r"manifest.csv line 3: no photo gone.png"):
-        run(_settings(), root)
+def test_a_captioner_is_called_once_per_lr(
+    root: Path, captioner_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second run finds all captions; the rows name the model."""
+    settings = _settings(prompt=PromptSettings(kind="captioner", model=captioner_folder, max_tokens=6))
+    with caplog.at_level(logging.INFO, "dp2o.prepare"):
+        run(settings, root)
+        first = _published(root)
+        run(settings, root)
+    texts = [record.message for record in caplog.records]
+    assert _published(root) == first
+    rows = _rows(root)
+    assert [text for text in texts if "captions made" in text] == [
+        f"{len(rows)} captions made, the others were in the cache",
+        "0 captions made, the others were in the cache",
+    ]
+    assert len({row["prompt"] for row in rows}) > 1
+    (made,) = {(row["kind"], row["model"], len(row["model_digest"])) for row in _prompt_rows(root)}
+    assert made == ("captioner", str(captioner_folder), 64)
+    assert {row["lr_id"]: row["prompt"] for row in _prompt_rows(root)} == {row["lr_id"]: row["prompt"] for row in rows}
+
+
+def test_a_captioner_that_is_not_there_is_refused_before_any_work(root: Path) -> None:
+    settings = _settings(prompt=PromptSettings(kind="captioner", model=Path("nowhere/at/all")))
+    with pytest.raises(BadInput, match=r"prepare\.prompt\.model: .*nowhere/at/all is no image-to-text model"):
+        run(settings, root)
+    assert not (root / "data").exists()
 
 
 def test_a_missing_folder_is_named(root: Path) -> None:

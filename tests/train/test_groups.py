@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.artifacts import tables
+from components.artifacts import latents, tables
 from components.artifacts.images import to_tensor
-from components.artifacts.shards import ShardFolder
+from components.artifacts.shards import ShardFolder, write_shard
 from components.errors import BadInput
 from components.train.groups import groups_of
 from tests.train.rig import images_of, write_project
@@ -57,3 +57,22 @@ def test_images(tmp_path: Path) -> None:
         images.candidates(lr_id, [0, 77])
     with pytest.raises(BadInput, match=r"LR feedfeed, which data/dataset\.parquet lacks"):
         images.lr("feedfeed")
+
+
+def test_latents_are_all_stored_or_none(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    lr_id = tables.read_rows(tmp_path / "data/candidates.parquet", tables.CANDIDATES)[0]["lr_id"]
+    assert images_of(tmp_path).latents(lr_id, [4, 1]) is None
+    path = tmp_path / "data/candidates/00000-of-00001.tar"
+    reader = ShardFolder(path.parent)[path.name]
+    members = [(name, reader.read(name)) for name in reader]
+    stored = [
+        (latents.member(lr_id, index), latents.encode(torch.full((2, 3), float(index)).half())) for index in (1, 4)
+    ]
+    write_shard(path, [*members, *stored])
+    found = images_of(tmp_path).latents(lr_id, [4, 1])
+    assert found is not None
+    assert found.dtype == torch.float32
+    assert found[:, 0, 0].tolist() == [4, 1]
+    with pytest.raises(BadInput, match=f"has latents of 1 of 2 candidates of {lr_id}"):
+        images_of(tmp_path).latents(lr_id, [0, 1])

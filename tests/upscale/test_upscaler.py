@@ -10,7 +10,7 @@ from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.base import candidate_noise
 from components.backbones.tiny_flow import TinyFlow
 from components.errors import BadInput
-from components.settings import BackboneSettings
+from components.settings import TinyFlowSettings
 from components.upscale import noise as noise_module
 from components.upscale.noise import NoiseField
 from components.upscale.tiles import Span
@@ -18,7 +18,7 @@ from components.upscale.upscaler import Tiling, Upscaler
 from tests.upscale.conftest import photo
 
 CPU = torch.device("cpu")
-SAMPLING = BackboneSettings(family="tiny_flow", path=Path("unused"), steps=2, colour_fix="none")
+SAMPLING = TinyFlowSettings(family="tiny_flow", path=Path("unused"), steps=2, colour_fix="none")
 
 
 def upscaler(folder: Path, tile: int = 256, overlap: int = 32, max_pixels: int = 4_000_000) -> Upscaler:

@@ -1,0 +1,216 @@
+"""ControlNet on a frozen flow transformer in latent space: what the families of such models have in common.
+
+x_sigma = (1 - sigma) x0 + sigma * epsilon and v = epsilon - x0 (rectified flow, Esser et al., arXiv 2403.03206). The
+LR, upsampled and VAE-encoded, goes to the control branch, whose residuals are added inside the transformer after its
+blocks. From the first residual on, policy and reference see different activations: they share the encodings of text and
+LR and the transformer's weights, not its work.
+
+Latents are `[B, C, h, w]` of a picture padded to whole tokens; a token is 2 x 2 of them. Whatever is predicted in the
+padding is cropped from the images.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from torch import Tensor, nn
+
+from components.artifacts import digests
+from components.backbones import control_branch, vae
+from components.backbones.base import Branch, Condition, Samples
+from components.backbones.flow_parts import FlowParts
+from components.backbones.upsampling import upsample
+from components.errors import BadInput
+from components.settings import ControlNetSettings
+
+COMPILE_BACKEND = "inductor"
+
+TOKEN = 2
+"""Side of a token, in latents."""
+
+
+class FlowControlNet(ABC):
+    """The backbone but for what a family's networks take; see the module's docstring for the model.
+
+    With `lora_rank` 0 all of the control branch trains and the reference is a frozen copy of it, float32 like the
+    policy, so that both round alike; otherwise an adapter trains and the reference is the branch without it.
+
+    Raises:
+        BadInput: the settings' dtype does not work on the device.
+    """
+
+    SAMPLER: ClassVar[frozenset[str]] = frozenset({"scale", "steps", "conditioning_scale", "dtype", "vae_tiling"})
+    """Settings that change what is sampled."""
+
+    settings: ControlNetSettings
+
+    def __init__(self, parts: FlowParts, settings: ControlNetSettings, device: torch.device) -> None:
+        self.settings = settings
+        self.device = device
+        self.transformer = parts.transformer.to(device)
+        self.vae = parts.vae.to(device)
+        self.scheduler = parts.scheduler
+        self.text = parts.text.to(device)
+        self.encoders = parts.encoders
+        control = parts.control.to(device)
+        self.reference = control_branch.make_trainable(control, settings.lora_rank)
+        self.freeze_unused(control, self.transformer)
+        self.policy: nn.Module = control
+        networks = [self.transformer, control] + ([] if self.reference is None else [self.reference])
+        if settings.gradient_checkpointing:
+            for network in networks[:2]:  # no gradient flows through the reference
+                network.enable_gradient_checkpointing()
+        if settings.channels_last:
+            self.vae.to(memory_format=torch.channels_last)
+        if settings.vae_tiling:
+            self.vae.enable_tiling()
+        if settings.compile:
+            for network in networks:
+                for block in self.blocks(network):  # all blocks of a kind share one compilation
+                    block.compile(backend=COMPILE_BACKEND)
+
+    @staticmethod
+    @abstractmethod
+    def freeze_unused(control: Any, transformer: Any) -> None:
+        """Take from training what cannot change a prediction: DistributedDataParallel waits for all gradients."""
+
+    @staticmethod
+    @abstractmethod
+    def blocks(network: Any) -> list[nn.Module]:
+        """The repeated blocks of a transformer or control branch."""
+
+    @abstractmethod
+    def encode_prompt(self, prompt: str) -> Mapping[str, Tensor]:
+        """Encodings of a prompt by name, `[1, ...]`."""
+
+    @abstractmethod
+    def control_latents(self, latents: Tensor) -> Tensor:
+        """What the control branch sees of the LR, from its scaled latents `[B, C, h, w]`."""
+
+    @abstractmethod
+    def timed_scheduler(self, height: int, width: int) -> FlowMatchEulerDiscreteScheduler:
+        """A scheduler whose steps are those of stock pipelines for `height` x `width` latents."""
+
+    @abstractmethod
+    def velocity(
+        self, control: nn.Module, latents: Tensor, condition: Condition, t: Tensor, sampling: bool = False
+    ) -> Tensor:
+        """Predicted epsilon - x0, float32, of `latents` `[B, C, h, w]` at t `[B]`, led by the network `control`.
+
+        `sampling` is as stock pipelines predict: with guidance, and in `control_precision`.
+        """
+
+    @property
+    def scale(self) -> int:
+        return self.settings.scale
+
+    @property
+    def sample_block(self) -> int:
+        return self.settings.sample_block
+
+    @property
+    def multiple(self) -> int:
+        """Sides of a picture in whole tokens are multiples of this, px: 16 for a VAE of factor 8."""
+        return TOKEN * vae.downsampling(self.vae)
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
+        tokens = [-(-side // self.multiple) for side in (height, width)]
+        return (int(self.vae.config.latent_channels), TOKEN * tokens[0], TOKEN * tokens[1])
+
+    def noise_shape(self, height: int, width: int) -> tuple[int, ...]:
+        return self.latent_shape(height, width)
+
+    @torch.no_grad()
+    def condition(self, lr: Tensor, prompts: tuple[str, ...]) -> Condition:
+        """See `Backbone`; prompts go to every text encoder, one by one: a row's bits depend on that row alone.
+
+        Encodings: `control` `[B, C, h, w]`, from the LR's latents, and those of `encode_prompt`.
+
+        Raises:
+            BadInput: the LR has more than `max_lr_pixels` px.
+        """
+        upsampled = upsample(lr, self.scale, self.settings.max_lr_pixels).to(self.device)
+        with torch.autocast(self.device.type, enabled=False):
+            texts = [self.encode_prompt(prompt) for prompt in prompts]
+        encodings = {name: torch.cat([text[name] for text in texts]) for name in texts[0]}
+        return Condition(upsampled, prompts, {**encodings, "control": self.control_latents(self.encode(upsampled))})
+
+    def encode(self, images: Tensor) -> Tensor:
+        return vae.encode(self.vae, vae.pad_to_multiple(images.to(self.device), self.multiple))
+
+    @torch.no_grad()
+    def sample(self, condition: Condition, noise: Tensor, branch: Branch = "policy") -> Samples:
+        """Flow-matching Euler from sigma = 1; see `Backbone`.
+
+        The state is float32 between steps, whatever the networks' dtype.
+        """
+        height, width = condition.upsampled.shape[-2:]
+        policy = control_branch.unwrapped(self.policy)  # not wrapped: validation samples on one process only
+        x = noise.to(self.device, torch.float32)
+        scheduler = self.timed_scheduler(*x.shape[-2:])
+        with control_branch.network_of(branch, policy, self.reference) as control:
+            for timestep in scheduler.timesteps:
+                # As in stock pipelines: timesteps are 1000 sigma, and the quotient may differ from sigma by a bit.
+                t = (timestep / scheduler.config.num_train_timesteps).expand(len(x))
+                velocity = self.velocity(control, x, condition, t, sampling=True)
+                x = scheduler.step(velocity, timestep, x, return_dict=False)[0]
+        return Samples(vae.decode(self.vae, x)[..., :height, :width], x)
+
+    def error(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branch: Branch) -> Tensor:
+        """See `Backbone`; the mean is over the whole latents, with what belongs to the padding."""
+        level = t.view(-1, 1, 1, 1)
+        noisy = (1.0 - level) * latents + level * noise
+        with (
+            control_branch.network_of(branch, self.policy, self.reference) as control,
+            torch.set_grad_enabled(branch == "policy" and torch.is_grad_enabled()),
+        ):
+            velocity = self.velocity(control, noisy, condition, t)
+        return (velocity - (noise - latents)).square().mean(dim=(1, 2, 3))
+
+    def errors(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Backbone`; two whole passes, since every block after the first sees the control's residuals."""
+        # The reference first: nothing switches the adapter between the policy's forward and backward pass.
+        reference = self.error(latents, condition, t, noise, "reference")
+        return self.error(latents, condition, t, noise, "policy"), reference
+
+    def digest(self, branch: Branch) -> str:
+        return digests.of_json([self._frozen_digest, control_branch.digest_of(branch, self.policy, self.reference)])
+
+    def sampler_digest(self) -> str:
+        sampler = self.settings.model_dump(mode="json", include=set(self.SAMPLER))
+        return digests.of_json({"scheduler": dict(self.scheduler.config), **sampler})
+
+    def save(self, folder: Path) -> None:
+        """A folder that the ControlNet's own `from_pretrained` loads; an adapter is merged, and kept beside it."""
+        control_branch.save(self.policy, folder)
+
+    def load_policy(self, folder: Path) -> None:
+        control_branch.load(self.policy, folder)
+
+    def control_precision(self, sampling: bool) -> AbstractContextManager[Any]:
+        """In sampling the control branch runs in the dtype of the frozen parts; in training the caller decides."""
+        dtype = self.transformer.dtype
+        if not sampling or dtype is torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype)
+
+    @cached_property
+    def _frozen_digest(self) -> str:
+        """Of everything but the control branch; read once, since for FLUX.1 it is 17 billion parameters."""
+        networks = (self.transformer, self.vae, *self.encoders)
+        return digests.of_json([digests.of_state(network.state_dict()) for network in networks])
+
+
+def check_device(settings: ControlNetSettings, device: torch.device) -> None:
+    """Refuse a dtype that the device does not compute in.
+
+    Raises:
+        BadInput: float16 on a CPU.
+    """
+    if settings.dtype == "float16" and device.type == "cpu":
+        raise BadInput("backbone.dtype float16 needs a GPU; on a CPU set it to float32 or bfloat16")

@@ -1,0 +1,314 @@
+"""ControlNet on Stable Diffusion 1.x or 2.x: the paper's C-SD2, with stock diffusers modules.
+
+The control branch sees the upsampled LR as pixels in [0, 1]. Sampling is DDPM with classifier-free guidance; the noise
+of x_T and of every step is given. Only the control branch trains, all of it or an adapter on it.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from components.artifacts import digests
+from components.backbones import control_branch, pretrained, vae
+from components.backbones.base import Branch, Condition, Samples
+from components.backbones.clip_text import ClipText
+from components.backbones.ddpm import GivenNoiseDDPM
+from components.backbones.split_unet import Features, SplitUNet, check_plain
+from components.backbones.upsampling import upsample
+from components.errors import BadInput
+from components.settings import SD2ControlNetSettings
+
+PATH, BASE = "backbone.path", "backbone.base"
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+COMPILE_BACKEND = "inductor"
+
+SHARED = (
+    "in_channels",
+    "down_block_types",
+    "mid_block_type",
+    "block_out_channels",
+    "layers_per_block",
+    "cross_attention_dim",
+    "attention_head_dim",
+    "num_attention_heads",
+    "use_linear_projection",
+    "transformer_layers_per_block",
+    "norm_num_groups",
+)
+"""What a ControlNet's configuration must have in common with its UNet's."""
+
+
+class SD2ControlNet:
+    """The backbone; see the module's docstring. `load` makes it from folders or hub ids.
+
+    Args:
+        unet, vae_model, text: frozen parts, in evaluation mode, on `device`, in `settings.dtype`.
+        control: the control branch, float32; becomes the policy.
+        sampler: noise levels and steps.
+        settings: of the backbone block.
+        device: where it runs.
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        vae_model: AutoencoderKL,
+        text: ClipText,
+        control: ControlNetModel,
+        sampler: GivenNoiseDDPM,
+        settings: SD2ControlNetSettings,
+        device: torch.device,
+    ) -> None:
+        self.settings = settings
+        self.device = device
+        self.dtype: torch.dtype = getattr(torch, settings.dtype)
+        self.text = text
+        self.vae = vae_model.to(device)
+        self.sampler = sampler
+        self.reference = control_branch.make_trainable(control, settings.lora_rank)
+        self.policy: nn.Module = control
+        self.multiple = vae.downsampling(vae_model)
+        networks: list[Any] = [unet, control] if self.reference is None else [unet, control, self.reference]
+        for network in networks:
+            network.to(device)
+            if settings.channels_last:
+                network.to(memory_format=torch.channels_last)
+            if settings.gradient_checkpointing:
+                network.enable_gradient_checkpointing()
+        if settings.channels_last:
+            self.vae.to(memory_format=torch.channels_last)
+        if settings.vae_tiling:
+            self.vae.enable_tiling()
+        if settings.compile:
+            for network in networks[1:]:
+                network.compile(backend=COMPILE_BACKEND)
+        self.unet = SplitUNet(unet, COMPILE_BACKEND if settings.compile else None)
+
+    @classmethod
+    def load(cls, folder: Path, settings: SD2ControlNetSettings, device: torch.device) -> "SD2ControlNet":
+        """Base pipeline of `settings.base` with the ControlNet at `folder`: policy, and frozen reference.
+
+        `folder` is a diffusers folder, a hub id, or a bare .safetensors state dict of `ControlNetModel.from_unet`.
+
+        Raises:
+            BadInput: something is missing, damaged, or does not fit; told before weights are read where that can be.
+        """
+        if settings.dtype == "float16" and device.type == "cpu":
+            raise BadInput("backbone.dtype float16 needs a GPU; on a CPU set it to float32 or bfloat16")
+        base, dtype = settings.base, getattr(torch, settings.dtype)
+        pretrained.check_pipeline_folder(base, BASE, PARTS)
+        unet_config = pretrained.read_full_config(UNet2DConditionModel, base, BASE, "unet")
+        check_plain(unet_config, BASE)
+        sampler = GivenNoiseDDPM(pretrained.read_config(DDPMScheduler, base, BASE, "scheduler"), settings.steps, BASE)
+        vae_config = pretrained.read_full_config(AutoencoderKL, base, BASE, "vae")
+        text_config = pretrained.read_part(CLIPTextConfig, base, BASE, "text_encoder")
+        check_base(unet_config, vae_config, text_config.hidden_size)
+        file = pretrained.bare_weights(folder)
+        check_control(folder, file, unet_config, len(vae_config["block_out_channels"]))
+
+        unet = pretrained.read_model(UNet2DConditionModel, base, BASE, dtype, "unet").requires_grad_(False)
+        if file is None:
+            control = pretrained.read_model(ControlNetModel, folder, PATH, torch.float32)
+        else:
+            control = ControlNetModel.from_unet(unet, load_weights_from_unet=False).float()
+            control.load_state_dict({name: tensor.float() for name, tensor in load_file(file).items()})
+        vae_model = pretrained.read_model(AutoencoderKL, base, BASE, dtype, "vae").requires_grad_(False)
+        tokenizer = pretrained.read_part(CLIPTokenizer, base, BASE, "tokenizer")
+        encoder = pretrained.read_part(CLIPTextModel, base, BASE, "text_encoder", dtype=dtype)
+        text = ClipText(tokenizer, encoder.eval().requires_grad_(False).to(device))
+        return cls(unet, vae_model, text, control, sampler, settings, device)
+
+    @property
+    def scale(self) -> int:
+        return self.settings.scale
+
+    @property
+    def sample_block(self) -> int:
+        return self.settings.sample_block
+
+    def load_policy(self, folder: Path) -> None:
+        """Replace the policy's weights by those of a saved folder; the reference stays.
+
+        Raises:
+            BadInput: the folder lacks its files, or they are of another ControlNet or adapter.
+        """
+        control_branch.load(self.policy, folder)
+
+    def noise_shape(self, height: int, width: int) -> tuple[int, ...]:
+        """(steps, C, h, w): x_T, then the noise of every step but the last, whose variance is zero."""
+        return (self.settings.steps, *self.latent_shape(height, width))
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
+        """(C, h, w); sides that the VAE's down-sampling does not divide are padded, so they are rounded up."""
+        channels: int = self.vae.config.latent_channels
+        return (channels, -(-height // self.multiple), -(-width // self.multiple))
+
+    def condition(self, lr: Tensor, prompts: tuple[str, ...]) -> Condition:
+        upsampled = upsample(lr, self.scale, self.settings.max_lr_pixels).to(self.device)
+        return Condition(upsampled, prompts, {"text": self.text.encode(prompts)})
+
+    @torch.no_grad()
+    def sample(self, condition: Condition, noise: Tensor, branch: Branch = "policy") -> Samples:
+        # Not the wrapped policy: validation samples on one process only.
+        policy = control_branch.unwrapped(self.policy)
+        guided = self.settings.guidance_scale > 1.0
+        image, text = self._control_image(condition), condition.encodings["text"]
+        if guided:
+            negative = self.text.encode((self.settings.negative_prompt,)).expand_as(text)
+            image, text = torch.cat([image, image]), torch.cat([negative, text])
+        noise = noise.to(self.device, torch.float32)
+        x = noise[:, 0]
+        reduced = self.dtype != torch.float32
+        with (
+            control_branch.network_of(branch, policy, self.reference) as network,
+            torch.autocast(self.device.type, self.dtype if reduced else None, enabled=reduced),
+        ):
+            for step, timestep in enumerate(self.sampler.timesteps):
+                noisy = torch.cat([x, x]) if guided else x
+                levels = torch.full((len(noisy),), timestep, device=self.device)
+                features = self.unet.down(noisy, levels, text)
+                predicted = self._predict(network, features, noisy, levels, text, image)
+                if guided:
+                    unconditional, conditional = predicted.chunk(2)
+                    predicted = unconditional + self.settings.guidance_scale * (conditional - unconditional)
+                last = step == len(self.sampler.timesteps) - 1
+                x = self.sampler.previous(step, predicted, x, None if last else noise[:, step + 1])
+        height, width = condition.upsampled.shape[-2:]
+        return Samples(vae.decode(self.vae, x)[..., :height, :width], x)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return vae.encode(self.vae, vae.pad_to_multiple(images.to(self.device), self.multiple))
+
+    def error(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branch: Branch) -> Tensor:
+        return self._errors(latents, condition, t, noise, (branch,))[0]
+
+    def errors(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Both branches on one pass through the frozen down blocks and middle; only the up path runs twice."""
+        reference, policy = self._errors(latents, condition, t, noise, ("reference", "policy"))
+        return policy, reference
+
+    def digest(self, branch: Branch) -> str:
+        return digests.of_json([self._frozen_digest, control_branch.digest_of(branch, self.policy, self.reference)])
+
+    def sampler_digest(self) -> str:
+        settings = self.settings.model_dump(
+            mode="json", include={"scale", "steps", "guidance_scale", "negative_prompt", "conditioning_scale", "dtype"}
+        )
+        tiling = self.settings.vae_tiling  # blends tiles, so it changes pixels of large images
+        return digests.of_json(["DDPM", self.sampler.config, settings, tiling])
+
+    def save(self, folder: Path) -> None:
+        control_branch.save(self.policy, folder)
+
+    @cached_property
+    def _frozen_digest(self) -> str:
+        parts = (self.unet.unet, self.vae, self.text.encoder)
+        return digests.of_json([digests.of_state(part.state_dict()) for part in parts])
+
+    def _errors(
+        self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branches: Sequence[Branch]
+    ) -> list[Tensor]:
+        levels = self.sampler.level(t)
+        noisy = self.sampler.noisy(latents, noise, levels)
+        target = self.sampler.target(latents, noise, levels)
+        text, image = condition.encodings["text"], self._control_image(condition)
+        features = self.unet.down(noisy, levels, text)
+        errors = []
+        for branch in branches:
+            with (
+                control_branch.network_of(branch, self.policy, self.reference) as network,
+                torch.set_grad_enabled(branch == "policy" and torch.is_grad_enabled()),
+            ):
+                predicted = self._predict(network, features, noisy, levels, text, image)
+                errors.append((predicted - target).square().mean(dim=(1, 2, 3)))
+        return errors
+
+    def _predict(
+        self, network: nn.Module, features: Features, noisy: Tensor, levels: Tensor, text: Tensor, image: Tensor
+    ) -> Tensor:
+        """Prediction `[B, C, h, w]`, float32, with the residuals of a control branch."""
+        down, middle = network(
+            noisy,
+            levels,
+            encoder_hidden_states=text,
+            controlnet_cond=image,
+            conditioning_scale=self.settings.conditioning_scale,
+            return_dict=False,
+        )
+        predicted: Tensor = self.unet.up(features, text, down, middle)
+        return predicted.float()
+
+    def _control_image(self, condition: Condition) -> Tensor:
+        return vae.pad_to_multiple(condition.upsampled, self.multiple)
+
+
+def check_base(unet: dict[str, Any], vae_config: dict[str, Any], text_width: int) -> None:
+    """Refuse a base whose parts do not make a text-to-image model.
+
+    Raises:
+        BadInput: latents or text of other widths than the UNet's.
+    """
+    latents = vae_config["latent_channels"]
+    if unet["in_channels"] != latents or unet["out_channels"] != latents:
+        raise BadInput(
+            f"{BASE}: its UNet takes {unet['in_channels']} channels and gives {unet['out_channels']}, its VAE has "
+            f"{latents}: it is an inpainting or upscaling model; choose a text-to-image one"
+        )
+    if unet["cross_attention_dim"] != text_width:
+        raise BadInput(
+            f"{BASE}: its UNet reads text of width {unet['cross_attention_dim']}, its text encoder gives {text_width}: "
+            "the folder mixes two models; restore it from its source"
+        )
+
+
+def check_control(folder: Path, file: Path | None, unet_config: dict[str, Any], vae_levels: int) -> None:
+    """Refuse a ControlNet that does not fit its base, from configurations or the header of a bare state dict.
+
+    Raises:
+        BadInput: it does not fit, is not there, or takes something else than RGB pixels.
+    """
+    way_out = f"a ControlNet for SD 1.x needs an SD 1.x base and one for SD 2.x an SD 2.x base: change {PATH} or {BASE}"
+    if file is not None:
+        with torch.device("meta"):
+            unet = UNet2DConditionModel.from_config(unet_config)
+            expected = ControlNetModel.from_unet(unet, load_weights_from_unet=False).state_dict()
+        wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+        what = f"{file} is no ControlNet state dict for {BASE}"
+        pretrained.check_shapes(pretrained.shapes_of(file, PATH), wanted, PATH, what, way_out)
+        return
+    config = pretrained.read_config(ControlNetModel, folder, PATH)
+    if config.get("_class_name") != ControlNetModel.__name__:
+        raise BadInput(
+            f"{PATH}: {folder} holds a {config.get('_class_name', 'model without a class')}, not a ControlNetModel; "
+            "choose a ControlNet for Stable Diffusion, or another backbone.family"
+        )
+    control = pretrained.read_full_config(ControlNetModel, folder, PATH)
+    levels = len(unet_config["block_out_channels"])
+    differing = [name for name in SHARED if _by_level(control[name], levels) != _by_level(unet_config[name], levels)]
+    if differing:
+        shown = ", ".join(f"{name} {control[name]} for {unet_config[name]}" for name in differing[:3])
+        raise BadInput(f"{PATH}: {folder} does not fit {BASE}: {shown}; {way_out}")
+    if control["conditioning_channels"] != 3 or control["global_pool_conditions"]:
+        raise BadInput(
+            f"{PATH}: {folder} is conditioned on something else than RGB pixels; choose one that takes an image"
+        )
+    reductions = [2 ** (levels - 1) for levels in (len(control["conditioning_embedding_out_channels"]), vae_levels)]
+    if reductions[0] != reductions[1]:
+        raise BadInput(
+            f"{PATH}: {folder} reduces its image {reductions[0]} times, the VAE of {BASE} {reductions[1]} times; "
+            "choose a ControlNet made for this base"
+        )
+
+
+def _by_level(value: Any, levels: int) -> Any:
+    """A number that stands for every level, written out; lists and tuples alike."""
+    if isinstance(value, int):
+        return [value] * levels
+    return list(value) if isinstance(value, tuple) else value

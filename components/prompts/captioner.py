@@ -1,0 +1,109 @@
+"""A captioner or tagger of transformers: an LR image in, its prompt out; once per LR, kept by content."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import SafetensorError
+from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.utils import logging as transformers_logging
+
+from components.artifacts import digests
+from components.artifacts.publish import write_json
+from components.errors import BadInput
+
+logger = logging.getLogger("dp2o.prompts")
+
+CODE_VERSION = "1"
+"""Raised whenever the same model and picture would give another text."""
+
+
+class Captioner:
+    """Greedy decoding in float32: the same picture gives the same words.
+
+    Args:
+        model: an `AutoModelForImageTextToText` (BLIP, GIT, Florence-2, a vision encoder-decoder …).
+        processor: of that model.
+        text: what the model is given beside the picture: a beginning, a question or a task; empty for none.
+        max_tokens: longest caption.
+        device: where it runs.
+    """
+
+    def __init__(self, model: Any, processor: Any, text: str, max_tokens: int, device: torch.device) -> None:
+        self._model = model.to(device).eval()
+        self._processor, self._text, self._max_tokens, self._device = processor, text, max_tokens, device
+        self.digest = digests.of_json([CODE_VERSION, digests.of_state(self._model.state_dict()), text, max_tokens])
+
+    @classmethod
+    def load(cls, source: Path, text: str, max_tokens: int, device: torch.device) -> "Captioner":
+        """From a folder in transformers' format, or a hub id.
+
+        Raises:
+            BadInput: there is no such model, or it cannot caption.
+        """
+        verbosity = transformers_logging.get_verbosity()
+        transformers_logging.set_verbosity_error()
+        try:
+            processor = AutoProcessor.from_pretrained(str(source))
+            model, report = AutoModelForImageTextToText.from_pretrained(
+                str(source), dtype=torch.float32, output_loading_info=True
+            )
+        # what transformers raises for a missing, damaged or unknown model
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise BadInput(
+                f"prepare.prompt.model: {source} is no image-to-text model that can be read here ({reason}); give a "
+                "folder that `save_pretrained` wrote with its processor, or a hub id that is downloaded already"
+            ) from error
+        finally:
+            transformers_logging.set_verbosity(verbosity)
+        missing = sorted(report["missing_keys"])
+        if missing:
+            raise BadInput(f"prepare.prompt.model: {source} lacks {len(missing)} weights, first {missing[:3]}")
+        return cls(model, processor, text, max_tokens, device)
+
+    @torch.no_grad()
+    def __call__(self, image: NDArray[Any]) -> str:
+        """Caption of an 8-bit RGB image `[h, w, 3]`, on one line.
+
+        Raises:
+            BadInput: the model cannot work on a picture with this `text`.
+        """
+        given = {"images": Image.fromarray(image), "return_tensors": "pt"} | (
+            {"text": self._text} if self._text else {}
+        )
+        try:
+            inputs = self._processor(**given).to(self._device)
+            tokens = self._model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=self._max_tokens)
+        except (ValueError, TypeError) as error:
+            raise BadInput(
+                f"prepare.prompt.model cannot caption a picture with text {self._text!r} ({error}); "
+                "set prepare.prompt.text to what the model's card says, or take another model"
+            ) from error
+        text: str = self._processor.batch_decode(tokens, skip_special_tokens=True)[0]
+        return " ".join(text.split())
+
+
+class CaptionCache:
+    """Captions by model and LR image below `folder`; a damaged file counts as absent."""
+
+    def __init__(self, captioner: Captioner, folder: Path) -> None:
+        self._captioner = captioner
+        self._folder = folder / "prompts" / captioner.digest[:16]
+        self.digest = captioner.digest
+        self.made = 0
+
+    def __call__(self, image: NDArray[Any]) -> str:
+        """Caption of an 8-bit RGB LR image `[h, w, 3]`."""
+        path = self._folder / f"{digests.of_pixels(image)}.json"
+        try:
+            return str(json.loads(path.read_text())["prompt"])
+        except (OSError, ValueError, KeyError, TypeError):
+            prompt = self._captioner(image)
+            write_json(path, {"prompt": prompt})
+            self.made += 1
+            return prompt

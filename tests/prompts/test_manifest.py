@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.errors import BadInput
+from components.prompts.manifest import read_prompts
+
+KNOWN = {"1.png", "sub/2.jpg"}
+
+
+def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text('author,tags,file\nx,"cat, asleep",1.png\ny,,sub/2.jpg\n', encoding="utf-8")
+    table = pa.table({"file": ["1.png", "sub/2.jpg"], "tags": ["cat, asleep", None]})
+    pq.write_table(table, tmp_path / "m.parquet")
+    expected = {"1.png": "cat, asleep", "sub/2.jpg": ""}
+    assert read_prompts(tmp_path / "m.csv", "tags", KNOWN) == expected
+    assert read_prompts(tmp_path / "m.parquet", "tags", KNOWN) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("file,prompt\n1.png,x\ngone.png,y\n", r"m\.csv line 3: no photo gone\.png; correct the name or remove it"),
+        ("file,prompt\n1.png,x\n1.png,y\n", r"m\.csv line 3: 1\.png has a prompt already"),
+        ("file,tags\n1.png,x\n", r"has no column prompt \(it has file, tags\).* set prepare\.prompt\.column"),
+        ("name,tags\n1.png,x\n", r"has no column file and no column prompt"),
+        (None, r"m\.csv, which does not exist; .* or set prepare\.prompt\.kind to fixed"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_named(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "m.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(BadInput, match=message):
+        read_prompts(tmp_path / "m.csv", "prompt", KNOWN)
+
+
+@pytest.mark.parametrize(("name", "message"), [("m.csv", "no CSV in UTF-8"), ("m.parquet", "cannot be read as parq")])
+def test_a_damaged_table_is_named(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / name).write_bytes(b"\xff\xfe\x00file")
+    with pytest.raises(BadInput, match=message):
+        read_prompts(tmp_path / name, "prompt", KNOWN)
