@@ -34,7 +34,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             f"data/dataset.parquet has no LR image in the splits {settings.generate.splits}; "
             "add photos to prepare.sources or change prepare.split"
         )
-    backbone = load_backbone(settings, root, resolve_device(settings.run.device))
+    backbone = load_backbone(settings, root, resolve_device(settings.run.device, shard))
     model_digest = backbone.digest("reference")
     sampler_digest = digests.of_json([backbone.sampler_digest(), settings.backbone.colour_fix])
     cache = GroupCache(root / settings.run.cache, model_digest, sampler_digest, CODE_VERSION)

@@ -39,7 +39,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             f"data/candidates.parquet has {len(unknown)} LR images that data/dataset.parquet lacks, {unknown[0]} "
             "first; run generate again"
         )
-    suite = Suite.load(_metrics(settings, dataset, candidates), resolve_device(settings.run.device))
+    suite = Suite.load(_metrics(settings, dataset, candidates), resolve_device(settings.run.device, shard))
     scorer = _Scorer(settings, root, suite, dataset)
 
     rows: list[tables.Row] = []
