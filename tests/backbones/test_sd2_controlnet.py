@@ -320,6 +320,15 @@ def test_what_was_saved_loads_as_policy_and_as_a_new_base(sd2: Folders, tmp_path
     assert torch.allclose(policy, plain_error(model, stock, *denoising(model)), rtol=1e-4)
 
 
+def test_saved_bytes_do_not_depend_on_where_it_was_loaded_from(sd2: Folders, tmp_path: Path) -> None:
+    moved = sd2.copy(tmp_path / "moved")
+    for name, model in (("here", sd2.plain), ("there", moved.load())):
+        (tmp_path / name).mkdir()
+        model.save(tmp_path / name)
+    for file in ("config.json", "diffusion_pytorch_model.safetensors"):
+        assert (tmp_path / "here" / file).read_bytes() == (tmp_path / "there" / file).read_bytes()
+
+
 def test_a_policy_of_another_kind_is_refused(sd2: Folders, sd1_v: Folders, tmp_path: Path) -> None:
     full, adapter, wider = (sd2.load(lora_rank=rank) for rank in (0, 2, 3))
     for name, model in (("full", full), ("adapter", adapter), ("wider", wider)):
