@@ -22,7 +22,7 @@ STAGE_EXAMPLES = {
     "generate": ["dp2o generate", "dp2o generate --shard 0/4   (a quarter of the work, into the cache)"],
     "score": ["dp2o score", "dp2o score --shard 1/4"],
     "pair": ["dp2o pair"],
-    "train": ["dp2o train", "torchrun --nproc-per-node 2 -m components.train   (several processes)"],
+    "train": ["dp2o train", "accelerate launch --config_file launch/ddp.yaml -m components.train   (several GPUs)"],
     "evaluate": ["dp2o evaluate"],
     "report": ["dp2o report && xdg-open reports/index.html"],
     "register": ["dp2o register", "MLFLOW_TRACKING_URI=http://mlflow:5000 dp2o register"],
@@ -312,6 +312,42 @@ def preset_command(
             return
         presets.apply(name, params, force)
     print(f"{params}: {presets.title(name)}")
+
+
+@app.command(
+    "plan",
+    rich_help_panel=LOOK,
+    epilog=examples(
+        "dp2o plan   (the settings, on this CPU or on the paper's 8 A800)",
+        "dp2o plan --preset c-flux --gpu H100,L40S --gpus 4",
+        "dp2o plan --preset c-sd2 --lr-images 5000 --json | jq '.kinds[0].gpu_hours'",
+    ),
+)
+def plan_command(
+    params: Params = Path("params.yaml"),
+    preset: Annotated[str | None, typer.Option(help="Plan a preset instead; see `dp2o preset`.")] = None,
+    gpu: Annotated[
+        list[str] | None, typer.Option(help="Kind of GPU, or cpu; several by commas. An unknown name lists the known.")
+    ] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="How many of each kind; default: 8.")] = None,
+    lr_images: Annotated[
+        int | None, typer.Option(min=1, help="LR images of all splits; default: the dataset's, else 30,000.")
+    ] = None,
+    mfu: Annotated[
+        float | None, typer.Option(help="Fraction of the peak kept up, 0 to 1; default: what the paper's hours imply.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a run costs: memory, arithmetic, GPU-hours and bytes, from shapes alone."""
+    with user_errors("plan"):
+        from components.plan.command import plan_of  # noqa: PLC0415
+        from components.plan.table import render  # noqa: PLC0415
+
+        plan, title = plan_of(params, preset, gpu or [], gpus, lr_images, mfu)
+    if as_json:
+        print_json(plan.as_json())
+    else:
+        print(render(plan, title))
 
 
 @app.command("metrics", rich_help_panel=LOOK, epilog=examples("dp2o metrics", "dp2o metrics --preset paper --json"))

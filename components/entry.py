@@ -34,8 +34,8 @@ class Stage(Protocol):
     def run(self, settings: Settings, root: Path, shard: Shard | None) -> None: ...
 
 
-def resolve_device(name: str) -> "torch.device":
-    """`auto` is CUDA where there is one.
+def resolve_device(name: str, shard: Shard | None = None) -> "torch.device":
+    """`auto` is CUDA where there is one; of several GPUs part i of the work takes the i-th, counted round.
 
     Raises:
         BadInput: a CUDA device is named and there is none.
@@ -43,6 +43,8 @@ def resolve_device(name: str) -> "torch.device":
     import torch  # noqa: PLC0415
 
     if name == "auto":
+        if shard is not None and torch.cuda.is_available() and torch.cuda.device_count() > 1:
+            return torch.device("cuda", shard.index % torch.cuda.device_count())
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise BadInput(f"run.device is {name}, but torch sees no CUDA device; set run.device to auto or cpu")

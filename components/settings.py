@@ -168,7 +168,22 @@ class FluxControlNetSettings(ControlNetSettings):
     max_sequence_length: Annotated[int, Field(ge=1, le=512)] = 512
 
 
-BackboneSettings = TinyFlowSettings | SD2ControlNetSettings | FluxControlNetSettings
+class SD3ControlNetSettings(ControlNetSettings):
+    """ControlNet on Stable Diffusion 3 or 3.5.
+
+    Attributes:
+        guidance_scale: of classifier-free guidance; 1 = off, which halves the cost.
+        negative_prompt: what guidance leads away from.
+        max_sequence_length: tokens of the T5 prompt; longer prompts are cut.
+    """
+
+    family: Literal["sd3_controlnet"]
+    guidance_scale: Annotated[float, Field(ge=1.0)]
+    negative_prompt: str = ""
+    max_sequence_length: Annotated[int, Field(ge=1, le=512)] = 256
+
+
+BackboneSettings = TinyFlowSettings | SD2ControlNetSettings | FluxControlNetSettings | SD3ControlNetSettings
 BACKBONE: TypeAdapter[BackboneSettings] = TypeAdapter(Annotated[BackboneSettings, Field(discriminator="family")])
 """Reads a backbone block on its own."""
 

@@ -1,6 +1,7 @@
 """The trainable control branch of a ControlNet and its frozen reference: a copy, or the branch without its adapter."""
 
 import copy
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from components.backbones.base import Branch
 from components.backbones.lora import adapter_off, add_adapter, branch_state, has_adapter, load_adapter, save_adapter
 from components.backbones.pretrained import check_shapes, shapes_of
 from components.errors import BadInput
+
+CONFIG = "config.json"
 
 
 def make_trainable(branch: nn.Module, lora_rank: int) -> nn.Module | None:
@@ -64,7 +67,9 @@ def digest_of(branch: Branch, policy: nn.Module, reference: nn.Module | None) ->
 def save(policy: nn.Module, folder: Path) -> None:
     """Write the policy into an existing folder in diffusers' format, an adapter both merged and alone."""
     network = unwrapped(policy)
-    network.save_config(folder)  # type: ignore[operator]  # a diffusers model's
+    config = json.loads(network.to_json_string())  # type: ignore[operator]  # a diffusers model's
+    config.pop("_name_or_path", None)  # where it was loaded from: other bytes on every machine
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state_of("policy", policy, None).items()}
     save_file(state, folder / SAFETENSORS_WEIGHTS_NAME, metadata={"format": "pt"})
     if has_adapter(network):

@@ -28,7 +28,8 @@ class GivenNoiseDDPM:
     """
 
     def __init__(self, config: dict[str, Any], steps: int, setting: str) -> None:
-        scheduler = DDPMScheduler.from_config(config)
+        # Kinds of scheduler that never clip, such as PNDM, need not say so; DDPM's default would clip latents to +-1.
+        scheduler = DDPMScheduler.from_config({"clip_sample": False} | config)
         self.prediction: str = scheduler.config.prediction_type
         if self.prediction not in PREDICTIONS:
             raise BadInput(

@@ -38,6 +38,7 @@ def add_adapter(branch: nn.Module, rank: int) -> None:
 def adapter_off(branch: nn.Module) -> Iterator[None]:
     """Within, `branch` computes what it did before it had an adapter."""
     layers = _layers(branch).values()
+    trains = [(parameter, parameter.requires_grad) for parameter in branch.parameters()]
     for layer in layers:
         layer.enable_adapters(False)
     try:
@@ -45,6 +46,8 @@ def adapter_off(branch: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.enable_adapters(True)
+        for parameter, before in trains:  # peft makes all of an enabled adapter train, whoever froze some of it
+            parameter.requires_grad_(before)
 
 
 def has_adapter(branch: nn.Module) -> bool:

@@ -31,6 +31,7 @@ FAMILIES: dict[str, Loader] = {
     "tiny_flow": _tiny_flow,
     "sd2_controlnet": _class("sd2_controlnet", "SD2ControlNet"),
     "flux_controlnet": _class("flux_controlnet", "FluxControlNet"),
+    "sd3_controlnet": _class("sd3_controlnet", "SD3ControlNet"),
 }
 """Family to loader; a family's module, and the parts of diffusers it needs, are imported when it is asked for.
 

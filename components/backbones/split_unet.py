@@ -85,8 +85,10 @@ class SplitUNet:
         """The UNet's output `[B, C, h, w]` with a control branch's residuals; gradients flow to these alone."""
         unet, text = self.unet, text.to(self.unet.dtype)
         pairs = zip(features.skips, down_residuals, strict=True)
-        skips = [skip + residual.to(unet.dtype) for skip, residual in pairs]
-        hidden = features.middle + middle_residual.to(unet.dtype)
+        # Residuals take the precision of what they are added to: `accelerate` makes the policy's float32 whatever they
+        # were computed in, and then policy and reference would round differently.
+        skips = [skip + residual.to(skip.dtype) for skip, residual in pairs]
+        hidden = features.middle + middle_residual.to(features.middle.dtype)
         for block in unet.up_blocks:
             count = len(block.resnets)
             own, skips = tuple(skips[-count:]), skips[:-count]

@@ -51,7 +51,7 @@ class Evaluator:
             BadInput: the split is empty, or a metric's weights are missing.
         """
         images = EvaluationSet(root, split, shard)
-        device = resolve_device(settings.run.device)
+        device = resolve_device(settings.run.device, shard)
         names = list(settings.score.all_metrics)
         if len(images.with_hr) < len(images) and LR_CONSISTENCY not in names:
             names.append(LR_CONSISTENCY)

@@ -34,7 +34,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             f"data/dataset.parquet has no LR image in the splits {settings.generate.splits}; "
             "add photos to prepare.sources or change prepare.split"
         )
-    device = resolve_device(settings.run.device)
+    device = resolve_device(settings.run.device, shard)
     backbone: Backbone | None = None
     known = saved_digests(settings, root)
     if known is None:

@@ -41,7 +41,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             "first; run generate again"
         )
     metrics = suite_digests(_metrics(settings, dataset, candidates))
-    scorer = _Scorer(settings, root, metrics, dataset)
+    scorer = _Scorer(settings, root, metrics, dataset, resolve_device(settings.run.device, shard))
 
     rows: list[tables.Row] = []
     quarantined: list[tables.Row] = []
@@ -68,10 +68,17 @@ def _metrics(settings: Settings, dataset: dict[str, tables.Row], candidates: dic
 class _Scorer:
     """Scores groups through the cache, and counts scores."""
 
-    def __init__(self, settings: Settings, root: Path, metrics: dict[str, str], dataset: dict[str, tables.Row]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        root: Path,
+        metrics: dict[str, str],
+        dataset: dict[str, tables.Row],
+        device: torch.device,
+    ) -> None:
         self.made = self.found = 0
         self._metrics, self._dataset, self._batch = metrics, dataset, settings.score.batch
-        self._device = resolve_device(settings.run.device)
+        self._device = device
         self._cache = ScoreCache(root / settings.run.cache)
         self._inputs = ShardFolder(root / "data/dataset")
         self._images = ShardFolder(root / "data/candidates")

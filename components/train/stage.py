@@ -21,6 +21,7 @@ from components.errors import BadInput
 from components.metrics.suite import Suite
 from components.settings import Settings
 from components.train.groups import GroupImages, groups_of
+from components.train.processes import load_policy_state
 from components.train.trainer import Trainer
 from components.train.validation import Validation, ValidationImage
 
@@ -33,8 +34,8 @@ CODE_VERSION = "1"
 def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     """Publish models/aligned/{best,last}, models/aligned/summary.json, reports/training.csv and reports/validation.csv.
 
-    Several processes are started by `torchrun --nproc-per-node N -m components.train`; the result is the same up to
-    rounding.
+    Several processes are started by `accelerate launch --config_file launch/ddp.yaml -m components.train`, or
+    launch/fsdp2.yaml, or `torchrun --nproc-per-node N -m components.train`; the result is the same up to rounding.
 
     Raises:
         BadInput: a shard is asked for, or an input is missing or does not fit.
@@ -50,6 +51,8 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # accelerate takes torch's current device
     accelerator = Accelerator(mixed_precision=settings.train.precision, cpu=device.type == "cpu")
+    if accelerator.is_fsdp2 and settings.backbone.family == "tiny_flow":
+        raise BadInput("FSDP2 is for policies that do not fit one GPU, tiny_flow does: launch with launch/ddp.yaml")
     dataset = tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
     candidates = tables.read_rows(root / "data/candidates.parquet", tables.CANDIDATES)
     pairs = tables.read_rows(root / "data/pairs.parquet", tables.PAIRS)
@@ -65,6 +68,8 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         "sampler": [backbone.sampler_digest(), settings.backbone.colour_fix],
         "validation": validation.metrics_digest,
     }
+    if settings.backbone.family != "tiny_flow":
+        determined_by["lora_rank"] = settings.backbone.lora_rank  # an adapter's checkpoint fits no other policy
     folder = root / settings.run.cache / "train" / digests.of_json(determined_by)[:16]
     trainer = Trainer(
         settings.train,
@@ -78,7 +83,10 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     state = trainer.run()
     if not accelerator.is_main_process:
         return
-    backbone.policy = accelerator.unwrap_model(backbone.policy)
+    if accelerator.is_fsdp2:
+        backbone = load_backbone(settings, root, torch.device("cpu"))  # this process's own policy is a part of one
+    else:
+        backbone.policy = accelerator.unwrap_model(backbone.policy)
     publish(backbone, {"last": state.policy, "best": state.best_policy}, root / "models/aligned")
     summary = {
         "reference_digest": backbone.digest("reference"),
@@ -132,7 +140,7 @@ def publish(backbone: Backbone, states: dict[str, dict[str, torch.Tensor]], fold
     """Write each policy as a backbone folder below `folder`, all at once."""
     with atomic_folder(folder) as temporary:
         for name, state in states.items():
-            backbone.policy.load_state_dict(state)
+            load_policy_state(backbone.policy, state)
             (temporary / name).mkdir()
             backbone.save(temporary / name)
 

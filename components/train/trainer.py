@@ -11,13 +11,14 @@ from types import FrameType
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
 from tqdm import tqdm
 
 from components.backbones.base import Backbone
 from components.errors import BadInput, ResumeLater
 from components.settings import TrainSettings
-from components.train import checkpoints, schedule
+from components.train import checkpoints, processes, schedule
 from components.train.checkpoints import TrainingState
 from components.train.conditions import Conditions
 from components.train.groups import Group, GroupImages
@@ -54,7 +55,8 @@ class Trainer:
         backbone: policy and frozen reference.
         groups: by lr_id.
         images: LR and candidate images of the groups.
-        validate: measures the policy; called on the main process only, at step 0 and every `validate_every` steps.
+        validate: measures the policy, at step 0 and every `validate_every` steps; called on the main process only, but
+            with FSDP2 on each: all of them hold a part of the policy.
         folder: where checkpoints go; training continues from the newest valid one there.
         accelerator: device, precision and processes.
 
@@ -104,16 +106,19 @@ class Trainer:
     def _run(self, stop: StopRequest) -> TrainingState:
         policy = self.backbone.policy
         optimizer = torch.optim.AdamW(
-            policy.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+            list(processes.trainable(policy).values()),
+            lr=self.settings.learning_rate,
+            weight_decay=self.settings.weight_decay,
         )
         state = checkpoints.newest(self.folder)
         if state is None:
             state = TrainingState(step=0, policy={}, optimizer={})
         else:
-            policy.load_state_dict(state.policy)
-            optimizer.load_state_dict(state.optimizer)
+            processes.load_policy_state(policy, state.policy)
             logger.info("continuing after step %d", state.step)
         self.backbone.policy, optimizer = self.accelerator.prepare(policy, optimizer)
+        if state.optimizer:
+            processes.load_optimizer_state(self.accelerator, self.backbone.policy, optimizer, state.optimizer)
         if state.scaler and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state.scaler)
         if not state.validation:
@@ -181,7 +186,7 @@ class Trainer:
                 "margin": named["margin"] / pairs,
                 **dict(zip(LOGGED_ERRORS, means, strict=True)),
                 "weight_std": max(named["weight_squared"] / pairs - mean_weight**2, 0.0) ** 0.5,
-                "gradient_norm": float(norm),
+                "gradient_norm": processes.number(norm),
                 "learning_rate": schedule.learning_rate(self.settings, state.step - 1),
                 "images_per_s": sum(len(group.candidates) for group in step_groups) / (time.perf_counter() - began),
             }
@@ -290,25 +295,29 @@ class Trainer:
         flags = self.accelerator.reduce(torch.tensor(float(flag), device=self.accelerator.device), "sum")
         return bool(flags.item() > 0)
 
-    def _unwrapped_state(self) -> dict[str, Tensor]:
-        policy: nn.Module = self.accelerator.unwrap_model(self.backbone.policy)
-        return {name: tensor.detach().cpu().clone() for name, tensor in policy.state_dict().items()}
+    @property
+    def _takes_part(self) -> bool:
+        """Whether this process validates and collects states: the main one; with FSDP2 each, it holds a part."""
+        return self.accelerator.is_main_process or self.accelerator.is_fsdp2
 
     def _validate(self, state: TrainingState) -> None:
-        if self.accelerator.is_main_process:
+        if self._takes_part:
             row = {"step": state.step, **self.validate()}
+            # One process decides: another's last bits may differ, and all must collect the weights or none.
+            reward = broadcast_object_list([row["reward"]])[0] if self.accelerator.is_fsdp2 else row["reward"]
             state.validation.append(row)
-            if row["reward"] > state.best_reward:
-                state.best_step, state.best_reward = state.step, row["reward"]
-                state.best_policy = self._unwrapped_state()
+            if reward > state.best_reward:
+                state.best_step, state.best_reward = state.step, reward
+                state.best_policy = processes.policy_state(self.accelerator, self.backbone.policy)
             logger.info("step %d: validation reward %.4f (best %.4f at step %d)", state.step, row["reward"],
                         state.best_reward, state.best_step)  # fmt: skip
         self.accelerator.wait_for_everyone()
 
     def _save(self, state: TrainingState, optimizer: torch.optim.Optimizer) -> None:
+        if self._takes_part:
+            state.policy = processes.policy_state(self.accelerator, self.backbone.policy)
+            state.optimizer = processes.optimizer_state(self.accelerator, self.backbone.policy, optimizer)
         if self.accelerator.is_main_process:
-            state.policy = self._unwrapped_state()
-            state.optimizer = optimizer.state_dict()
             state.scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else {}
             checkpoints.save(self.folder, state)
         self.accelerator.wait_for_everyone()

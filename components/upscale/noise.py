@@ -21,42 +21,38 @@ class NoiseField:
 
     def __init__(self, backbone: Backbone, lr_id: str, seed: int, height: int, width: int) -> None:
         self._backbone, self._lr_id, self._seed = backbone, lr_id, seed
-        self._height, self._width = height, width
+        self._single = (height, width) if height <= BLOCK and width <= BLOCK else None
+        self._side: int = backbone.noise_shape(BLOCK, BLOCK)[-1]  # of a block, noise samples
         self._blocks: dict[tuple[int, int], Tensor] = {}
 
     def window(self, rows: Span, columns: Span) -> Tensor:
         """Noise of output px `rows` x `columns`, of the backbone's noise shape for that size.
 
-        Windows are asked for from top to bottom: blocks above the window are forgotten.
+        Windows start where a noise sample does, and are asked for from top to bottom: blocks above the window are
+        forgotten. They may end anywhere: a latent that the picture fills only in part is a whole noise sample.
         """
-        whole = self._backbone.noise_shape(rows.stop - rows.start, columns.stop - columns.start)
-        cell = (rows.stop - rows.start) // whole[-2]  # output px a noise sample, per side
-        self._blocks = {place: block for place, block in self._blocks.items() if (place[0] + 1) * BLOCK > rows.start}
-        noise = torch.empty(whole)
-        for row in range(rows.start // BLOCK, -(-rows.stop // BLOCK)):
-            for column in range(columns.start // BLOCK, -(-columns.stop // BLOCK)):
-                top, left = max(rows.start, row * BLOCK), max(columns.start, column * BLOCK)
-                bottom, right = min(rows.stop, (row + 1) * BLOCK), min(columns.stop, (column + 1) * BLOCK)
-                noise[
-                    ...,
-                    (top - rows.start) // cell : (bottom - rows.start) // cell,
-                    (left - columns.start) // cell : (right - columns.start) // cell,
-                ] = self._block(row, column)[
-                    ...,
-                    (top - row * BLOCK) // cell : (bottom - row * BLOCK) // cell,
-                    (left - column * BLOCK) // cell : (right - column * BLOCK) // cell,
+        side, cell = self._side, BLOCK // self._side  # cell: output px a noise sample, per side
+        shape = self._backbone.noise_shape(rows.stop - rows.start, columns.stop - columns.start)
+        top, left = rows.start // cell, columns.start // cell
+        bottom, right = top + shape[-2], left + shape[-1]
+        self._blocks = {place: block for place, block in self._blocks.items() if (place[0] + 1) * side > top}
+        noise = torch.empty(shape)
+        for row in range(top // side, -(-bottom // side)):
+            for column in range(left // side, -(-right // side)):
+                first, last = max(top, row * side), min(bottom, (row + 1) * side)
+                start, stop = max(left, column * side), min(right, (column + 1) * side)
+                noise[..., first - top : last - top, start - left : stop - left] = self._block(row, column)[
+                    ..., first - row * side : last - row * side, start - column * side : stop - column * side
                 ]
         return noise
 
     def _block(self, row: int, column: int) -> Tensor:
         if (row, column) not in self._blocks:
-            height = min(BLOCK, self._height - row * BLOCK)
-            width = min(BLOCK, self._width - column * BLOCK)
-            shape = self._backbone.noise_shape(height, width)
-            if self._height <= BLOCK and self._width <= BLOCK:
-                block = candidate_noise(self._lr_id, self._seed, shape)
+            if self._single is not None:
+                block = candidate_noise(self._lr_id, self._seed, self._backbone.noise_shape(*self._single))
             else:
                 seed = seed_of("block", self._lr_id, self._seed, row, column)
-                block = torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))
+                generator = torch.Generator("cpu").manual_seed(seed)
+                block = torch.randn(self._backbone.noise_shape(BLOCK, BLOCK), generator=generator)
             self._blocks[row, column] = block
         return self._blocks[row, column]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, PNDMScheduler
 
 from components.backbones.ddpm import GivenNoiseDDPM
 from components.errors import BadInput
@@ -54,6 +54,15 @@ def test_the_target_and_the_noisy_latents_give_the_clean_ones_back(prediction: s
     restored = sampler.previous(0, sampler.target(clean, noise, levels), noisy, None)
     assert torch.allclose(restored, clean, atol=1e-3)
     assert noisy.std() == pytest.approx(1.0, abs=0.2)
+
+
+def test_a_scheduler_that_never_clips_is_taken_at_its_word() -> None:
+    config = dict(PNDMScheduler(skip_prk_steps=True, steps_offset=1, beta_schedule="scaled_linear").config)
+    assert "clip_sample" not in config
+    sampler = GivenNoiseDDPM(config, 1, "backbone.base")
+    large = torch.full((1, 4, 2, 2), 5.0)
+    sampler.timesteps[0] = 0
+    assert float(sampler.previous(0, torch.zeros_like(large), large, None).min()) > 4.9
 
 
 def test_no_step_beyond_the_trained_levels() -> None:

@@ -148,8 +148,10 @@ def test_gradients_reach_the_control_branch_and_nothing_else(
     """Of three control blocks for four in the transformer the third leads nowhere, unless single blocks read it."""
     model = load(write_control(tmp_path, num_layers=double, num_single_layers=single), **changes)
     shake(model)  # an adapter's first factor has no gradient while the second is zero
+    trainable = [parameter.requires_grad for parameter in model.policy.parameters()]
     policy, reference = model.errors(*training_batch(model))
     assert not reference.requires_grad
+    assert trainable == [parameter.requires_grad for parameter in model.policy.parameters()]
     policy.sum().backward()
     for name, parameter in model.policy.named_parameters():
         trains = parameter.grad is not None
@@ -159,7 +161,7 @@ def test_gradients_reach_the_control_branch_and_nothing_else(
     frozen = [model.transformer, model.vae, model.text.text_encoder, model.text.text_encoder_2]
     if model.reference is not None:
         frozen.append(model.reference)
-        assert not [name for name, p in model.policy.named_parameters() if p.requires_grad and p.grad is None]
+    assert not [name for name, p in model.policy.named_parameters() if p.requires_grad and p.grad is None]
     assert all(parameter.grad is None for network in frozen for parameter in network.parameters())
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from diffusers import ControlNetModel, DDPMScheduler, StableDiffusionControlNetPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ from components.backbones import pretrained, sd2_controlnet
 from components.backbones.base import Branch, Condition, sample_rows
 from components.backbones.sd2_controlnet import SD2ControlNet
 from components.errors import BadInput
-from tests.backbones.tiny_pipelines import SD1, sd_settings, write_bare_control, write_sd_base, write_sd_control
+from tests.backbones.tiny_pipelines import SD1, SD2, sd_settings, write_bare_control, write_sd_base, write_sd_control
 
 CPU = torch.device("cpu")
 BRANCHES: tuple[Branch, ...] = ("policy", "reference")
@@ -268,6 +270,23 @@ def test_before_the_first_step_policy_and_reference_agree_to_the_bit(sd2: Folder
     assert model.digest("reference") == before != model.digest("policy")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_they_agree_in_reduced_precision_too(sd2: Folders, dtype: str) -> None:
+    """Wrapped as training wraps it: the policy's residuals then come as float32, the reference's as bfloat16."""
+    model = sd2.load(dtype=dtype)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(mixed_precision="bf16", cpu=True)
+    model.policy = accelerator.prepare(model.policy)
+    with accelerator.autocast():
+        policy, reference = model.errors(*denoising(model))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert torch.equal(policy, reference)
+    assert policy.dtype == torch.float32
+    policy.sum().backward()
+    assert {weight.grad.dtype for weight in model.policy.parameters() if weight.grad is not None} == {torch.float32}
+    assert model.digest("policy") == model.digest("reference")
+
+
 def test_an_adapter_trains_alone_and_its_reference_is_the_branch_without_it(sd2: Folders) -> None:
     full, model = sd2.plain, sd2.load(lora_rank=2)
     assert model.reference is None
@@ -301,6 +320,15 @@ def test_what_was_saved_loads_as_policy_and_as_a_new_base(sd2: Folders, tmp_path
     assert torch.allclose(policy, plain_error(model, stock, *denoising(model)), rtol=1e-4)
 
 
+def test_saved_bytes_do_not_depend_on_where_it_was_loaded_from(sd2: Folders, tmp_path: Path) -> None:
+    moved = sd2.copy(tmp_path / "moved")
+    for name, model in (("here", sd2.plain), ("there", moved.load())):
+        (tmp_path / name).mkdir()
+        model.save(tmp_path / name)
+    for file in ("config.json", "diffusion_pytorch_model.safetensors"):
+        assert (tmp_path / "here" / file).read_bytes() == (tmp_path / "there" / file).read_bytes()
+
+
 def test_a_policy_of_another_kind_is_refused(sd2: Folders, sd1_v: Folders, tmp_path: Path) -> None:
     full, adapter, wider = (sd2.load(lora_rank=rank) for rank in (0, 2, 3))
     for name, model in (("full", full), ("adapter", adapter), ("wider", wider)):
@@ -328,7 +356,7 @@ def test_a_bare_state_dict_is_the_same_controlnet(sd2: Folders, tmp_path: Path) 
 def test_the_frozen_backbone_is_in_memory_once(sd2: Folders, lora_rank: int) -> None:
     def stored() -> dict[int, int]:
         gc.collect()
-        tensors = [thing for thing in gc.get_objects() if isinstance(thing, Tensor)]
+        tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), Tensor)]
         return {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
 
     def size(*parts: nn.Module) -> int:
@@ -389,8 +417,15 @@ def test_recomputing_activations_changes_no_gradient(sd2: Folders) -> None:
         assert torch.allclose(plain, recomputed, rtol=1e-4, atol=1e-7)
 
 
-def test_compiled_networks_give_the_same_numbers(sd2: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_networks_give_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With dynamo alone: it traces all that a compiler would get, without minutes of compiling."""
+    one_level = {
+        "block_out_channels": (16,),
+        "attention_head_dim": 2,
+        "down_block_types": ("CrossAttnDownBlock2D",),
+        "up_block_types": ("CrossAttnUpBlock2D",),
+    }
+    folders = Folders(tmp_path, network=SD2 | one_level)
     seen: list[int] = []
 
     def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
@@ -399,13 +434,13 @@ def test_compiled_networks_give_the_same_numbers(sd2: Folders, monkeypatch: pyte
 
     monkeypatch.setattr(sd2_controlnet, "COMPILE_BACKEND", backend)
     torch.compiler.reset()
-    compiled = sd2.load(compile=True)
+    compiled = folders.load(compile=True)
     arguments = denoising(compiled, 1)
     with torch.no_grad():
         error = compiled.error(*arguments, "policy")
-    assert torch.allclose(error, sd2.plain.error(*arguments, "policy"), rtol=1e-5)
-    assert len(seen) >= 3  # down and middle, up, policy
-    assert set(compiled.policy.state_dict()) == set(sd2.plain.policy.state_dict())
+    assert torch.allclose(error, folders.plain.error(*arguments, "policy"), rtol=1e-5)
+    assert len(seen) == 3  # down and middle, policy, up: no graph breaks
+    assert set(compiled.policy.state_dict()) == set(folders.plain.policy.state_dict())
     torch.compiler.reset()
 
 

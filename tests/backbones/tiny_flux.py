@@ -31,40 +31,22 @@ WORDS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def write_base(folder: Path, seed: int = 0, **network: Any) -> Path:
-    """A FLUX pipeline folder: 4 double blocks and 1 single block, a VAE of factor 8, CLIP and T5 of one layer each.
-
-    The VAE's posterior has next to no variance, so that its mode and a sample of it, as stock pipelines take, agree.
-    """
+    """A FLUX pipeline folder: 4 double blocks and 1 single block, CLIP and T5 of one layer each."""
     torch.manual_seed(seed)
     text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=LATENT_CHANNELS,
-        norm_num_groups=4,
-        sample_size=64,
-        shift_factor=0.1159,
-        scaling_factor=0.3611,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-    )
-    with torch.no_grad():
-        vae.encoder.conv_out.weight[LATENT_CHANNELS:] = 0.0
-        vae.encoder.conv_out.bias[LATENT_CHANNELS:] = -30.0
     pipeline = FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0, base_shift=0.5, max_shift=1.15),
-        vae=vae,
+        vae=tiny_vae(),
         text_encoder=CLIPTextModel(
             CLIPTextConfig(vocab_size=64, max_position_embeddings=16, bos_token_id=0, eos_token_id=1, **text)
         ),
-        tokenizer=_clip_tokenizer(),
+        tokenizer=clip_tokenizer(),
         text_encoder_2=T5EncoderModel(
             T5Config(
                 vocab_size=64, d_model=24, d_kv=8, d_ff=32, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu"
             )
         ),
-        tokenizer_2=_t5_tokenizer(),
+        tokenizer_2=t5_tokenizer(),
         transformer=FluxTransformer2DModel(**(NETWORK | network)),
     )
     pipeline.save_pretrained(folder)
@@ -89,12 +71,37 @@ def flux_settings(base: Path, control: Path, **changes: Any) -> FluxControlNetSe
     return FluxControlNetSettings.model_validate(values | changes)
 
 
-def _clip_tokenizer() -> CLIPTokenizer:
+def tiny_vae() -> AutoencoderKL:
+    """A VAE of factor 8 and tiles of 64 px.
+
+    Its posterior has next to no variance, so that its mode and a sample of it, as stock pipelines take, agree.
+    """
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=4,
+        sample_size=64,
+        shift_factor=0.1159,
+        scaling_factor=0.3611,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+    with torch.no_grad():
+        vae.encoder.conv_out.weight[LATENT_CHANNELS:] = 0.0
+        vae.encoder.conv_out.bias[LATENT_CHANNELS:] = -30.0
+    return vae
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """Letters."""
     letters = [*WORDS, *(f"{letter}</w>" for letter in WORDS)]
     vocabulary = {token: number for number, token in enumerate(["<|startoftext|>", "<|endoftext|>", *letters])}
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=16)
 
 
-def _t5_tokenizer() -> T5Tokenizer:
+def t5_tokenizer() -> T5Tokenizer:
+    """Letters."""
     scored = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0), ("▁", -2.0), *((letter, -3.0) for letter in WORDS)]
     return T5Tokenizer(vocab=scored, extra_ids=0, model_max_length=512)

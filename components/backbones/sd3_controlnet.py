@@ -1,0 +1,133 @@
+"""ControlNet on Stable Diffusion 3 or 3.5: a flow transformer with classifier-free guidance.
+
+See `flow_controlnet` for what it shares with other flow transformers. Guidance belongs to sampling; training compares
+the conditional predictions.
+"""
+
+import copy
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from torch import Tensor, nn
+
+from components.backbones import control_branch
+from components.backbones.base import Condition
+from components.backbones.flow_controlnet import FlowControlNet, check_device
+from components.backbones.sd3_parts import freeze_unused, read_parts
+from components.errors import BadInput
+from components.settings import SD3ControlNetSettings
+
+
+class SD3ControlNet(FlowControlNet):
+    """A ControlNet on Stable Diffusion 3; see the module's docstring for the model."""
+
+    SAMPLER = FlowControlNet.SAMPLER | {"guidance_scale", "negative_prompt", "max_sequence_length"}
+    settings: SD3ControlNetSettings
+
+    @classmethod
+    def load(cls, folder: Path, settings: SD3ControlNetSettings, device: torch.device) -> "SD3ControlNet":
+        """Policy and reference from `folder`, a diffusers folder or hub id; frozen parts from `settings.base`.
+
+        Raises:
+            BadInput: a part is missing or damaged, the parts do not fit one another, or the dtype the device.
+        """
+        check_device(settings, device)
+        return cls(read_parts(folder, settings), settings, device)
+
+    @staticmethod
+    def freeze_unused(control: Any, transformer: Any) -> None:
+        freeze_unused(control, transformer)
+
+    @staticmethod
+    def blocks(network: Any) -> list[nn.Module]:
+        return [*network.transformer_blocks]
+
+    def condition(self, lr: Tensor, prompts: tuple[str, ...]) -> Condition:
+        """As `FlowControlNet.condition`.
+
+        Raises:
+            BadInput: the LR has more than `max_lr_pixels` px, or its output is larger than the transformer has places.
+        """
+        places = min(network.config.pos_embed_max_size for network in (self.transformer, self._control))
+        limit = places * self.multiple
+        height, width = (side * self.scale for side in lr.shape[-2:])
+        if max(height, width) > limit:
+            raise BadInput(
+                f"an output of {width} x {height} px is larger than the {limit} px a side that {self.settings.base} "
+                "has places for: restore it in tiles, or shrink the LR"
+            )
+        return super().condition(lr, prompts)
+
+    def encode_prompt(self, prompt: str) -> Mapping[str, Tensor]:
+        """`prompt` `[1, S, D]` of CLIP and T5, and `pooled` `[1, P]` of both CLIPs."""
+        words, _, pooled, _ = self.text.encode_prompt(
+            prompt,
+            prompt,
+            prompt,
+            device=self.device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=self.settings.max_sequence_length,
+        )
+        return {"prompt": words, "pooled": pooled}
+
+    def control_latents(self, latents: Tensor) -> Tensor:
+        """Without the VAE's shift for ControlNets that were trained so; they are those without pooled text."""
+        if not self._control.config.force_zeros_for_pooled_projection:
+            return latents
+        shift: float = self.vae.config.shift_factor * self.vae.config.scaling_factor
+        return latents + shift
+
+    def timed_scheduler(self, height: int, width: int) -> FlowMatchEulerDiscreteScheduler:
+        scheduler = copy.deepcopy(self.scheduler)
+        scheduler.set_timesteps(self.settings.steps, device=self.device)
+        return scheduler
+
+    def velocity(
+        self, control: nn.Module, latents: Tensor, condition: Condition, t: Tensor, sampling: bool = False
+    ) -> Tensor:
+        image, prompt, pooled = (condition.encodings[name] for name in ("control", "prompt", "pooled"))
+        guided = sampling and self.settings.guidance_scale > 1.0
+        if guided:
+            negative = self._negative
+            prompt = torch.cat([negative["prompt"].expand_as(prompt), prompt])
+            pooled = torch.cat([negative["pooled"].expand_as(pooled), pooled])
+            image, latents, t = (torch.cat([rows, rows]) for rows in (image, latents, t))
+        timestep = t * self.scheduler.config.num_train_timesteps
+        unpooled = self._control.config.force_zeros_for_pooled_projection
+        with self.control_precision(sampling):
+            (residuals,) = control(
+                hidden_states=latents,
+                controlnet_cond=image,
+                conditioning_scale=self.settings.conditioning_scale,
+                encoder_hidden_states=prompt.float(),
+                pooled_projections=(torch.zeros_like(pooled) if unpooled else pooled).float(),
+                timestep=timestep,
+                return_dict=False,
+            )
+        dtype = self.transformer.dtype
+        velocity: Tensor = self.transformer(
+            hidden_states=latents.to(dtype),
+            encoder_hidden_states=prompt,
+            pooled_projections=pooled,
+            timestep=timestep,
+            block_controlnet_hidden_states=[residual.to(dtype) for residual in residuals],
+            return_dict=False,
+        )[0].float()
+        if not guided:
+            return velocity
+        unconditional, conditional = velocity.chunk(2)
+        return unconditional + self.settings.guidance_scale * (conditional - unconditional)
+
+    @property
+    def _control(self) -> Any:
+        return control_branch.unwrapped(self.policy)
+
+    @cached_property
+    def _negative(self) -> Mapping[str, Tensor]:
+        """Encodings of the negative prompt, the same for every LR."""
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            return self.encode_prompt(self.settings.negative_prompt)

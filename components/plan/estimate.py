@@ -1,0 +1,237 @@
+"""From counts and passes to hours, memory and bytes: arithmetic only, with every assumption named here."""
+
+from dataclasses import dataclass
+
+from components.plan.figures import Figures, total
+from components.plan.gpus import Gpu, Precision
+from components.plan.published import PUBLISHED
+from components.plan.workload import PRECISIONS, Workload
+from components.settings import Settings
+
+GIB = 2**30
+
+CONTEXT_BYTES = GIB
+"""CUDA's context and its libraries' workspaces."""
+
+FRAGMENTATION = 0.1
+"""Of the activations, lost between the allocator's blocks."""
+
+TRAINING_UTILISATION = 0.3
+SMALL_MODEL_UTILISATION = 0.05
+"""Assumed: nobody has published either."""
+
+PNG_BYTES = 0.54
+"""Of an image's raw bytes, on average over the 74 photos of data/photos; 0.41 to 0.66 for the middle four fifths."""
+
+SHARD_BYTES = (256e6, 1e9)
+"""Tar shards that are neither many nor unwieldy."""
+
+ONE_JOB_STAGES = ("prepare", "pair", "train", "evaluate", "report", "register")
+SHARDED_STAGES = ("generate", "score")
+
+
+FSDP = "train, FSDP2"
+"""Of the peaks, the one whose policy is spread over the GPUs; see launch/fsdp2.yaml."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """GPU work of a stage.
+
+    Attributes:
+        work: what is done, for people.
+        flop: of all of it.
+        utilisation: fraction of the rate that is kept up.
+        parallel: how many of the GPUs compute; the others wait and are paid for.
+        seconds: wall clock.
+        gpu_hours: of all GPUs that are held.
+    """
+
+    name: str
+    work: str
+    flop: int
+    utilisation: float
+    parallel: int
+    seconds: float
+    gpu_hours: float
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Peak of one GPU in a stage, bytes."""
+
+    stage: str
+    weights: int
+    gradients: int
+    optimizer: int
+    buckets: int
+    activations: int
+    overhead: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.gradients + self.optimizer + self.buckets + self.activations + self.overhead
+
+
+@dataclass(frozen=True)
+class Utilisation:
+    """Fractions of the peak that are kept up, and where they are from, for people."""
+
+    sampling: float
+    training: float
+    origin: str
+
+    @classmethod
+    def of(cls, family: str, gpu: Gpu, given: float | None) -> "Utilisation":
+        """`given` for all if it is; on a CPU all of what was measured; else the paper's and an assumption."""
+        if given is not None:
+            return cls(given, given, f"{given:.1%} of peak is --mfu")
+        if gpu.sustained:
+            return cls(1.0, 1.0, "The CPU's rate is a measured one: 67 GFLOP/s a core, of a small UNet in float32")
+        published = PUBLISHED.get(family)
+        if published is None:
+            used = SMALL_MODEL_UTILISATION
+            return cls(used, used, f"{used:.0%} of peak is assumed, for want of any measurement")
+        return cls(
+            published.utilisation,
+            TRAINING_UTILISATION,
+            f"{published.utilisation:.1%} of peak in sampling is what the paper's {published.hours:g} h on 8 A800 "
+            f"imply for {published.preset} ({published.seconds:.2f} GPU-seconds a candidate; half precision presumed); "
+            f"{TRAINING_UTILISATION:.0%} in training is assumed, nobody has published it",
+        )
+
+
+def hours(
+    settings: Settings, figures: Figures, workload: Workload, gpu: Gpu, gpus: int, used: Utilisation
+) -> list[Stage]:
+    """Stages that compute on a GPU, in their order.
+
+    Raises:
+        BadInput: the GPU lacks a precision that the settings ask for.
+    """
+    family = settings.backbone.family
+    sampling = sampling_precision(settings)
+    training = training_precision(settings)
+    candidate, condition = total(figures.candidate), total(figures.condition)
+    padded = f", each sampled {workload.padding:g} times" if workload.padding != 1 else ""
+    checkpointed = family != "tiny_flow" and settings.backbone.gradient_checkpointing
+    row = total(figures.row) + (total(figures.recomputed) if checkpointed else 0)
+    steps = settings.train.steps
+
+    def stage(name: str, work: str, flop: float, precision: Precision, utilisation: float, parallel: int) -> Stage:
+        seconds = flop / (gpu.rate(precision) * utilisation * parallel)
+        return Stage(name, work, round(flop), utilisation, parallel, seconds, seconds * gpus / 3600)
+
+    lrs = workload.lr_images
+    return [
+        stage(
+            "generate",
+            f"{workload.candidates:,} candidates of {lrs.candidates:,} LR images{padded}",
+            workload.candidates * candidate * workload.padding + lrs.candidates * condition,
+            sampling,
+            used.sampling,
+            gpus,
+        ),
+        stage(
+            "train",
+            f"{steps:,} steps of {workload.step_rows:,} rows",
+            steps * workload.step_rows * row,
+            training,
+            used.training,
+            gpus,
+        ),
+        stage(
+            "train, validation",
+            f"{workload.validated:,} candidates" + (" on one GPU; the others wait" if gpus > 1 else ""),
+            workload.validated * candidate,
+            sampling,
+            used.sampling,
+            1,
+        ),
+        stage(
+            "evaluate",
+            f"{workload.evaluated:,} candidates of {lrs.test:,} LR images",
+            workload.evaluated * candidate,
+            sampling,
+            used.sampling,
+            gpus,
+        ),
+    ]
+
+
+def sampling_precision(settings: Settings) -> Precision:
+    """What most of sampling is computed in; the embedded model samples in float32."""
+    return "float32" if settings.backbone.family == "tiny_flow" else settings.backbone.dtype
+
+
+def training_precision(settings: Settings) -> Precision:
+    """What most of a training step is computed in."""
+    lowered = PRECISIONS[settings.train.precision]
+    return "bfloat16" if lowered == "bfloat16" else "float16" if lowered == "float16" else "float32"
+
+
+def memory(figures: Figures, gpus: int, checkpointing: bool) -> tuple[Memory, ...]:
+    """Peaks of one GPU: generate; train with the settings' `checkpointing`, and with the other where there is one.
+
+    Every GPU holds all weights; gradients are float32, AdamW keeps two float32 values a trained parameter, and
+    DistributedDataParallel a second copy of the gradients. The optimiser step's temporaries take the activations'
+    place. FSDP2 spreads the policy, its gradients and AdamW's values over the GPUs; its blocks that are gathered for
+    a moment are not counted.
+    """
+    weights = sum(part.bytes for part in figures.parts)
+    trained = 4 * figures.trained
+    policy = sum(part.bytes for part in figures.parts if part.trained)
+
+    def overhead(activations: int) -> int:
+        return CONTEXT_BYTES + round(FRAGMENTATION * activations)
+
+    peaks = [Memory("generate", weights, 0, 0, 0, figures.sampling_bytes, overhead(figures.sampling_bytes))]
+    for on in (checkpointing, not checkpointing):
+        if on not in figures.training_bytes:
+            continue
+        activations = max(figures.training_bytes[on], trained)
+        name = "train" if on == checkpointing else f"train, checkpointing {'on' if on else 'off'}"
+        buckets = trained if gpus > 1 else 0
+        peaks.append(Memory(name, weights, trained, 2 * trained, buckets, activations, overhead(activations)))
+    if gpus > 1:
+        share = trained // gpus
+        activations = max(figures.training_bytes[checkpointing], share)
+        split = weights - policy + policy // gpus
+        peaks.append(Memory(FSDP, split, share, 2 * share, 0, activations, overhead(activations)))
+    return tuple(peaks)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What generate leaves on disk.
+
+    Attributes:
+        png, latents: bytes of all.
+        shards: tar files, one Job each on a cluster.
+        suggested: number of shards that makes them of a handy size; `shards` where they are.
+        jobs: Kubernetes Jobs of a whole run.
+    """
+
+    png: float
+    latents: float
+    shards: int
+    suggested: int
+    jobs: int
+
+    @property
+    def total(self) -> float:
+        """Bytes of all candidates."""
+        return self.png + self.latents
+
+
+def storage(settings: Settings, figures: Figures, workload: Workload) -> Storage:
+    """Bytes and shards of the candidates."""
+    png = workload.candidates * PNG_BYTES * 3 * settings.prepare.crop**2
+    latents = workload.candidates * 4.0 * figures.latent_numbers
+    shards = settings.generate.shards
+    low, high = SHARD_BYTES
+    # few candidates are one small shard
+    handy = (png + latents) / shards <= high and (shards == 1 or (png + latents) / shards >= low)
+    suggested = shards if handy else max(1, -(-(png + latents) // high))
+    return Storage(png, latents, shards, int(suggested), len(SHARDED_STAGES) * shards + len(ONE_JOB_STAGES))

@@ -1,0 +1,111 @@
+"""How much there is to do: counts that follow from params.yaml, and the number of LR images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.artifacts import tables
+from components.backbones.base import BLOCK
+from components.plan.figures import Shape
+from components.plan.published import LR_IMAGES
+from components.settings import Settings
+
+PRECISIONS = {"no": None, "bf16": "bfloat16", "fp16": "float16"}
+
+
+@dataclass(frozen=True)
+class LRImages:
+    """LR images that get candidates and that are tested on, and how that is known."""
+
+    candidates: int
+    test: int
+    known_from: str
+
+    @classmethod
+    def of(cls, settings: Settings, root: Path | None, count: int | None) -> "LRImages":
+        """`count` of all splits if given, else those of data/dataset.parquet below `root`, else the paper's.
+
+        Raises:
+            BadInput: the table is damaged.
+        """
+        path = None if root is None else root / "data/dataset.parquet"
+        if count is None and path is not None and path.is_file():
+            rows = [row["split"] for row in tables.read_rows(path, tables.DATASET)]
+            wanted = sum(split in settings.generate.splits for split in rows)
+            return cls(wanted, rows.count("test"), "data/dataset.parquet")
+        known_from = "the paper's 30,000; --lr-images sets it" if count is None else "--lr-images"
+        everything = LR_IMAGES if count is None else count
+        split = settings.prepare.split
+        fractions = {"align": split.align, "validation": split.validation, "test": split.test}
+        wanted = sum(round(everything * fractions[name]) for name in settings.generate.splits)
+        return cls(wanted, round(everything * split.test), known_from)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Counts of one run.
+
+    Attributes:
+        lr_images: see `LRImages`.
+        candidates: all that generate makes.
+        padding: rows that are sampled a candidate; above 1 where batches are filled up with copies.
+        rows: candidates that a group takes to a training pass.
+        pairs: that a group gives.
+        step_rows: rows of an optimiser step.
+        validated: candidates of all validations of a training.
+        evaluated: candidates of the evaluation of base and aligned model.
+    """
+
+    lr_images: LRImages
+    candidates: int
+    padding: float
+    rows: int
+    pairs: int
+    step_rows: int
+    validated: int
+    evaluated: int
+
+    @classmethod
+    def of(cls, settings: Settings, lr_images: LRImages, block: int) -> "Workload":
+        """Counts of a run whose sampling calls are of `block` rows."""
+        generate, train = settings.generate, settings.train
+        rows, pairs = _group(settings)
+        padded = sum(
+            -(-min(generate.batch, generate.candidates - at) // block) * block
+            for at in range(0, generate.candidates, generate.batch)
+        )
+        # once for the reference, which fixes the normaliser, once before the first step, then on schedule
+        validations = 2 + -(-train.steps // train.validate_every)
+        return cls(
+            lr_images,
+            lr_images.candidates * generate.candidates,
+            padded / generate.candidates,
+            rows,
+            pairs,
+            rows * train.groups_per_step,
+            validations * train.validation_images * train.validation_seeds,
+            2 * lr_images.test * settings.evaluate.seeds,
+        )
+
+
+def sampling_block(settings: Settings, on_cpu: bool) -> int:
+    """Rows of every sampling call, see `backbones.base.sample_rows`."""
+    if settings.backbone.family == "tiny_flow":
+        return BLOCK["cpu" if on_cpu else "cuda"]
+    return settings.backbone.sample_block
+
+
+def shape_of(settings: Settings, block: int) -> Shape:
+    """What the networks are run on."""
+    rows, _ = _group(settings)
+    return Shape(settings.prepare.crop, block, rows * settings.train.micro_batch, PRECISIONS[settings.train.precision])
+
+
+def _group(settings: Settings) -> tuple[int, int]:
+    """Rows and pairs of one group, see `pair.builders` and `train.groups`."""
+    top = settings.pair.top
+    pairs = {"dp2o": top**2, "random": top**2, "best_vs_worst": 1, "winners_only": top}[settings.pair.builder]
+    if settings.pair.builder == "winners_only":
+        return top, pairs
+    if settings.train.noise_shared_by == "pair":
+        return 2 * pairs, pairs
+    return (2 if settings.pair.builder == "best_vs_worst" else 2 * top), pairs

@@ -1,0 +1,71 @@
+"""Stable Diffusion through generate and train: candidates with their latents, training, a policy for stock use."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import ControlNetModel
+
+from components.artifacts import latents, tables
+from components.artifacts.shards import ShardFolder
+from components.backbones.registry import load_backbone
+from components.entry import run_stage
+from components.errors import ExitCode
+from components.settings import load_settings
+from tests.backbones.tiny_pipelines import write_sd_base, write_sd_control
+from tests.made import SIDE, write_dataset, write_pairs, write_params
+
+M, TOP = 4, 1
+
+
+def write_settings(root: Path, **backbone: Any) -> None:
+    sd2 = {"family": "sd2_controlnet", "path": "models/control", "base": "models/sd2", "steps": 2, "scale": 4}
+    sd2 |= {"guidance_scale": 3.5, "negative_prompt": "blur", "colour_fix": "adain"}
+    train = {"steps": 2, "groups_per_step": 2, "micro_batch": 1, "warmup_steps": 0, "learning_rate": 1e-3}
+    train |= {"beta": 50.0, "checkpoint_every": 1, "validate_every": 2, "validation_images": 1, "validation_seeds": 2}
+    write_params(
+        root,
+        run={"device": "cpu"},
+        backbone=sd2 | backbone,
+        generate={"candidates": M, "batch": M, "shards": 1, "splits": ["align"]},
+        score={"fr": ["psnr"], "nr": [], "held_out": []},
+        pair={"top": TOP},
+        train=train | {"t_distribution": "uniform"},
+    )
+
+
+def first_loss(root: Path) -> float:
+    names, values = (root / "reports/training.csv").read_text().splitlines()[:2]
+    return float(dict(zip(names.split(","), values.split(","), strict=True))["loss"])
+
+
+def test_candidates_are_made_and_trained_on(tmp_path: Path) -> None:
+    base = write_sd_base(tmp_path / "models/sd2")
+    write_sd_control(tmp_path / "models/control", base)
+    lr_ids = write_dataset(tmp_path, ["align", "align", "validation"])[:2]
+    write_settings(tmp_path, dtype="bfloat16")
+    assert run_stage("generate", tmp_path / "params.yaml") == ExitCode.OK
+    rows = tables.read_rows(tmp_path / "data/candidates.parquet", tables.CANDIDATES)
+    assert len({row["image_digest"] for row in rows}) == M * len(lr_ids)
+    model = load_backbone(load_settings(tmp_path / "params.yaml"), tmp_path, torch.device("cpu"))
+    assert {row["model_digest"] for row in rows} == {model.digest("reference")}
+    shard = ShardFolder(tmp_path / "data/candidates")[rows[0]["shard"]]
+    stored = latents.decode(shard.read(latents.member(lr_ids[0], 0)), "latent")
+    assert tuple(stored.shape) == model.latent_shape(SIDE, SIDE)
+
+    write_pairs(tmp_path, lr_ids, TOP, M)
+    weights = [row["weight"] for row in tables.read_rows(tmp_path / "data/pairs.parquet", tables.PAIRS)]
+    before = ControlNetModel.from_pretrained(tmp_path / "models/control").state_dict()
+    # The second run finds the first one's checkpoints of another kind of policy, and starts anew.
+    for backbone in ({}, {"lora_rank": 2, "gradient_checkpointing": True}):
+        write_settings(tmp_path, dtype="bfloat16", **backbone)
+        assert run_stage("train", tmp_path / "params.yaml") == ExitCode.OK
+        assert first_loss(tmp_path) == pytest.approx(math.log(2.0) * sum(weights) / len(weights), rel=1e-4)
+        trained = ControlNetModel.from_pretrained(tmp_path / "models/aligned/last").state_dict()
+        assert trained.keys() == before.keys()
+        assert any(not torch.equal(trained[name], before[name]) for name in before)
+    adapter = load_backbone(load_settings(tmp_path / "params.yaml"), tmp_path, torch.device("cpu"))
+    adapter.load_policy(tmp_path / "models/aligned/last")
+    assert adapter.digest("policy") != adapter.digest("reference") == model.digest("reference")

@@ -1,0 +1,69 @@
+"""One process of trainings with FSDP2 on the made project: `torchrun … child.py root folder:steps …`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, FullyShardedDataParallelPlugin, PartialState
+from accelerate.utils import DistributedType
+
+from components.train.checkpoints import TrainingState
+from components.train.trainer import Trainer
+from tests.train.rig import double_model, trainer
+
+PLAN: dict[str, Any] = {"beta": 50.0, "micro_batch": 1, "max_gradient_norm": 1.0, "weight_decay": 0.1}
+
+
+def trainer_of(root: Path, folder: str, steps: int) -> Trainer:
+    """A trainer whose validation is the policy's error on a fixed batch: it runs the policy as it is wrapped."""
+    chosen = trainer(root, folder, double_model(), steps=steps, **PLAN)
+    model = chosen.backbone
+    generator = torch.Generator().manual_seed(3)
+    lr = torch.rand(1, 3, 8, 8, generator=generator, dtype=torch.float64)
+    clean = torch.rand(1, 3, 32, 32, generator=generator, dtype=torch.float64)
+    noise = torch.randn(1, 3, 32, 32, generator=generator, dtype=torch.float64)
+
+    @torch.no_grad()
+    def validate() -> dict[str, float]:
+        t = torch.tensor([0.5], dtype=torch.float64)
+        return {"reward": -float(model.error(clean, model.condition(lr, ("",)), t, noise, "policy"))}
+
+    chosen.validate = validate
+    return chosen
+
+
+def weights(state: TrainingState) -> dict[str, torch.Tensor]:
+    """Last and best policy in one dict."""
+    return state.policy | {f"best.{name}": tensor for name, tensor in state.best_policy.items()}
+
+
+def make_fsdp2(accelerator: Accelerator) -> None:
+    """On CPUs accelerate makes plain DDP of FSDP's configuration; here its state says what it does on GPUs."""
+    accelerator.state.distributed_type = DistributedType.FSDP
+    PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+    accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2,
+        auto_wrap_policy="transformer_based_wrap",
+        transformer_cls_names_to_wrap=["ResnetBlock2D"],
+        cpu_ram_efficient_loading=False,
+        state_dict_type="FULL_STATE_DICT",
+    )
+
+
+def main(root: Path, folder: str, steps: int) -> None:
+    """Train; the main process writes the weights, and how much of the policy it holds."""
+    chosen = trainer_of(root, folder, steps)
+    make_fsdp2(chosen.accelerator)
+    state = chosen.run()
+    parameters = list(chosen.backbone.policy.parameters())
+    if chosen.accelerator.is_main_process:
+        held = sum(parameter.to_local().numel() for parameter in parameters)  # type: ignore[operator]  # DTensors
+        share = held / sum(parameter.numel() for parameter in parameters)
+        torch.save(weights(state) | {"share": torch.tensor(share)}, root / f"{folder}.pt")
+
+
+if __name__ == "__main__":
+    for task in sys.argv[2:]:
+        name, _, count = task.partition(":")
+        main(Path(sys.argv[1]), name, int(count))
