@@ -11,7 +11,7 @@ from components.artifacts.images import to_tensor
 from components.artifacts.publish import atomic_folder
 from components.artifacts.shards import Shard, ShardFolder, decode_png, encode_png, write_shard
 from components.backbones.base import candidate_seed
-from components.backbones.registry import load_backbone
+from components.backbones.registry import check_sizes, load_backbone
 from components.entry import resolve_device
 from components.errors import BadInput
 from components.generate.cache import Entry, GroupCache
@@ -34,6 +34,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             f"data/dataset.parquet has no LR image in the splits {settings.generate.splits}; "
             "add photos to prepare.sources or change prepare.split"
         )
+    check_sizes(settings.backbone, rows)
     backbone = load_backbone(settings, root, resolve_device(settings.run.device, shard))
     model_digest = backbone.digest("reference")
     sampler_digest = digests.of_json([backbone.sampler_digest(), settings.backbone.colour_fix])
