@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -140,9 +141,15 @@ def upscale(
     seed: Annotated[int, typer.Option(min=0, help="Of the noise: the same picture and seed give the same result.")] = 0,
     tile: Annotated[
         int,
-        typer.Option(help="Larger pictures are restored in tiles of this side, LR px; memory grows with its square."),
-    ] = 256,
+        typer.Option(
+            help="Larger pictures are restored in tiles of this side, LR px; memory grows with its square. "
+            "0: as suits the model."
+        ),
+    ] = 0,
     max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger pictures, LR px.")] = 4_000_000,
+    prompt: Annotated[
+        str | None, typer.Option(help="What the picture shows, for a text-to-image model; default: as in training.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
     params: Params = Path("params.yaml"),
     as_json: AsJson = False,
@@ -154,11 +161,9 @@ def upscale(
         target = output or photo.with_name(f"{photo.stem}-x4.png")
         check_output(target, force)
         picture = read_picture(photo, max_pixels)
-        from components.upscale.upscaler import Tiling  # noqa: PLC0415
-
-        upscaler = _upscaler(model, params, Tiling(tile=tile, max_pixels=max_pixels))
+        upscaler = _upscaler(model, params, tile, max_pixels)
         started = time.monotonic()
-        restored = upscaler(picture, seed, progress=True)
+        restored = upscaler(picture, seed, progress=True, prompt=prompt)
         seconds = time.monotonic() - started
         write_picture(target, restored)
     done = {
@@ -179,19 +184,25 @@ def upscale(
         print(f"{target}: {size}, model {model} ({upscaler.digest[:12]}), seed {seed}, {seconds:.1f} s")
 
 
-def _upscaler(model: str, params: Path, tiling: Any) -> Any:
+def _upscaler(model: str, params: Path, tile: int, max_pixels: int) -> Any:
     from components.entry import limit_threads, resolve_device  # noqa: PLC0415
     from components.settings import load_settings  # noqa: PLC0415
 
-    settings = load_settings(params)
+    settings, root = load_settings(params), params.resolve().parent
     limit_threads(settings)
     if model.startswith("models:/"):
         from components.register.registry import load_upscaler  # noqa: PLC0415
 
-        return load_upscaler(settings.register_, params.resolve().parent, model, tiling, settings.run.device)
-    from components.upscale.upscaler import Upscaler  # noqa: PLC0415
+        tiling = {"max_pixels": max_pixels} | ({"tile": tile} if tile else {})
+        return load_upscaler(settings.register_, root, model, tiling, settings.run.device)
+    from components.backbones.registry import located  # noqa: PLC0415
+    from components.prompts.writer import prompt_writer  # noqa: PLC0415
+    from components.upscale.upscaler import Upscaler, default_tiling  # noqa: PLC0415
 
-    return Upscaler.load(Path(model), settings.backbone, resolve_device(settings.run.device), tiling)
+    backbone, device = located(settings.backbone, root), resolve_device(settings.run.device)
+    suited = replace(default_tiling(backbone), max_pixels=max_pixels)
+    writer = prompt_writer(settings.prepare.prompt, backbone, root, device)
+    return Upscaler.load(Path(model), backbone, device, replace(suited, tile=tile) if tile else suited, writer)
 
 
 @models.command("list", epilog=examples("dp2o models list", "dp2o models list --json | jq -r '.[0].version'"))

@@ -1,13 +1,15 @@
 """From settings to a backbone: one dict, two functions."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import cast
 
 import torch
 
+from components.artifacts.tables import Row
 from components.backbones.base import Backbone
+from components.errors import BadInput
 from components.settings import BackboneSettings, Settings
 
 Loader = Callable[[Path, BackboneSettings, torch.device], Backbone]
@@ -63,6 +65,23 @@ def saved_digests(settings: Settings, root: Path) -> tuple[str, str] | None:
     from components.backbones import tiny_flow  # noqa: PLC0415
 
     return tiny_flow.saved_digests(root / settings.backbone.path, settings.backbone.steps)
+
+
+def check_sizes(settings: BackboneSettings, rows: Iterable[Row]) -> None:
+    """Refuse LR images (rows of data/dataset.parquet) that the backbone will not take, before it is loaded.
+
+    Raises:
+        BadInput: one is larger than the limit.
+    """
+    if settings.family == "tiny_flow":
+        return
+    for row in rows:
+        if row["lr_width"] * row["lr_height"] > settings.max_lr_pixels:
+            raise BadInput(
+                f"LR {row['lr_id']} of {row['source_name']} has {row['lr_width']} x {row['lr_height']} px, "
+                f"backbone.max_lr_pixels is {settings.max_lr_pixels}: lower prepare.crop, or raise the limit if the "
+                "memory is there"
+            )
 
 
 def located(settings: BackboneSettings, root: Path) -> BackboneSettings:

@@ -11,7 +11,7 @@ from components.artifacts.images import to_tensor
 from components.artifacts.publish import atomic_folder
 from components.artifacts.shards import Shard, ShardFolder, decode_png, encode_png, write_shard
 from components.backbones.base import Backbone, candidate_seed
-from components.backbones.registry import load_backbone, saved_digests
+from components.backbones.registry import check_sizes, load_backbone, saved_digests
 from components.entry import resolve_device
 from components.errors import BadInput
 from components.generate.cache import Entry, GroupCache
@@ -34,6 +34,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             f"data/dataset.parquet has no LR image in the splits {settings.generate.splits}; "
             "add photos to prepare.sources or change prepare.split"
         )
+    check_sizes(settings.backbone, rows)
     device = resolve_device(settings.run.device, shard)
     backbone: Backbone | None = None
     known = saved_digests(settings, root)

@@ -68,7 +68,7 @@ class LiveBytes(TorchDispatchMode):
     """Bytes of all storages made within that are still referred to, and their peak; those of `known` do not count."""
 
     def __init__(self, known: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._known = [tensor.untyped_storage() for tensor in known]
         self._keys = {storage._cdata for storage in self._known}
         self.now = 0

@@ -110,12 +110,11 @@ def hours(
     Raises:
         BadInput: the GPU lacks a precision that the settings ask for.
     """
-    family = settings.backbone.family
     sampling = sampling_precision(settings)
     training = training_precision(settings)
     candidate, condition = total(figures.candidate), total(figures.condition)
     padded = f", each sampled {workload.padding:g} times" if workload.padding != 1 else ""
-    checkpointed = family != "tiny_flow" and settings.backbone.gradient_checkpointing
+    checkpointed = checkpointing(settings)
     row = total(figures.row) + (total(figures.recomputed) if checkpointed else 0)
     steps = settings.train.steps
 
@@ -160,6 +159,11 @@ def hours(
     ]
 
 
+def checkpointing(settings: Settings) -> bool:
+    """Whether training recomputes activations."""
+    return settings.backbone.family != "tiny_flow" and settings.backbone.gradient_checkpointing
+
+
 def sampling_precision(settings: Settings) -> Precision:
     """What most of sampling is computed in; the embedded model samples in float32."""
     return "float32" if settings.backbone.family == "tiny_flow" else settings.backbone.dtype
@@ -171,8 +175,8 @@ def training_precision(settings: Settings) -> Precision:
     return "bfloat16" if lowered == "bfloat16" else "float16" if lowered == "float16" else "float32"
 
 
-def memory(figures: Figures, gpus: int, checkpointing: bool) -> tuple[Memory, ...]:
-    """Peaks of one GPU: generate; train with the settings' `checkpointing`, and with the other where there is one.
+def memory(figures: Figures, gpus: int, checkpointed: bool) -> tuple[Memory, ...]:
+    """Peaks of one GPU: generate; train as `checkpointed` says, and the other way where there is one.
 
     Every GPU holds all weights; gradients are float32, AdamW keeps two float32 values a trained parameter, and
     DistributedDataParallel a second copy of the gradients. The optimiser step's temporaries take the activations'
@@ -187,16 +191,16 @@ def memory(figures: Figures, gpus: int, checkpointing: bool) -> tuple[Memory, ..
         return CONTEXT_BYTES + round(FRAGMENTATION * activations)
 
     peaks = [Memory("generate", weights, 0, 0, 0, figures.sampling_bytes, overhead(figures.sampling_bytes))]
-    for on in (checkpointing, not checkpointing):
+    for on in (checkpointed, not checkpointed):
         if on not in figures.training_bytes:
             continue
         activations = max(figures.training_bytes[on], trained)
-        name = "train" if on == checkpointing else f"train, checkpointing {'on' if on else 'off'}"
+        name = "train" if on == checkpointed else f"train, checkpointing {'on' if on else 'off'}"
         buckets = trained if gpus > 1 else 0
         peaks.append(Memory(name, weights, trained, 2 * trained, buckets, activations, overhead(activations)))
     if gpus > 1:
         share = trained // gpus
-        activations = max(figures.training_bytes[checkpointing], share)
+        activations = max(figures.training_bytes[checkpointed], share)
         split = weights - policy + policy // gpus
         peaks.append(Memory(FSDP, split, share, 2 * share, 0, activations, overhead(activations)))
     return tuple(peaks)

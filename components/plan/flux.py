@@ -22,7 +22,6 @@ KINDS = {
     "text_encoder": CLIPTextConfig,
     "text_encoder_2": T5Config,
 }
-CLIP_TOKENS = 77
 
 
 def measure(settings: FluxControlNetSettings, root: Path, shape: Shape) -> Figures:
@@ -45,7 +44,7 @@ def measure(settings: FluxControlNetSettings, root: Path, shape: Shape) -> Figur
     vae = networks.build(lambda: AutoencoderKL.from_config(dict(base.configs["vae"])), vae_dtype)
     clip = networks.build(lambda: CLIPTextModel(CLIPTextConfig(**base.configs["text_encoder"])), dtype)
     t5 = networks.build(lambda: T5EncoderModel(T5Config(**base.configs["text_encoder_2"])), dtype)
-    clip_part, clip_work = networks.text_encoder("CLIP text encoder", clip, CLIP_TOKENS, dtype)
+    clip_part, clip_work = networks.text_encoder("CLIP text encoder", clip, clip.config.max_position_embeddings, dtype)
     t5_part, t5_work = networks.text_encoder("T5 text encoder", t5, settings.max_sequence_length, dtype)
     latent = networks.latent_side(vae, shape.side, TOKEN)
     vae_costs = networks.vae_costs(vae, latent, vae_dtype)

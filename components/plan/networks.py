@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from components.backbones import pretrained
 from components.backbones.lora import add_adapter, has_adapter
 from components.backbones.registry import source
+from components.backbones.vae import downsampling
 from components.plan.architectures import Config
 from components.plan.counting import META, flop, peak_bytes
 from components.plan.figures import Part, Work
@@ -57,8 +58,7 @@ def vae_dtype(dtype: str, config: Config) -> str:
 
 def latent_side(vae: AutoencoderKL, side: int, token: int = 1) -> int:
     """Latents along a side of `side` px, in whole tokens."""
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    return -(-side // (factor * token)) * token
+    return -(-side // (downsampling(vae) * token)) * token
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class VaeCosts:
 @torch.no_grad()
 def vae_costs(vae: AutoencoderKL, latent: int, dtype: str) -> VaeCosts:
     """Costs of an image of `latent` x `latent` latents; the backbones take images one by one."""
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    factor = downsampling(vae)
     latents = empty(1, vae.config.latent_channels, latent, latent, dtype=dtype)
     image = empty(1, 3, latent * factor, latent * factor, dtype=dtype)
 

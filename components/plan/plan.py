@@ -49,8 +49,7 @@ class Plan:
     @property
     def checkpointing(self) -> bool:
         """Whether training recomputes activations."""
-        backbone = self.settings.backbone
-        return backbone.family != "tiny_flow" and backbone.gradient_checkpointing
+        return estimate.checkpointing(self.settings)
 
     def as_json(self) -> dict[str, Any]:
         """For scripts; bytes, FLOP and seconds are whole numbers of their units."""
@@ -104,13 +103,12 @@ def make_plan(
     for gpu in kinds:
         used = Utilisation.of(settings.backbone.family, gpu, mfu)
         plans.append(GpuPlan(gpu, used, tuple(estimate.hours(settings, figures, workload, gpu, gpus, used))))
-    checkpointing = settings.backbone.family != "tiny_flow" and settings.backbone.gradient_checkpointing
     return Plan(
         settings,
         shape,
         figures,
         workload,
-        estimate.memory(figures, gpus, checkpointing),
+        estimate.memory(figures, gpus, estimate.checkpointing(settings)),
         estimate.storage(settings, figures, workload),
         gpus,
         tuple(plans),

@@ -18,7 +18,6 @@ from components.plan.networks import empty
 from components.settings import SD2ControlNetSettings
 
 KINDS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextConfig}
-TOKENS = 77
 
 
 def measure(settings: SD2ControlNetSettings, root: Path, shape: Shape) -> Figures:
@@ -42,10 +41,11 @@ def measure(settings: SD2ControlNetSettings, root: Path, shape: Shape) -> Figure
         )
     )
     reference = networks.branches(control, settings.lora_rank)
-    text_part, text_work = networks.text_encoder("text encoder", encoder, TOKENS, dtype)
+    words = encoder.config.max_position_embeddings
+    text_part, text_work = networks.text_encoder("text encoder", encoder, words, dtype)
     latent = networks.latent_side(vae, shape.side)
     vae_costs = networks.vae_costs(vae, latent, vae_dtype)
-    passes = _Passes(unet, control, reference, shape.side, latent)
+    passes = _Passes(unet, control, reference, shape.side, latent, words)
 
     one = passes.at(1)
     with torch.no_grad():
@@ -98,20 +98,21 @@ class _Passes:
         reference: nn.Module | None,
         side: int,
         latent: int,
+        words: int,
         rows: int = 1,
     ) -> None:
         self._unet, self._control, self._reference = unet, control, reference
-        self._side, self._latent = side, latent
+        self._side, self._latent, self._words = side, latent, words
         self._split = SplitUNet(unet)
         self._noisy = empty(rows, unet.config.in_channels, latent, latent)
         self._levels = empty(rows)
-        self._text = empty(rows, TOKENS, unet.config.cross_attention_dim)
+        self._text = empty(rows, words, unet.config.cross_attention_dim)
         self._image = empty(rows, 3, side, side)
         self.modules = [unet, control] + ([] if reference is None else [reference])
 
     def at(self, rows: int) -> "_Passes":
         """The same networks with inputs of so many rows."""
-        return _Passes(self._unet, self._control, self._reference, self._side, self._latent, rows)
+        return _Passes(self._unet, self._control, self._reference, self._side, self._latent, self._words, rows)
 
     def down(self) -> Features:
         return self._split.down(self._noisy, self._levels, self._text)

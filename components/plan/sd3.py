@@ -1,5 +1,6 @@
 """Sizes and costs of `sd3_controlnet`: the passes its sampler and its `errors` make, on the meta device."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ KINDS = {
     "text_encoder_2": CLIPTextConfig,
     "text_encoder_3": T5Config,
 }
-CLIP_TOKENS = 77
 
 
 def measure(settings: SD3ControlNetSettings, root: Path, shape: Shape) -> Figures:
@@ -50,13 +50,14 @@ def measure(settings: SD3ControlNetSettings, root: Path, shape: Shape) -> Figure
     texts = []
     for part in ("text_encoder", "text_encoder_2"):
         clip_config = CLIPTextConfig(**base.configs[part])
-        clip = networks.build(lambda of=clip_config: CLIPTextModelWithProjection(of), dtype)
-        texts.append(networks.text_encoder(f"CLIP {part}", clip, CLIP_TOKENS, dtype))
+        clip = networks.build(partial(CLIPTextModelWithProjection, clip_config), dtype)
+        texts.append(networks.text_encoder(f"CLIP {part}", clip, clip.config.max_position_embeddings, dtype))
     t5 = networks.build(lambda: T5EncoderModel(T5Config(**base.configs["text_encoder_3"])), dtype)
     texts.append(networks.text_encoder("T5 text_encoder_3", t5, settings.max_sequence_length, dtype))
     latent = networks.latent_side(vae, shape.side, TOKEN)
     vae_costs = networks.vae_costs(vae, latent, vae_dtype)
-    passes = _passes(transformer, control, reference, latent, CLIP_TOKENS + settings.max_sequence_length)
+    words = int(base.configs["text_encoder"]["max_position_embeddings"]) + settings.max_sequence_length
+    passes = _passes(transformer, control, reference, latent, words)
     costs = flow_costs(passes, shape, dtype, settings.steps, guided=settings.guidance_scale > 1.0)
     return Figures(
         parts=(

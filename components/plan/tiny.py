@@ -25,7 +25,8 @@ def measure(settings: TinyFlowSettings, root: Path, shape: Shape) -> Figures:
 
     def predict(network: ResidualUNet, rows: int) -> Tensor:
         image = empty(rows, 3, shape.side, shape.side)
-        return network(image, image, empty(rows))
+        predicted: Tensor = network(image, image, empty(rows))
+        return predicted
 
     def train(rows: int) -> None:
         with torch.no_grad():

@@ -79,10 +79,10 @@ class Captioner:
         try:
             inputs = self._processor(**given).to(self._device)
             tokens = self._model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=self._max_tokens)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, IndexError) as error:
             raise BadInput(
                 f"prepare.prompt.model cannot caption a picture with text {self._text!r} ({error}); "
-                "set prepare.prompt.text to what the model's card says, or take another model"
+                "set prepare.prompt.text to what the model's card says, lower max_tokens, or take another model"
             ) from error
         text: str = self._processor.batch_decode(tokens, skip_special_tokens=True)[0]
         return " ".join(text.split())

@@ -16,15 +16,23 @@ from mlflow.types import ColSpec, Schema
 from components.artifacts.shards import encode_png
 from components.entry import resolve_device
 from components.errors import BadInput
-from components.settings import BACKBONE, BackboneSettings
+from components.prompts.writer import prompt_writer
+from components.settings import BACKBONE, BackboneSettings, PromptSettings
 from components.upscale.picture import decode_picture
-from components.upscale.upscaler import Tiling, Upscaler
+from components.upscale.upscaler import Tiling, Upscaler, default_tiling
 
 SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec("string", "image"), ColSpec("long", "seed", required=False)]),
+    inputs=Schema(
+        [
+            ColSpec("string", "image"),
+            ColSpec("long", "seed", required=False),
+            ColSpec("string", "prompt", required=False),
+        ]
+    ),
     outputs=Schema([ColSpec("string", "image")]),
 )
-"""In: `image`, base64 of a photo file (PNG, JPEG, WebP, TIFF); `seed`, 0 where absent. Out: `image`, base64 PNG."""
+"""In: `image`, base64 of a photo file (PNG, JPEG, WebP, TIFF); `seed`, 0 where absent; `prompt`, where
+absent the training's own. Out: `image`, base64 PNG."""
 
 
 def input_example() -> pd.DataFrame:
@@ -34,11 +42,18 @@ def input_example() -> pd.DataFrame:
     return pd.DataFrame({"image": [base64.b64encode(encode_png(picture)).decode()], "seed": [0]})
 
 
-def model_config(settings: BackboneSettings, tiling: Tiling | None = None) -> dict[str, Any]:
-    """What is stored beside the weights; `mlflow.pyfunc.load_model(..., model_config={"device": "cuda"})` overrides."""
-    tiling = tiling or Tiling()
+def model_config(
+    settings: BackboneSettings, prompt: PromptSettings | None = None, tiling: Tiling | None = None
+) -> dict[str, Any]:
+    """What is stored beside the weights; `mlflow.pyfunc.load_model(..., model_config={"device": "cuda"})` overrides.
+
+    A frozen base model is not stored, but named: `base` says where it is on another machine.
+    """
+    tiling = tiling or default_tiling(settings)
     return {
-        "backbone": settings.model_dump(mode="json"),
+        "backbone": settings.model_dump(mode="json", exclude={"path"}),
+        "base": "",
+        "prompt": (prompt or PromptSettings()).model_dump(mode="json"),
         "device": "auto",
         "tile": tiling.tile,
         "overlap": tiling.overlap,
@@ -55,9 +70,12 @@ class ServedUpscaler(PythonModel):  # type: ignore[misc]  # mlflow has no type i
         """Load the weights of artifact `backbone` with the stored sampling settings."""
         config = context.model_config
         folder = Path(context.artifacts["backbone"])
-        settings: BackboneSettings = BACKBONE.validate_python(config["backbone"] | {"path": folder})
+        base = {"base": config["base"]} if config["base"] else {}
+        settings: BackboneSettings = BACKBONE.validate_python(config["backbone"] | base | {"path": folder})
+        device = resolve_device(config["device"])
+        writer = prompt_writer(PromptSettings(**config["prompt"]), settings, Path(), device)
         tiling = Tiling(config["tile"], config["overlap"], config["max_pixels"])
-        self.upscaler = Upscaler.load(folder, settings, resolve_device(config["device"]), tiling)
+        self.upscaler = Upscaler.load(folder, settings, device, tiling, writer)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -67,18 +85,21 @@ class ServedUpscaler(PythonModel):  # type: ignore[misc]  # mlflow has no type i
         Raises:
             MlflowException: a picture cannot be used (INVALID_PARAMETER_VALUE, so that a server answers 400).
         """
-        seeds = model_input["seed"] if "seed" in model_input else [0] * len(model_input)
+        count = len(model_input)
+        seeds = model_input["seed"] if "seed" in model_input else [0] * count
+        prompts = model_input["prompt"] if "prompt" in model_input else [None] * count
+        rows = zip(model_input["image"], seeds, prompts, strict=True)
         restored = [
-            self._restore(number, image, 0 if pd.isna(seed) else int(seed))
-            for number, (image, seed) in enumerate(zip(model_input["image"], seeds, strict=True))
+            self._restore(number, image, 0 if pd.isna(seed) else int(seed), None if pd.isna(prompt) else str(prompt))
+            for number, (image, seed, prompt) in enumerate(rows)
         ]
         return pd.DataFrame({"image": restored})
 
-    def _restore(self, row: int, image: str, seed: int) -> str:
+    def _restore(self, row: int, image: str, seed: int, prompt: str | None) -> str:
         try:
             content = base64.b64decode(image, validate=True)
             picture = decode_picture(content, f"image of row {row}", self.upscaler.tiling.max_pixels)
-            return base64.b64encode(encode_png(self.upscaler(picture, seed))).decode()
+            return base64.b64encode(encode_png(self.upscaler(picture, seed, prompt=prompt))).decode()
         except binascii.Error as error:
             raise MlflowException(f"image of row {row} is not base64: {error}", INVALID_PARAMETER_VALUE) from error
         except BadInput as error:

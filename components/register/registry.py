@@ -1,5 +1,6 @@
 """Registered model versions: find, list, show, and load one to restore pictures with."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from mlflow.entities.model_registry import ModelVersion
 from components.errors import BadInput
 from components.register.tracking import connected
 from components.settings import RegisterSettings
-from components.upscale.upscaler import Tiling, Upscaler
+from components.upscale.upscaler import Upscaler
 
 CANDIDATE = "candidate"
 """Alias of the version registered last: aligned and evaluated, not yet serving."""
@@ -64,8 +65,12 @@ def show_version(settings: RegisterSettings, root: Path, reference: str) -> tupl
         return _version(found, client.get_registered_model(found.name).aliases), found.description or ""
 
 
-def load_upscaler(settings: RegisterSettings, root: Path, reference: str, tiling: Tiling, device: str) -> Upscaler:
+def load_upscaler(
+    settings: RegisterSettings, root: Path, reference: str, tiling: Mapping[str, int], device: str
+) -> Upscaler:
     """The upscaler of a registered version, sampled as it was registered; `device` as in params.yaml.
+
+    `tiling` are the attributes of `Tiling` to set; the others are as registered.
 
     Raises:
         BadInput: there is no such version, or it is none of this project's.
@@ -76,7 +81,7 @@ def load_upscaler(settings: RegisterSettings, root: Path, reference: str, tiling
             raise BadInput(
                 f"{reference} was not registered by `dp2o register`; `dp2o models list` shows those that were"
             )
-        config = {"device": device, "tile": tiling.tile, "overlap": tiling.overlap, "max_pixels": tiling.max_pixels}
+        config = {"device": device, **tiling}
         loaded = mlflow.pyfunc.load_model(f"{PREFIX}{found.name}/{found.version}", model_config=config)
     upscaler: Upscaler = loaded.unwrap_python_model().upscaler
     return upscaler

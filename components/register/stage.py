@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import torch
 from mlflow.entities import Metric, Param
 from mlflow.entities.model_registry import ModelVersion
 
 from components.artifacts.publish import write_json
 from components.artifacts.shards import Shard, ShardReader
-from components.backbones.registry import FAMILIES
+from components.backbones.registry import FAMILIES, located, source
+from components.entry import resolve_device
 from components.errors import BadInput
 from components.register import pyfunc
 from components.register.figures import curves, evaluation_metrics, flatten
@@ -23,7 +23,7 @@ from components.register.lineage import Lineage, collect
 from components.register.model_card import model_card
 from components.register.registry import CANDIDATE, HEADLINE_TAG, IDENTITY_TAG, find_version
 from components.register.tracking import connected, experiment_id
-from components.settings import Settings
+from components.settings import PromptSettings, Settings
 
 logger = logging.getLogger("dp2o.register")
 
@@ -57,8 +57,8 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     if shard is not None:
         raise BadInput("register cannot be sharded: it makes one model version")
     evaluation = read_evaluation(root / "reports/evaluation.json")
-    # The device does not matter: the digest is of the weights.
-    backbone = FAMILIES[settings.backbone.family](root / MODEL, settings.backbone, torch.device("cpu"))
+    chosen = located(settings.backbone, root)
+    backbone = FAMILIES[chosen.family](root / MODEL, chosen, resolve_device(settings.run.device))
     digest = backbone.digest("policy")
     evaluated = evaluation["digests"]["aligned"]
     if evaluated != digest:
@@ -122,7 +122,7 @@ def _register(
             name="model",
             python_model=str(Path(__file__).with_name("served_model.py")),
             artifacts={"backbone": str(root / MODEL)},
-            model_config=pyfunc.model_config(settings.backbone),
+            model_config=pyfunc.model_config(located(settings.backbone, root), _prompt(settings.prepare.prompt, root)),
             signature=pyfunc.SIGNATURE,
             input_example=pyfunc.input_example(),
             # Named, because MLflow would otherwise guess them by importing everything in another process.
@@ -132,6 +132,11 @@ def _register(
     version = mlflow.register_model(logged.model_uri, name, tags=tags)
     client.update_model_version(name, version.version, description=card)
     return client.get_model_version(name, version.version)
+
+
+def _prompt(prompt: PromptSettings, root: Path) -> PromptSettings:
+    """The settings with a local captioner's path made absolute, as a served model starts anywhere."""
+    return prompt if prompt.model is None else prompt.model_copy(update={"model": source(prompt.model, root)})
 
 
 def _log_figures(

@@ -15,9 +15,13 @@ from components.backbones.base import Backbone
 from components.backbones.colour import ColourFix, fix_colours
 from components.backbones.registry import FAMILIES
 from components.errors import BadInput
+from components.prompts.writer import Writer
 from components.settings import BackboneSettings
 from components.upscale.noise import NoiseField
-from components.upscale.tiles import blend_weights, check_tiling, spans
+from components.upscale.tiles import GRID, blend_weights, check_tiling, spans
+
+LATENT_TILE = 512
+"""Output side that text-to-image models were trained at, px: larger tiles repeat what they show."""
 
 
 @dataclass(frozen=True)
@@ -38,40 +42,68 @@ class Tiling:
         check_tiling(self.tile, self.overlap)
 
 
+def default_tiling(settings: BackboneSettings) -> Tiling:
+    """Tiles as large as suits the family."""
+    if settings.family == "tiny_flow":
+        return Tiling()
+    tile = max(LATENT_TILE // settings.scale // GRID * GRID, 2 * GRID)
+    return Tiling(tile=tile, overlap=max(tile // 4 // GRID * GRID, GRID))
+
+
 class Upscaler:
     """Restores pictures with the policy of one backbone.
 
     Memory: one tile's activations, a band of tiles of output in float32, and the 8-bit output itself.
     """
 
-    def __init__(self, backbone: Backbone, colour_fix: ColourFix, tiling: Tiling | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        colour_fix: ColourFix,
+        tiling: Tiling | None = None,
+        prompt_of: Writer = lambda picture: "",
+    ) -> None:
         self.backbone = backbone
         self.colour_fix = colour_fix
         self.tiling = tiling or Tiling()
+        self.prompt_of = prompt_of
 
     @classmethod
     def load(
-        cls, folder: Path, settings: BackboneSettings, device: torch.device, tiling: Tiling | None = None
+        cls,
+        folder: Path,
+        settings: BackboneSettings,
+        device: torch.device,
+        tiling: Tiling | None = None,
+        prompt_of: Writer = lambda picture: "",
     ) -> "Upscaler":
         """The model saved in `folder`, sampled as `settings` say (their `path` is not looked at).
 
         Raises:
-            BadInput: the folder is missing, damaged, or of another family.
+            BadInput: the folder is missing, damaged, or of another family; or a tile is larger than its LR may be.
         """
         if not folder.is_dir():
             raise BadInput(f"model folder {folder} does not exist; `dp2o run train` writes models/aligned/best")
-        return cls(FAMILIES[settings.family](folder, settings, device), settings.colour_fix, tiling)
+        tiling = tiling or default_tiling(settings)
+        if settings.family != "tiny_flow" and tiling.tile**2 > settings.max_lr_pixels:
+            raise BadInput(
+                f"a tile of {tiling.tile} x {tiling.tile} LR px has more than backbone.max_lr_pixels "
+                f"{settings.max_lr_pixels}: give a smaller --tile, or raise the limit if the memory is there"
+            )
+        return cls(FAMILIES[settings.family](folder, settings, device), settings.colour_fix, tiling, prompt_of)
 
     @property
     def digest(self) -> str:
         """sha256 of the weights that restore."""
         return self.backbone.digest("policy")
 
-    def __call__(self, lr: NDArray[np.uint8], seed: int, progress: bool = False) -> NDArray[np.uint8]:
-        """Restore 8-bit RGB `[h, w, 3]` to `[scale * h, scale * w, 3]`.
+    def __call__(
+        self, lr: NDArray[np.uint8], seed: int, progress: bool = False, prompt: str | None = None
+    ) -> NDArray[np.uint8]:
+        """Restore 8-bit RGB `[h, w, 3]` to `[scale * h, scale * w, 3]`; without a `prompt`, `prompt_of` writes it.
 
-        The result depends on the pixels and `seed` alone; up to the tile size it is candidate `seed` of the LR image. A
-        larger picture is restored tile by tile; the colour fix then matches each tile's own part of the LR.
+        The result depends on the pixels, the prompt and `seed` alone; up to the tile size it is candidate `seed` of the
+        LR image. A larger picture is restored tile by tile; the colour fix then matches each tile's own part of the LR.
 
         Raises:
             BadInput: the picture has more than `max_pixels` px, or `seed` is negative.
@@ -84,6 +116,7 @@ class Upscaler:
             )
         if seed < 0:
             raise BadInput(f"seed {seed} is negative; seeds start at 0")
+        text = self.prompt_of(lr) if prompt is None else prompt
         scale = self.backbone.scale
         rows = spans(height, self.tiling.tile, self.tiling.overlap)
         columns = spans(width, self.tiling.tile, self.tiling.overlap)
@@ -111,7 +144,7 @@ class Upscaler:
                 for column, across in zip(columns, column_weights, strict=True):
                     wide = column.scaled(scale)
                     crop = lr[row.start : row.stop, column.start : column.stop]
-                    restored = self._tile(crop, noise.window(high, wide))
+                    restored = self._tile(crop, noise.window(high, wide), text)
                     band[:, :, wide.start : wide.stop] += restored * row_weights[number][:, None] * across
                     bar.update()
                 # No later row of tiles reaches above its own start: those rows are final.
@@ -119,7 +152,8 @@ class Upscaler:
                 output[high.start : final] = to_8bit(band[None, :, : final - high.start])[0]
         return output
 
-    def _tile(self, lr: NDArray[np.uint8], noise: torch.Tensor) -> torch.Tensor:
-        condition = self.backbone.condition(to_tensor(lr), ("",))
+    def _tile(self, lr: NDArray[np.uint8], noise: torch.Tensor, prompt: str) -> torch.Tensor:
+        with torch.no_grad():
+            condition = self.backbone.condition(to_tensor(lr), (prompt,))
         images = self.backbone.sample(condition, noise[None]).images
         return fix_colours(images, condition.upsampled, self.colour_fix)[0].cpu()

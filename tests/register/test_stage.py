@@ -23,7 +23,7 @@ from components.register import stage
 from components.register.registry import list_versions, load_upscaler, show_version
 from components.register.tracking import tracking_uri
 from components.settings import Settings
-from components.upscale.upscaler import Tiling, Upscaler
+from components.upscale.upscaler import Upscaler
 from tests.register.conftest import make_project, save_model
 
 PHOTO = data.astronaut()[:20, 100:130].copy()
@@ -157,7 +157,7 @@ def test_registry_lists_shows_and_loads(registered: Registered) -> None:
     shown, card = show_version(settings, root, "models:/test-model@candidate")
     assert shown == listed
     assert "Base against aligned" in card
-    upscaler = load_upscaler(settings, root, "models:/test-model@candidate", Tiling(tile=64), "cpu")
+    upscaler = load_upscaler(settings, root, "models:/test-model@candidate", {"tile": 64}, "cpu")
     assert upscaler.tiling.tile == 64
     assert torch.equal(torch.from_numpy(upscaler(PHOTO, 1)), expected(root, registered.settings, 1))
 

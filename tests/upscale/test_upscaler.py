@@ -10,11 +10,11 @@ from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.base import candidate_noise
 from components.backbones.tiny_flow import TinyFlow
 from components.errors import BadInput
-from components.settings import TinyFlowSettings
+from components.settings import BACKBONE, TinyFlowSettings
 from components.upscale import noise as noise_module
 from components.upscale.noise import NoiseField
 from components.upscale.tiles import Span
-from components.upscale.upscaler import Tiling, Upscaler
+from components.upscale.upscaler import Tiling, Upscaler, default_tiling
 from tests.upscale.conftest import photo
 
 CPU = torch.device("cpu")
@@ -61,7 +61,7 @@ class Alternating(Upscaler):
 
     count = 0
 
-    def _tile(self, lr: NDArray[np.uint8], noise: torch.Tensor) -> torch.Tensor:
+    def _tile(self, lr: NDArray[np.uint8], noise: torch.Tensor, prompt: str) -> torch.Tensor:
         self.count += 1
         return torch.full((3, 4 * lr.shape[0], 4 * lr.shape[1]), 0.8 if self.count % 2 else 0.2)
 
@@ -88,6 +88,13 @@ def test_colour_fix_is_applied(model_folder: Path) -> None:
 def test_large_picture_is_refused_naming_the_option(model_folder: Path) -> None:
     with pytest.raises(BadInput, match=r"20 x 10 = 200 px, the limit is 199: .*--max-pixels"):
         upscaler(model_folder, max_pixels=199)(photo(10, 20), 0)
+
+
+@pytest.mark.parametrize(("scale", "tile", "overlap"), [(4, 128, 32), (8, 64, 16), (16, 32, 8), (3, 168, 40)])
+def test_tiles_are_of_the_size_that_text_to_image_models_know(scale: int, tile: int, overlap: int) -> None:
+    sd2 = {"family": "sd2_controlnet", "path": "x", "base": "y", "steps": 1, "guidance_scale": 1, "colour_fix": "none"}
+    assert default_tiling(BACKBONE.validate_python(sd2 | {"scale": scale})) == Tiling(tile, overlap)
+    assert default_tiling(SAMPLING) == Tiling()
 
 
 def test_negative_seed_is_refused(model_folder: Path) -> None:

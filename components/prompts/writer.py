@@ -1,0 +1,29 @@
+"""The prompt of a picture that no table knows, as `upscale` and a served model need it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from components.backbones.registry import source
+from components.settings import BackboneSettings, PromptSettings
+
+Writer = Callable[[NDArray[np.uint8]], str]
+"""8-bit RGB LR `[h, w, 3]` to its prompt."""
+
+
+def prompt_writer(prompt: PromptSettings, backbone: BackboneSettings, root: Path, device: torch.device) -> Writer:
+    """What wrote the prompts of training, as far as it can: a manifest's column has none for another picture.
+
+    Raises:
+        BadInput: the captioner does not load.
+    """
+    if backbone.family == "tiny_flow":  # reads no text
+        return lambda picture: ""
+    if prompt.kind == "captioner" and prompt.model is not None:
+        from components.prompts.captioner import Captioner  # noqa: PLC0415  # transformers takes seconds to import
+
+        return Captioner.load(source(prompt.model, root), prompt.text, prompt.max_tokens, device)
+    return lambda picture: prompt.text
