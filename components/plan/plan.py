@@ -92,6 +92,9 @@ def make_plan(
     Raises:
         BadInput: a network cannot be read, or a GPU lacks a precision.
     """
+    for gpu in kinds:
+        for precision in (estimate.sampling_precision(settings), estimate.training_precision(settings)):
+            gpu.rate(precision)  # refuses what the GPU lacks before anything is measured
     block = sampling_block(settings, on_cpu=kinds[0].sustained)
     shape = shape_of(settings, block)
     workload = Workload.of(settings, lr_images, block)

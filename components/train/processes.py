@@ -50,7 +50,7 @@ def optimizer_state(accelerator: Accelerator, policy: nn.Module, optimizer: Any)
         state: dict[str, Any] = optimizer.state_dict()
         return state
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    named = get_optimizer_state_dict(policy, optimizer.optimizer, options=options)
+    named: dict[str, Any] = get_optimizer_state_dict(policy, optimizer.optimizer, options=options)
     if not accelerator.is_main_process:
         return {}
     (group,) = named["param_groups"]
@@ -65,7 +65,7 @@ def load_optimizer_state(accelerator: Accelerator, policy: nn.Module, optimizer:
         return
     names = list(trainable(policy))
     (group,) = state["param_groups"]
-    named = {
+    named: dict[str, Any] = {
         "state": {names[number]: content for number, content in state["state"].items()},
         "param_groups": [{**group, "params": names}],
     }

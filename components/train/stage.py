@@ -5,6 +5,7 @@ import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     pairs = tables.read_rows(root / "data/pairs.parquet", tables.PAIRS)
     backbone = load_backbone(settings, root, accelerator.device)
     validation = validation_of(settings, root, dataset, accelerator.device)
-    determined_by = {
+    determined_by: dict[str, Any] = {
         "code": CODE_VERSION,
         "train": settings.train.model_dump(exclude={"micro_batch", "checkpoint_every", "condition_cache_mb"}),
         "pairs": digests.of_file(root / "data/pairs.parquet"),

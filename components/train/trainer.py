@@ -298,7 +298,7 @@ class Trainer:
     @property
     def _takes_part(self) -> bool:
         """Whether this process validates and collects states: the main one; with FSDP2 each, it holds a part."""
-        return self.accelerator.is_main_process or self.accelerator.is_fsdp2
+        return bool(self.accelerator.is_main_process or self.accelerator.is_fsdp2)
 
     def _validate(self, state: TrainingState) -> None:
         if self._takes_part:

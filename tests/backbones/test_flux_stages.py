@@ -1,6 +1,8 @@
 """FLUX through generate and train: candidates with their latents, training on them, a policy for stock pipelines."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from components.backbones.registry import load_backbone
 from components.entry import run_stage
 from components.errors import ExitCode
 from components.settings import Settings, load_settings
+from tests.backbones.flux_child import batch, gradients, load
 from tests.backbones.tiny_flux import write_base, write_control
-from tests.made import SIDE, write_dataset, write_pairs, write_params
+from tests.made import REPOSITORY, SIDE, write_dataset, write_pairs, write_params
 
 M, TOP, STEPS = 4, 1, 2
 
@@ -67,3 +70,24 @@ def test_candidates_are_made_and_trained_on(tmp_path: Path, precision: str, back
     before = FluxControlNetModel.from_pretrained(tmp_path / "models/control").state_dict()
     assert trained.keys() == before.keys()
     assert any(not torch.equal(trained[name], before[name]) for name in before)
+
+
+@pytest.mark.slow
+def test_two_processes_that_share_the_policy_are_one(tmp_path: Path) -> None:
+    """FSDP2 over two gloo processes, a row each, against both rows in one process."""
+    base, control = write_base(tmp_path / "base"), write_control(tmp_path / "control")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--module"]
+    child = ["tests.backbones.flux_child", str(base), str(control), str(tmp_path)]
+    subprocess.run([*launcher, *child], cwd=REPOSITORY, check=True, capture_output=True)
+    found = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+    model = load(base, control)
+    for row, theirs in enumerate(found):
+        latents, condition, t, noise = batch(model, row)
+        policy, reference = model.errors(latents, condition, t, noise)
+        (policy.sum() / 2).backward()
+        assert torch.allclose(theirs["policy"], policy, rtol=1e-5)
+        assert torch.allclose(theirs["reference"], reference, rtol=1e-5)
+        assert torch.allclose(theirs["image"], model.sample(condition, noise).images, atol=1e-5)
+    for theirs in found:
+        assert theirs["gradients"].keys() == gradients(model).keys()
+        assert all(torch.allclose(theirs["gradients"][n], grad, atol=1e-6) for n, grad in gradients(model).items())

@@ -1,7 +1,6 @@
 """The table of well-known models, by their published numbers of parameters."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -18,8 +17,6 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from components.errors import BadInput
 from components.plan.architectures import KNOWN, architecture
 from components.plan.sd2 import KINDS
-
-NOWHERE = Path(os.devnull).parent / "absent"
 
 
 def parameters(model: torch.nn.Module) -> int:
@@ -89,9 +86,9 @@ def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
         architecture(Path("base"), tmp_path, KINDS)
 
 
-def test_what_is_nowhere_lists_the_known_names() -> None:
+def test_what_is_nowhere_lists_the_known_names(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"no folder .*absent.* stable-diffusion-2-base, .*flux\.1-dev"):
-        architecture(NOWHERE, Path("."), KINDS)
+        architecture(tmp_path / "absent", tmp_path, KINDS)
 
 
 def test_a_model_of_another_family_is_refused() -> None:

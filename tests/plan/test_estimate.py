@@ -1,0 +1,170 @@
+"""Hours, memory and bytes worked out by hand from round figures."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.errors import BadInput
+from components.plan import estimate, gpus
+from components.plan.estimate import GIB, Utilisation
+from components.plan.figures import Figures, Part, Work
+from components.plan.gpus import Gpu
+from components.plan.published import PUBLISHED
+from components.plan.workload import LRImages, Workload, sampling_block, shape_of
+from components.settings import Settings, load_settings
+from tests.made import REPOSITORY, write_dataset, write_params
+
+TERA = 10**12
+
+FIGURES = Figures(
+    parts=(Part("backbone", 10 * GIB, 0, "bfloat16"), Part("branch", GIB, GIB, "float32")),
+    origin=(),
+    candidate=(Work("network", TERA, 9), Work("decode", TERA)),
+    condition=(Work("text", 5 * TERA),),
+    row=(Work("forward", TERA), Work("backward", 2 * TERA)),
+    recomputed=(Work("again", TERA),),
+    sampling_bytes=2 * GIB,
+    training_bytes={False: 40 * GIB, True: 10 * GIB},
+    latent_numbers=1000,
+)
+GPU = Gpu("made", 80 * GIB, {"float32": 10.0, "bfloat16": 100.0, "float16": 100.0})
+USED = Utilisation(0.1, 0.5, "made")
+
+
+def preset(name: str) -> Settings:
+    return load_settings(REPOSITORY / f"presets/{name}.yaml")
+
+
+def workload(settings: Settings, lr_images: LRImages | None = None) -> Workload:
+    images = LRImages(1000, 10, "made") if lr_images is None else lr_images
+    return Workload.of(settings, images, sampling_block(settings, on_cpu=False))
+
+
+def test_hours_of_c_sd2() -> None:
+    settings = preset("c-sd2")
+    generate, train, validation, evaluate = estimate.hours(settings, FIGURES, workload(settings), GPU, 4, USED)
+    # 32,000 candidates of 10 TFLOP and 1000 conditions of 5, at 10 TFLOP/s on each of 4
+    assert generate.flop == (32_000 * 10 + 1000 * 5) * TERA
+    assert generate.seconds == pytest.approx(325_000 / 40)
+    assert generate.gpu_hours == pytest.approx(325_000 / 10 / 3600)
+    # 16 groups of 2 x 8 rows; 3 TFLOP and 1 recomputed, at 50 TFLOP/s
+    assert train.flop == 1000 * 256 * 4 * TERA
+    assert train.seconds == pytest.approx(1000 * 256 * 4 / 200)
+    # twice at the start and every 50 steps, 32 images with 2 noises, on one GPU while four are paid for
+    assert validation.flop == 22 * 64 * 10 * TERA
+    assert validation.gpu_hours == pytest.approx(4 * validation.seconds / 3600) == 4 * 22 * 64 / 3600
+    # two models, 10 test images, 64 candidates
+    assert evaluate.flop == 2 * 10 * 64 * 10 * TERA
+
+
+def test_a_precision_that_the_gpu_lacks() -> None:
+    settings = preset("c-sd2")
+    with pytest.raises(BadInput, match=r"V100-32 has no bfloat16.*float32, float16"):
+        estimate.hours(settings, FIGURES, workload(settings), gpus.named("V100-32"), 1, USED)
+
+
+def test_memory_by_hand() -> None:
+    generate, train, other, split = estimate.memory(FIGURES, 8, checkpointed=True)
+    assert [peak.weights for peak in (generate, train, other)] == [24 * GIB] * 3
+    assert generate.total == 24 * GIB + 2 * GIB + GIB + round(0.2 * GIB)
+    assert (train.gradients, train.optimizer, train.buckets) == (4 * GIB, 8 * GIB, 4 * GIB)
+    assert train.total == (24 + 4 + 8 + 4 + 10 + 1 + 1) * GIB
+    assert (other.stage, other.activations) == ("train, checkpointing off", 40 * GIB)
+    assert split.weights == 20 * GIB + 4 * GIB // 8
+    assert (split.gradients, split.optimizer, split.buckets) == (GIB // 2, GIB, 0)
+
+
+def test_one_gpu_has_no_buckets_and_no_fsdp() -> None:
+    peaks = estimate.memory(FIGURES, 1, checkpointed=False)
+    assert [(peak.stage, peak.buckets) for peak in peaks] == [
+        ("generate", 0),
+        ("train", 0),
+        ("train, checkpointing on", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shards", "suggested"),
+    # 32,000 candidates of 0.54 x 786,432 bytes and 4,000 of latents: 13.7 GB
+    [(1, 14), (13, 14), (20, 20), (53, 53), (54, 14)],
+)
+def test_shards_of_a_handy_size(shards: int, suggested: int) -> None:
+    settings = preset("c-sd2")
+    settings = settings.model_copy(update={"generate": settings.generate.model_copy(update={"shards": shards})})
+    storage = estimate.storage(settings, FIGURES, workload(settings))
+    assert storage.png == pytest.approx(32_000 * 0.54 * 786_432)
+    assert storage.latents == 32_000 * 4000
+    assert storage.suggested == suggested
+    assert storage.jobs == 2 * shards + 6
+
+
+def test_few_candidates_are_one_small_shard(tmp_path: Path) -> None:
+    settings = write_params(tmp_path)
+    assert estimate.storage(settings, FIGURES, workload(settings)).suggested == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows", "pairs"),
+    [
+        ({}, 4, 4),
+        ({"train": {"noise_shared_by": "pair"}}, 8, 4),
+        ({"pair": {"builder": "best_vs_worst"}}, 2, 1),
+        ({"pair": {"builder": "random"}}, 4, 4),
+        ({"pair": {"builder": "winners_only"}, "train": {"objective": "winners_only"}}, 2, 2),
+    ],
+)
+def test_rows_and_pairs_of_a_group(changes: dict[str, Any], rows: int, pairs: int, tmp_path: Path) -> None:
+    settings = write_params(tmp_path, **changes)
+    planned = workload(settings)
+    assert (planned.rows, planned.pairs) == (rows, pairs)
+    assert planned.step_rows == rows * settings.train.groups_per_step
+    assert shape_of(settings, 4).training_rows == rows * settings.train.micro_batch
+
+
+def test_batches_that_are_filled_up_with_copies_cost_more(tmp_path: Path) -> None:
+    settings = write_params(tmp_path, generate={"candidates": 8, "batch": 8})
+    images = LRImages(100, 10, "made")
+    assert Workload.of(settings, images, 4).padding == 1
+    assert Workload.of(settings, images, 16).padding == 2
+    generate = estimate.hours(settings, FIGURES, Workload.of(settings, images, 16), GPU, 1, USED)[0]
+    assert generate.flop == (800 * 2 * 10 + 100 * 5) * TERA
+    assert "each sampled 2 times" in generate.work
+
+
+def test_lr_images_are_the_datasets_or_said_to_be_the_papers(tmp_path: Path) -> None:
+    settings = write_params(tmp_path)
+    assert LRImages.of(settings, tmp_path, None).known_from.startswith("the paper's 30,000")
+    assert LRImages.of(settings, tmp_path, None).candidates == 16_500
+    write_dataset(tmp_path, ["align", "align", "validation", "test"])
+    assert LRImages.of(settings, tmp_path, None) == LRImages(2, 1, "data/dataset.parquet")
+    assert LRImages.of(settings, tmp_path, 200) == LRImages(110, 60, "--lr-images")
+    assert LRImages.of(settings, None, None).candidates == 16_500
+
+
+def test_what_the_papers_hours_imply() -> None:
+    sd2, flux = PUBLISHED["sd2_controlnet"], PUBLISHED["flux_controlnet"]
+    # 168 h x 8 over 960,000 candidates; 111.3 TFLOP in 5.04 s are 22.1 of 312 TFLOP/s
+    assert sd2.seconds == pytest.approx(5.04)
+    assert sd2.utilisation == pytest.approx(0.0708, abs=1e-4)
+    assert flux.seconds == pytest.approx(6.48)
+    assert flux.utilisation == pytest.approx(0.2869, abs=1e-4)
+
+
+def test_the_papers_hours_come_back() -> None:
+    """The calibration is circular by design: with the paper's numbers the plan gives the paper's hours."""
+    for name, published in zip(("c-sd2", "c-flux"), PUBLISHED.values(), strict=True):
+        settings = preset(name)
+        tflop = Work("candidate", round(published.tflop * TERA))
+        figures = Figures((), (), (tflop,), (), (Work("row", 1),), (), 0, {True: 0}, 0)
+        used = Utilisation.of(settings.backbone.family, gpus.named("A800"), None)
+        planned = workload(settings, LRImages(30_000, 100, "the paper"))
+        generate = estimate.hours(settings, figures, planned, gpus.named("A800"), 8, used)[0]
+        assert generate.seconds / 3600 == pytest.approx(published.hours)
+
+
+def test_gpus_are_named_whatever_the_case_and_unknown_ones_list_the_known() -> None:
+    assert gpus.named("l40s").name == "L40S"
+    assert gpus.named("CPU").sustained
+    with pytest.raises(BadInput, match=r"--gpu B9000: .*known are A800, A100-80, .*4090.*, cpu"):
+        gpus.named("B9000")
