@@ -132,7 +132,8 @@ for _name in STAGES:
 def upscale(
     photo: Annotated[Path, typer.Argument(help="JPEG, PNG, WebP or TIFF of any size.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="PNG, JPEG, WebP or TIFF; default: <photo>-x4.png beside it.")
+        Path | None,
+        typer.Option("--output", "-o", help="PNG, JPEG, WebP or TIFF; default: <photo>-x<scale>.png beside it."),
     ] = None,
     model: Annotated[
         str,
@@ -154,11 +155,11 @@ def upscale(
     params: Params = Path("params.yaml"),
     as_json: AsJson = False,
 ) -> None:
-    """Restore one photo at four times its width and height."""
+    """Restore one photo at the model's scale, four times its width and height by default."""
     from components.upscale.picture import check_output, read_picture, write_picture  # noqa: PLC0415
 
     with user_errors("upscale"):
-        target = output or photo.with_name(f"{photo.stem}-x4.png")
+        target = output or photo.with_name(f"{photo.stem}-x{_scale(params)}.png")
         check_output(target, force)
         picture = read_picture(photo, max_pixels)
         upscaler = _upscaler(model, params, tile, max_pixels)
@@ -182,6 +183,13 @@ def upscale(
         height, width = picture.shape[:2]
         size = f"{width} x {height} -> {done['width']} x {done['height']} px"
         print(f"{target}: {size}, model {model} ({upscaler.digest[:12]}), seed {seed}, {seconds:.1f} s")
+
+
+def _scale(params: Path) -> int:
+    """Output side over LR side, as the settings have it for what is restored and what was trained."""
+    from components.settings import load_settings  # noqa: PLC0415
+
+    return load_settings(params).prepare.scale
 
 
 def _upscaler(model: str, params: Path, tile: int, max_pixels: int) -> Any:

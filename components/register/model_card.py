@@ -11,7 +11,7 @@ def model_card(
 
     Args:
         name: of the registered model.
-        sampling: family, steps and colour fix.
+        sampling: family, scale, steps and colour fix.
         evaluation: content of reports/evaluation.json.
         lineage: tag names and values.
     """
@@ -21,7 +21,7 @@ def model_card(
         [
             f"# {name}",
             "",
-            f"Super-resolution ×4 ({sampling['family']}, {sampling['steps']} steps, colour fix "
+            f"Super-resolution ×{sampling['scale']} ({sampling['family']}, {sampling['steps']} steps, colour fix "
             f"{sampling['colour_fix']}), aligned by direct perceptual preference optimisation.",
             "",
             "## Use",

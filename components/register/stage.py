@@ -70,7 +70,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     with connected(settings.register_, root) as client:
         version = find_version(client, name, lineage.identity)
         if version is None:
-            version = _register(client, settings, root, evaluation, lineage)
+            version = _register(client, settings, root, evaluation, lineage, backbone.scale)
             logger.info("registered %s version %s (run %s)", name, version.version, version.run_id)
         else:
             logger.info("%s version %s is this very result already: no new version", name, version.version)
@@ -107,13 +107,19 @@ def read_evaluation(path: Path) -> dict[str, Any]:
 
 
 def _register(
-    client: mlflow.MlflowClient, settings: Settings, root: Path, evaluation: dict[str, Any], lineage: Lineage
+    client: mlflow.MlflowClient,
+    settings: Settings,
+    root: Path,
+    evaluation: dict[str, Any],
+    lineage: Lineage,
+    scale: int,
 ) -> ModelVersion:
     """One MLflow run with everything, then a model version of it."""
     experiment = experiment_id(client, settings.register_, root)
     tags = lineage.tags() | {IDENTITY_TAG: lineage.identity, HEADLINE_TAG: evaluation["headline"]}
     name = settings.register_.model_name
-    card = model_card(name, settings.backbone.model_dump(mode="json"), evaluation, lineage.tags())
+    sampling = settings.backbone.model_dump(mode="json") | {"scale": scale}
+    card = model_card(name, sampling, evaluation, lineage.tags())
     with mlflow.start_run(experiment_id=experiment, run_name=f"{name} {lineage.model[:12]}", tags=tags) as started:
         run_id = started.info.run_id
         _log_figures(client, run_id, settings, root, evaluation)

@@ -152,7 +152,7 @@ def test_sigterm_says_resume_me(straight: Path, project: Path) -> None:
 
 def test_two_processes_are_one(straight: Path, project: Path) -> None:
     process = start(project, "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     for name in ("last", "best"):
         one = load_file(straight / f"models/aligned/{name}/model.safetensors")
