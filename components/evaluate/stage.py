@@ -145,6 +145,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             "metrics": evaluator.suite.digest,
             "normaliser": normaliser.digest,
         },
+        "metric_digests": evaluator.suite.digests,
     }
     evaluation["headline"] = headline(evaluation)
     normaliser.save(root / "reports/normaliser.json")
