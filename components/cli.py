@@ -126,7 +126,7 @@ for _name in STAGES:
     epilog=examples(
         "dp2o upscale photo.jpg -o large.png",
         "dp2o upscale photo.jpg --seed 7   (another plausible restoration, to photo-x4.png)",
-        "dp2o upscale photo.jpg --model models:/dp2o-sr-tiny-flow@candidate --json",
+        "dp2o upscale photo.jpg --model models:/dp2o-sr-tiny-flow@champion --json",
     ),
 )
 def upscale(
@@ -217,8 +217,8 @@ def list_models(params: Params = Path("params.yaml"), as_json: AsJson = False) -
     "show",
     epilog=examples(
         "dp2o models show   (the candidate of this project)",
-        "dp2o models show dp2o-sr-tiny-flow/3",
-        "dp2o models show dp2o-sr-tiny-flow@candidate --json",
+        "dp2o models show dp2o-sr-tiny-flow-dev/3",
+        "dp2o models show dp2o-sr-tiny-flow@champion --json",
     ),
 )
 def show_model(
@@ -256,6 +256,9 @@ def promote(
         str | None, typer.Argument(help="name@alias or name/version; default: the settings' model, alias candidate.")
     ] = None,
     approved_by: Annotated[str | None, typer.Option(help="Who approves; recorded for good.")] = None,
+    new_benchmark: Annotated[
+        bool, typer.Option("--new-benchmark", help="Freeze a new set from the present test split, and judge on it.")
+    ] = False,
     params: Params = Path("params.yaml"),
     as_json: AsJson = False,
 ) -> None:
@@ -268,7 +271,7 @@ def promote(
 
         settings = load_settings(params)
         limit_threads(settings)
-        outcome = promotion.promote(settings, params.resolve().parent, reference, approved_by)
+        outcome = promotion.promote(settings, params.resolve().parent, reference, approved_by, new_benchmark)
     if as_json:
         print_json(outcome.as_json())
     else:

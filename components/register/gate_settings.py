@@ -39,7 +39,7 @@ class GateSettings(BaseModel):
         default="manual", description="manual: a passed gate waits for --approved-by; automatic: it is promoted."
     )
     benchmark: str = Field(
-        default="", description="Name of the frozen benchmark set; empty: the only one, frozen at first use."
+        default="", description="Name of the frozen benchmark set; empty: the newest, frozen at first use."
     )
     seeds: Annotated[int, Field(ge=2, le=64)] = Field(default=3, description="Seeds an image when a set is frozen.")
     bootstrap: Annotated[int, Field(ge=100)] = Field(default=2000, description="Resamples of the photos.")

@@ -52,7 +52,11 @@ def grid(restored: Picture, lr: Picture) -> float:
     Strided and transposed convolutions, patches and tiles leave patterns of fixed period, which NR metrics take for
     texture. Spectra are averaged over half-overlapping Hann windows (Welch, 1967): a pattern that fills the picture
     adds up in its bin, while an object's own texture spreads and stays local. A peak is compared with the median
-    of the ring around it, which leaves the slope of natural spectra out.
+    of the ring around it, which leaves the slope of natural spectra out. The fewer windows, the higher chance peaks
+    stand: below 128 px a side the bound must be raised.
+
+    It is no idle guard: noise of 12 % on the embedded model's weights makes a pattern of its stride of 2 px (10 to 25 dB
+    at 64 px), for which PIQE pays 31 of its 100 points while PSNR falls.
     """
     spectrum = _spectrum(_luma(restored))
     rows, columns = (np.abs(np.fft.fftfreq(size)) for size in spectrum.shape)

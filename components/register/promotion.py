@@ -72,6 +72,7 @@ def promote(
     root: Path,
     reference: str | None = None,
     approved_by: str | None = None,
+    new_benchmark: bool = False,
     reached: Reached = nowhere,
 ) -> Outcome:
     """Gate a version against the champion and, if all checks say yes and policy allows, make it the champion.
@@ -79,6 +80,7 @@ def promote(
     Args:
         reference: `name@alias` or `name/version`; default the candidate.
         approved_by: who approves; without it the policy `manual` stops after the gate, with alias `challenger` set.
+        new_benchmark: freeze a new set from the present test split first, and judge on it.
         reached: told of every point on the way.
 
     Raises:
@@ -96,7 +98,7 @@ def promote(
             _drop_challenger(client, version)
             return Outcome("already champion", name, champion, f"{name}/{champion} is the champion already", None)
 
-        checks, frozen = _judged(settings, root, client, name, champion, version)
+        checks, frozen = _judged(settings, root, client, name, champion, version, new_benchmark)
         report = _report(version, name, champion, frozen, checks)
         write_json(root / REPORT, report)
         good = passed(checks)
@@ -170,6 +172,7 @@ def _judged(
     name: str,
     champion: int | None,
     version: ModelVersion,
+    new_benchmark: bool,
 ) -> tuple[list[Check], FrozenSet]:
     device = settings.run.device
     challenger = _verified(settings, root, version, device)
@@ -178,7 +181,7 @@ def _judged(
     else:
         present = _verified(settings, root, client.get_model_version(name, str(champion)), device)
     bench = Bench.load(settings, root, resolve_device(device))
-    frozen = _benchmark(settings, root, bench, device)
+    frozen = _benchmark(settings, root, bench, device, new_benchmark)
     costs = bench.costs(frozen, [present, challenger])
     before, after = (
         bench.evidence(frozen, model, cost) for model, cost in zip((present, challenger), costs, strict=True)
@@ -186,15 +189,13 @@ def _judged(
     return judge(before, after, frozen.expected(), settings.gate), frozen
 
 
-def _benchmark(settings: Settings, root: Path, bench: Bench, device: str) -> FrozenSet:
-    """The set that settings name, the only one there is, or a new one."""
+def _benchmark(settings: Settings, root: Path, bench: Bench, device: str, new: bool) -> FrozenSet:
+    """The set that settings name, else the newest; a new one where there is none or one is asked for."""
+    if new and settings.gate.benchmark:
+        raise BadInput(f'gate.benchmark names {settings.gate.benchmark}: set it to "" to judge on a new set')
     have = benchmark.names(root)
-    if settings.gate.benchmark:
-        return benchmark.load(root, settings.gate.benchmark)
-    if len(have) > 1:
-        raise BadInput(f"there are several benchmark sets, {', '.join(have)}: name one of them in gate.benchmark")
-    if have:
-        return benchmark.load(root, have[0])
+    if not new and (settings.gate.benchmark or have):
+        return benchmark.load(root, settings.gate.benchmark or have[-1])
     base = Upscaler.load(root / settings.backbone.path, settings.backbone, resolve_device(device), Tiling())
     frozen = bench.freeze(base)
     logger.info("benchmark set %s frozen from the test split; keep %s", frozen.name, root / benchmark.FOLDER)

@@ -95,7 +95,7 @@ def resolve(client: mlflow.MlflowClient, reference: str) -> ModelVersion:
     name, slash, version = bare.rpartition("/")
     if slash and name and version.isdecimal():
         return client.get_model_version(name, version)
-    raise BadInput(f"{reference} names no model version; write name@alias or name/version, e.g. dp2o-sr@candidate")
+    raise BadInput(f"{reference} names no model version; write name@alias or name/version, e.g. dp2o-sr@champion")
 
 
 def _version(version: ModelVersion, aliases: dict[str, str]) -> Version:

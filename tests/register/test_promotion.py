@@ -81,12 +81,19 @@ def project(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> P
     values: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     values["run"] |= {"device": "cpu", "threads": 1}
     values["backbone"] |= {"path": "base", "steps": STEPS, "colour_fix": "none"}
-    values["score"] |= {"fr": ["gmsd"], "nr": ["piqe"], "held_out": ["psnr", "ssim", "rank_nss"], "batch": 16}
+    values["score"] |= {"fr": ["gmsd", "ssim"], "nr": [], "held_out": ["psnr", "vif"], "batch": 16}
     values["register"] = {"experiment": "test", "model_name": "sr-dev", "tracking_uri": "sqlite:///mlflow.db"}
     values["gate"] = {"seeds": 2, "min_images": 12, "min_photos": 12, "bootstrap": 500, "max_latency_ratio": 20.0}
+    # Pictures of 64 px have few windows to average spectra over, so their peaks are higher than those of 128 px.
+    values["gate"]["guards"] = {
+        "colour_shift": {"rise": 0.5, "bound": 3.0},
+        "grid": {"rise": 1.0, "bound": 25.0},
+        "border": {"rise": 0.5, "bound": 4.0},
+        "clipping": {"rise": 0.5, "bound": 5.0},
+    }
     (root / "params.yaml").write_text(yaml.safe_dump(values))
     (root / "reports").mkdir()
-    save(noised(0.12, seed=1), root / "base")
+    save(noised(0.2, seed=1), root / "base")
     members, rows = [], []
     for photo in sorted((REPOSITORY / "data/photos").glob("*.jpg"))[:PHOTOS]:
         with Image.open(photo) as opened:
@@ -164,6 +171,8 @@ def test_sabotage_is_refused_by_its_row(measured: Measured, kind: str) -> None:
 def test_noised_weights_are_refused(measured: Measured) -> None:
     verdicts = measured.verdicts(noised(0.3, seed=2))
     assert verdicts["reward gain"] == verdicts["fidelity psnr drop"] == "no"
+    # Spoilt weights show as a pattern of the network's own stride, which NR metrics reward.
+    assert verdicts["guard grid rise"] == "no"
 
 
 def test_the_champion_does_not_beat_itself(measured: Measured) -> None:
