@@ -324,7 +324,7 @@ def history(params: Params = Path("params.yaml"), as_json: AsJson = False) -> No
         print(f"{record.number} {when} UTC {content.kind} by {content.by}: {content.reason} {outcome}".rstrip())
     print(f"champion: {'none' if found.champion is None else f'version {found.champion}'}")
     if alias != found.champion:
-        print(f"the alias is at {alias}: a command was cut off; the next promote or rollback finishes it")
+        print(f"the alias is at {alias}: cut off, or moved by hand; the next promote or rollback puts it right")
 
 
 @app.command(rich_help_panel=LOOK, epilog=examples("dp2o status", "dp2o status --json"))

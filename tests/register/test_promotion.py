@@ -27,11 +27,12 @@ from components.register.budget import Cost
 from components.register.evidence import Bench
 from components.register.gate import Evidence, judge
 from components.register.tracking import tracking_uri
-from components.register.transaction import CHAMPION, alias_version
+from components.register.transaction import CHAMPION, Reached, alias_version
 from components.settings import Settings, load_settings
 from components.upscale.upscaler import Upscaler
 from tests.made import REPOSITORY
 from tests.register.conftest import evaluation
+from tests.register.test_transaction import killed_at
 
 SIDE, SCALE, STEPS, PHOTOS = 64, 4, 2, 12
 WEIGHTS = REPOSITORY / "components/backbones/weights/tiny_flow"
@@ -89,8 +90,10 @@ def project(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> P
         "colour_shift": {"rise": 0.5, "bound": 3.0},
         "grid": {"rise": 1.0, "bound": 25.0},
         "border": {"rise": 0.5, "bound": 4.0},
-        "clipping": {"rise": 0.5, "bound": 5.0},
+        "clipping": {"rise": 1.5, "bound": 5.0},
     }
+    # Twelve pictures give wide intervals: with the usual margins even the honest model could not be shown harmless.
+    values["gate"]["margins"] = {"vif": 0.03}
     (root / "params.yaml").write_text(yaml.safe_dump(values))
     (root / "reports").mkdir()
     save(noised(0.2, seed=1), root / "base")
@@ -171,7 +174,7 @@ def test_sabotage_is_refused_by_its_row(measured: Measured, kind: str) -> None:
 def test_noised_weights_are_refused(measured: Measured) -> None:
     verdicts = measured.verdicts(noised(0.3, seed=2))
     assert verdicts["reward gain"] == verdicts["fidelity psnr drop"] == "no"
-    # Spoilt weights show as a pattern of the network's own stride, which NR metrics reward.
+    # Spoilt weights show as a periodic pattern, which NR metrics reward.
     assert verdicts["guard grid rise"] == "no"
 
 
@@ -222,6 +225,15 @@ def test_from_the_first_model_to_a_refusal_and_back(measured: Measured, project:
     assert alias_version(client, "sr-dev", "challenger") == 1
     assert alias_version(client, "sr", CHAMPION) is None
 
+    def cut_off(point: str) -> None:
+        def promote(reached: Reached) -> object:
+            return promotion.promote(project.settings, project.root, approved_by="ada", reached=reached)
+
+        killed_at(point, promote, mlflow.get_tracking_uri())
+
+    for point in ("judged", "challenger set"):
+        cut_off(point)
+        assert alias_version(client, "sr", CHAMPION) is None
     done = CliRunner().invoke(app, ["promote", "--approved-by", "ada", "--json", *params])
     assert done.exit_code == 0, done.output
     outcome = json.loads(done.stdout)

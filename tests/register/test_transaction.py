@@ -55,7 +55,8 @@ def killed_at(point: str, work: Callable[[Reached], object], database: str) -> N
     if child == 0:
         try:
             # Another spelling of the path: MLflow then opens the database anew, instead of sharing connections.
-            mlflow.set_tracking_uri(database.replace("/mlflow.db", "/./mlflow.db"))
+            os.environ["MLFLOW_TRACKING_URI"] = database.replace("/mlflow.db", "/./mlflow.db")
+            mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
             work(lambda name: os.kill(os.getpid(), signal.SIGKILL) if name == point else None)
         finally:
             os._exit(17)
