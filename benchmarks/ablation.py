@@ -20,10 +20,10 @@ from components.artifacts import digests
 from components.artifacts.publish import write_json, write_text
 from components.backbones.registry import load_backbone
 from components.errors import BadInput
-from components.evaluate.bootstrap import ClusterBootstrap, Interval
 from components.evaluate.comparison import Scored
 from components.evaluate.stage import Evaluator
 from components.generate import stage as generate
+from components.judge.bootstrap import ClusterBootstrap, Interval
 from components.metrics.table import info
 from components.pair import stage as pair
 from components.prepare import stage as prepare

@@ -41,6 +41,7 @@ app = typer.Typer(
             "0   done",
             "1   a defect of ours; the traceback is printed",
             "2   settings, data or arguments must change first; the message says how",
+            "3   the gate refused a promotion, or it waits for an approval",
             "75  stopped with everything saved, or a server is away: run the same command again",
             "Examples (each command's --help has more):",
             "dp2o run",
@@ -126,7 +127,7 @@ for _name in STAGES:
     epilog=examples(
         "dp2o upscale photo.jpg -o large.png",
         "dp2o upscale photo.jpg --seed 7   (another plausible restoration, to photo-x4.png)",
-        "dp2o upscale photo.jpg --model models:/dp2o-sr-tiny-flow@candidate --json",
+        "dp2o upscale photo.jpg --model models:/dp2o-sr-tiny-flow@champion --json",
     ),
 )
 def upscale(
@@ -235,8 +236,8 @@ def list_models(params: Params = Path("params.yaml"), as_json: AsJson = False) -
     "show",
     epilog=examples(
         "dp2o models show   (the candidate of this project)",
-        "dp2o models show dp2o-sr-tiny-flow/3",
-        "dp2o models show dp2o-sr-tiny-flow@candidate --json",
+        "dp2o models show dp2o-sr-tiny-flow-dev/3",
+        "dp2o models show dp2o-sr-tiny-flow@champion --json",
     ),
 )
 def show_model(
@@ -259,6 +260,90 @@ def show_model(
         return
     aliases = " ".join(f"@{alias}" for alias in version.aliases) or "no alias"
     print(f"version {version.version} ({aliases}), run {version.run_id}\n\n{card}")
+
+
+@app.command(
+    rich_help_panel=MODELS,
+    epilog=examples(
+        "dp2o promote   (gate the candidate; with gate.policy manual it then waits)",
+        "dp2o promote --approved-by ada   (gate, and promote if it passes)",
+        "dp2o promote dp2o-sr-tiny-flow-dev/3 --json | jq '.report.checks[] | select(.verdict == \"no\")'",
+    ),
+)
+def promote(
+    reference: Annotated[
+        str | None, typer.Argument(help="name@alias or name/version; default: the settings' model, alias candidate.")
+    ] = None,
+    approved_by: Annotated[str | None, typer.Option(help="Who approves; recorded for good.")] = None,
+    new_benchmark: Annotated[
+        bool, typer.Option("--new-benchmark", help="Freeze a new set from the present test split, and judge on it.")
+    ] = False,
+    params: Params = Path("params.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Make a version the champion if it passes the gate; exit code 3 if it does not, or waits for an approval."""
+    start_logging()
+    with user_errors("promote"):
+        from components.entry import limit_threads  # noqa: PLC0415
+        from components.register import promotion  # noqa: PLC0415
+        from components.settings import load_settings  # noqa: PLC0415
+
+        settings = load_settings(params)
+        limit_threads(settings)
+        outcome = promotion.promote(settings, params.resolve().parent, reference, approved_by, new_benchmark)
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        for check in outcome.report["checks"] if outcome.report else []:
+            value = f"{check['value']:.4g}" if isinstance(check["value"], float) else str(check["value"])[:12]
+            limit = f"{check['threshold']:.4g}" if isinstance(check["threshold"], float) else check["threshold"]
+            print(f"  {check['verdict']:<3} {check['name']:<30} {value:>12} {str(limit)[:12]:>12}  {check['reason']}")
+        print(outcome.text)
+    if outcome.decision in {"refused", "awaits approval"}:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+@app.command(
+    rich_help_panel=MODELS,
+    epilog=examples("dp2o rollback --by ada   (to the champion before this one)", "dp2o rollback --to 3 --by ada"),
+)
+def rollback(
+    by: Annotated[str, typer.Option(help="Who does it; recorded for good.")],
+    to: Annotated[int | None, typer.Option(help="An earlier champion's version; default: the last one.")] = None,
+    params: Params = Path("params.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Give the alias champion back to an earlier champion; nothing else moves."""
+    with user_errors("rollback"):
+        from components.register import promotion  # noqa: PLC0415
+        from components.settings import load_settings  # noqa: PLC0415
+
+        outcome = promotion.rollback(load_settings(params), params.resolve().parent, by, to)
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        print(outcome.text)
+
+
+@app.command(rich_help_panel=MODELS, epilog=examples("dp2o history", "dp2o history --json | jq '.records[-1]'"))
+def history(params: Params = Path("params.yaml"), as_json: AsJson = False) -> None:
+    """Promotions, rollbacks and refusals, oldest first, with who and why."""
+    with user_errors("history"):
+        from components.register import promotion  # noqa: PLC0415
+        from components.settings import load_settings  # noqa: PLC0415
+
+        found, alias = promotion.history(load_settings(params), params.resolve().parent)
+    if as_json:
+        records = [record.as_json() for record in found.records]
+        print_json({"records": records, "champion": found.champion, "alias": alias})
+        return
+    for record in found.records:
+        content, when = record.content, time.strftime("%Y-%m-%d %H:%M", time.gmtime(record.created_ms / 1000))
+        outcome = f"lost to record {record.lost_to}" if record.status == "lost" else ""
+        print(f"{record.number} {when} UTC {content.kind} by {content.by}: {content.reason} {outcome}".rstrip())
+    print(f"champion: {'none' if found.champion is None else f'version {found.champion}'}")
+    if alias != found.champion:
+        print(f"the alias is at {alias}: cut off, or moved by hand; the next promote or rollback puts it right")
 
 
 @app.command(rich_help_panel=LOOK, epilog=examples("dp2o status", "dp2o status --json"))

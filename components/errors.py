@@ -12,6 +12,7 @@ class ExitCode(IntEnum):
     OK = 0
     CRASHED = 1  # a defect of ours: the traceback is printed
     BAD_INPUT = 2  # settings or data must change first; trying again cannot help
+    REFUSED = 3  # nothing is wrong, and the gate said no or waits for an approval: the report says which
     RESUME = 75  # stopped on request (SIGTERM) with everything saved: run the same command again (EX_TEMPFAIL)
 
 

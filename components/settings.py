@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from components.errors import BadInput
 from components.prepare.degradation_settings import DegradationSettings
+from components.register.gate_settings import GateSettings
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -294,6 +295,7 @@ class Settings(Block):
     evaluate: EvaluateSettings
     register_: RegisterSettings = Field(alias="register")  # `register` is a method of pydantic's metaclass
     report: ReportSettings
+    gate: GateSettings = GateSettings()
 
     @model_validator(mode="after")
     def _pairs_fit_groups(self) -> "Settings":

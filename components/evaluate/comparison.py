@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.errors import BadInput
-from components.evaluate.bootstrap import ClusterBootstrap, Interval, wins
-from components.evaluate.measure import Measurement
 from components.evaluate.spread import Spread, spreads
+from components.judge.bootstrap import ClusterBootstrap, Interval, wins
+from components.judge.measure import Measurement
 from components.metrics.table import info
 
 Values = NDArray[np.float64]

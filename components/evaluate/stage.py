@@ -15,13 +15,13 @@ from components.backbones.base import Backbone, Branch
 from components.backbones.registry import load_backbone
 from components.entry import resolve_device
 from components.errors import BadInput
-from components.evaluate.cache import EvaluationCache
 from components.evaluate.comparison import Scored, compare, headline, means
-from components.evaluate.images import EvaluationSet
-from components.evaluate.measure import Measured, measure, restored
-from components.evaluate.peers import load_peer
-from components.evaluate.restorers import Restorer, model_restorer, peer_restorer
-from components.evaluate.rewards import fit_normaliser, rewards
+from components.evaluate.peers import load_peer, peer_restorer
+from components.judge.cache import EvaluationCache
+from components.judge.images import EvaluationSet
+from components.judge.measure import Measured, measure, restored
+from components.judge.restorers import Restorer, model_restorer
+from components.judge.rewards import fit_normaliser, rewards
 from components.metrics.reward import FixedNormaliser, rewarded_metrics
 from components.metrics.suite import Suite
 from components.metrics.table import LR_CONSISTENCY
@@ -145,6 +145,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             "metrics": evaluator.suite.digest,
             "normaliser": normaliser.digest,
         },
+        "metric_digests": evaluator.suite.digests,
     }
     evaluation["headline"] = headline(evaluation)
     normaliser.save(root / "reports/normaliser.json")

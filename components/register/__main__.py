@@ -1,4 +1,15 @@
+import sys
+
 from components.entry import stage_main
 
+COMMANDS = {"promote": ["promote"], "rollback": ["rollback"], "history": ["history"], "show": ["models", "show"]}
+"""The stage itself has no command; these are `dp2o`'s."""
+
 if __name__ == "__main__":
-    stage_main("register")
+    if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
+        from components.cli import main
+
+        command = COMMANDS[sys.argv.pop(1)]
+        main(*command)
+    else:
+        stage_main("register")

@@ -61,7 +61,7 @@ def show_version(settings: RegisterSettings, root: Path, reference: str) -> tupl
         BadInput: the reference has another form, or there is no such version.
     """
     with connected(settings, root) as client:
-        found = _resolve(client, reference)
+        found = resolve(client, reference)
         return _version(found, client.get_registered_model(found.name).aliases), found.description or ""
 
 
@@ -76,7 +76,7 @@ def load_upscaler(
         BadInput: there is no such version, or it is none of this project's.
     """
     with connected(settings, root) as client:
-        found = _resolve(client, reference)
+        found = resolve(client, reference)
         if IDENTITY_TAG not in found.tags:
             raise BadInput(
                 f"{reference} was not registered by `dp2o register`; `dp2o models list` shows those that were"
@@ -87,7 +87,12 @@ def load_upscaler(
     return upscaler
 
 
-def _resolve(client: mlflow.MlflowClient, reference: str) -> ModelVersion:
+def resolve(client: mlflow.MlflowClient, reference: str) -> ModelVersion:
+    """The version that `name@alias` or `name/version` means, with or without `models:/`.
+
+    Raises:
+        BadInput: the reference has another form.
+    """
     bare = reference.removeprefix(PREFIX)
     name, at, alias = bare.partition("@")
     if at and name and alias:
@@ -95,7 +100,7 @@ def _resolve(client: mlflow.MlflowClient, reference: str) -> ModelVersion:
     name, slash, version = bare.rpartition("/")
     if slash and name and version.isdecimal():
         return client.get_model_version(name, version)
-    raise BadInput(f"{reference} names no model version; write name@alias or name/version, e.g. dp2o-sr@candidate")
+    raise BadInput(f"{reference} names no model version; write name@alias or name/version, e.g. dp2o-sr@champion")
 
 
 def _version(version: ModelVersion, aliases: dict[str, str]) -> Version:

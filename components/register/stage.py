@@ -41,6 +41,7 @@ PICTURES = Path("data/evaluation/images.tar")
 PICTURES_LOGGED = 8
 """LR images of the test split whose first restoration by each model is logged."""
 REQUIREMENTS = ("dp2o-sr", "diffusers", "mlflow", "numpy", "pandas", "pillow", "safetensors", "torch")
+METRICS_TAG = "dp2o.metric_digests"
 METRICS_A_BATCH, PARAMS_A_BATCH = 1000, 100
 """MLflow's limits of one request."""
 
@@ -117,6 +118,8 @@ def _register(
     """One MLflow run with everything, then a model version of it."""
     experiment = experiment_id(client, settings.register_, root)
     tags = lineage.tags() | {IDENTITY_TAG: lineage.identity, HEADLINE_TAG: evaluation["headline"]}
+    # Metric by metric: their joint digest says that something changed, not what.
+    tags[METRICS_TAG] = json.dumps(evaluation.get("metric_digests", {}))
     name = settings.register_.model_name
     sampling = settings.backbone.model_dump(mode="json") | {"scale": scale}
     card = model_card(name, sampling, evaluation, lineage.tags())

@@ -5,7 +5,7 @@ import yaml
 
 from benchmarks.ablation import Study, merged, per_restoration, table_text
 from components.evaluate.comparison import Scored
-from components.evaluate.measure import Measurement
+from components.judge.measure import Measurement
 
 ROOT = Path(__file__).parents[2]
 RECIPE = yaml.safe_load((ROOT / "benchmarks/ablation.yaml").read_text())

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from components.errors import BadInput
-from components.evaluate.bootstrap import Interval
 from components.evaluate.comparison import Scored, compare, headline, held_out_worse, means, verdict
-from components.evaluate.measure import Measurement
-from components.evaluate.rewards import fit_normaliser, rewards
+from components.judge.bootstrap import Interval
+from components.judge.measure import Measurement
+from components.judge.rewards import fit_normaliser, rewards
 
 PHOTOS = {"a": "p", "b": "p", "c": "q"}
 

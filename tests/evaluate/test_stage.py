@@ -9,8 +9,8 @@ import pytest
 from components.artifacts import tables
 from components.artifacts.shards import Shard, ShardReader
 from components.errors import BadInput
-from components.evaluate import measure
 from components.evaluate.stage import Evaluator, run
+from components.judge import measure
 from components.metrics.reward import FixedNormaliser
 from tests.evaluate.project import SIDE, build, settings
 

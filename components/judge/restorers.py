@@ -11,8 +11,7 @@ from components.artifacts import digests
 from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.base import Backbone, Branch, candidate_noise, sample_rows
 from components.backbones.colour import ColourFix, fix_colours
-from components.evaluate.images import EvaluationImage
-from components.evaluate.peers import Peer
+from components.judge.images import EvaluationImage
 
 CODE_VERSION = "2"
 """Raised whenever the same weights, settings and noise would give other pixels: older cached results are not used."""
@@ -60,9 +59,3 @@ def model_restorer(
     weights = backbone.digest(branch)
     digest = digests.of_json([CODE_VERSION, weights, backbone.sampler_digest(), colour_fix, seeds])
     return Restorer(name, digest, weights, restore)
-
-
-def peer_restorer(peer: Peer) -> Restorer:
-    """A peer gives one restoration an image."""
-    digest = digests.of_json([CODE_VERSION, peer.name, peer.digest])
-    return Restorer(peer.name, digest, peer.digest, lambda image: list(to_8bit(peer.restore(to_tensor(image.lr)))))

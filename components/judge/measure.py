@@ -8,9 +8,9 @@ from tqdm import tqdm
 
 from components.artifacts.images import to_tensor
 from components.artifacts.shards import decode_png, encode_png
-from components.evaluate.cache import EvaluationCache, Scores
-from components.evaluate.images import EvaluationImage, EvaluationSet
-from components.evaluate.restorers import Restorer
+from components.judge.cache import EvaluationCache, Scores
+from components.judge.images import EvaluationImage, EvaluationSet
+from components.judge.restorers import Restorer
 from components.metrics.suite import Suite
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from components.errors import BadInput
-from components.evaluate.measure import Measurement
+from components.judge.measure import Measurement
 from components.metrics.reward import FixedNormaliser
 
 Rewarded = Callable[[str], Sequence[str]]

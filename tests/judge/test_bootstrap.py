@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from components.evaluate.bootstrap import ClusterBootstrap, Interval, wins
+from components.judge.bootstrap import ClusterBootstrap, Interval, wins
 
 
 def bootstrap(clusters: list[str], seed: int = 0) -> ClusterBootstrap:

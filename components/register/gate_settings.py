@@ -1,0 +1,82 @@
+"""What a challenger must show before it becomes the champion: the `gate` block of params.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class GuardLimits(BaseModel):
+    """Limits of one guard against reward hacking, in the guard's unit (components/register/guards.py)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rise: NotNegative = Field(description="Most that the mean may rise above the champion's, at the interval's end.")
+    bound: float = Field(description="Most that the 95th percentile of the challenger's restorations may reach.")
+
+
+class FidelityLimits(BaseModel):
+    """Limits of one fidelity metric, in its unit; higher is better."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    drop: NotNegative = Field(description="Most that the mean may fall below the champion's, at the interval's end.")
+    floor: float = Field(description="Least mean of the challenger.")
+
+
+class GateSettings(BaseModel):
+    """Thresholds and policy. The defaults were set on the embedded model; another backbone needs its own look."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: Literal["manual", "automatic"] = Field(
+        default="manual", description="manual: a passed gate waits for --approved-by; automatic: it is promoted."
+    )
+    benchmark: str = Field(
+        default="", description="Name of the frozen benchmark set; empty: the newest, frozen at first use."
+    )
+    seeds: Annotated[int, Field(ge=2, le=64)] = Field(default=3, description="Seeds an image when a set is frozen.")
+    bootstrap: Annotated[int, Field(ge=100)] = Field(default=2000, description="Resamples of the photos.")
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(default=0.95, description="Of all intervals.")
+    min_images: Count = Field(default=20, description="Fewer LR images in the benchmark set refuse everything.")
+    min_photos: Count = Field(
+        default=10,
+        description="Fewer source photos do, too: below ten clusters a bootstrap's intervals are too narrow.",
+    )
+    min_gain: NotNegative = Field(default=0.0, description="The reward's gain must lie above this, interval and all.")
+    held_out_margin: Fraction = Field(
+        default=0.1,
+        description="Most that a held-out metric may get worse, in standard deviations of the champion's restorations "
+        "(0.2 is called a small effect), where `margins` does not name it.",
+    )
+    margins: dict[str, NotNegative] = Field(default={}, description="The same in the metric's own unit, by metric.")
+    fidelity: dict[Literal["psnr", "ssim", "lr_consistency"], FidelityLimits] = Field(
+        default={
+            "psnr": FidelityLimits(drop=1.0, floor=15.0),
+            "ssim": FidelityLimits(drop=0.03, floor=0.3),
+            "lr_consistency": FidelityLimits(drop=1.0, floor=20.0),
+        },
+        description="By metric; one that is left out is not checked. The paper's own gain costs 1.1 dB of PSNR.",
+    )
+    guards: dict[Literal["colour_shift", "grid", "border", "clipping"], GuardLimits] = Field(
+        default={
+            "colour_shift": GuardLimits(rise=0.5, bound=3.0),
+            "grid": GuardLimits(rise=1.0, bound=14.0),
+            "border": GuardLimits(rise=0.5, bound=4.0),
+            "clipping": GuardLimits(rise=0.5, bound=5.0),
+        },
+        description="By guard; one that is left out is not checked.",
+    )
+    min_diversity_ratio: Fraction = Field(
+        default=0.25, description="Least spread over seeds, of the champion's; the paper's alignment halves it."
+    )
+    min_diversity: NotNegative = Field(default=0.1, description="Least spread over seeds, grey levels.")
+    max_latency_ratio: Positive = Field(default=1.5, description="Most time a restoration, of the champion's.")
+    max_seconds: Positive = Field(default=10.0, description="Most time a restoration of a benchmark image, s.")
+    max_memory_mb: Positive = Field(default=8192.0, description="Most memory while restoring one, MB.")

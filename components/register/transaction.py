@@ -1,0 +1,82 @@
+"""Making a version the champion: record first, alias second, and whoever comes next finishes what a crash left.
+
+    copy ──> record ──> alias ──> read back
+         (a)        (b)       (c)
+
+A crash at (a) leaves a copy without an alias: the next promotion of the same result takes it. At (b) the record counts
+and the alias is behind: every command that changes anything settles that first. At (c) all is done.
+"""
+
+from collections.abc import Callable
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+
+from components.errors import ResumeLater
+from components.register import ledger
+from components.register.ledger import Content, History
+from components.register.registry import IDENTITY_TAG, find_version
+
+CHAMPION = "champion"
+_ATTEMPTS = 10
+
+Reached = Callable[[str], None]
+"""Told the name of every point that a promotion reaches; tests die or interfere there."""
+
+
+def nowhere(point: str) -> None:
+    """The `Reached` of every day."""
+
+
+def settle(client: mlflow.MlflowClient, name: str) -> History:
+    """Bring the alias where the history says it belongs.
+
+    Ends only after it has read back what it, or another, wrote: a slow writer that puts an old champion over a newer
+    one sees that here and puts it right.
+
+    Raises:
+        ResumeLater: others keep changing it.
+    """
+    for _ in range(_ATTEMPTS):
+        history = ledger.read(client, name)
+        if history.champion is None or alias_version(client, name, CHAMPION) == history.champion:
+            return history
+        client.set_registered_model_alias(name, CHAMPION, str(history.champion))
+    raise ResumeLater(f"the champion of {name} is changed again and again by others: run the same command again")
+
+
+def alias_version(client: mlflow.MlflowClient, name: str, alias: str) -> int | None:
+    """Version that has the alias; None where there is no such model or alias."""
+    found = [model for model in client.search_registered_models(f"name = '{name}'") if model.name == name]
+    return int(found[0].aliases[alias]) if found and alias in found[0].aliases else None
+
+
+def into_production(client: mlflow.MlflowClient, version: ModelVersion, production: str) -> int:
+    """Number of `version` in the production model: its own, or that of its copy, which is made once."""
+    if version.name == production:
+        return int(version.version)
+    exists = [model for model in client.search_registered_models(f"name = '{production}'") if model.name == production]
+    copied = find_version(client, production, version.tags[IDENTITY_TAG]) if exists else None
+    if copied is None:
+        copied = client.copy_model_version(f"models:/{version.name}/{version.version}", production)
+    return int(copied.version)
+
+
+def commit(client: mlflow.MlflowClient, name: str, content: Content, reached: Reached = nowhere) -> int:
+    """Record `content` and move the alias; the record's number.
+
+    Raises:
+        ResumeLater: another promotion or rollback was recorded first; it is named, and nothing was moved.
+    """
+    number = ledger.append(client, name, content)
+    reached("recorded")
+    (own,) = [record for record in ledger.read(client, name).records if record.number == number]
+    if own.status != "counts":
+        raise ResumeLater(
+            f"{content.kind} of {content.model}/{content.version} lost: record {own.lost_to} of {name}{ledger.SUFFIX} "
+            "was written first and decided what the champion is. Nothing was moved; look at `dp2o history`, and run "
+            "the same command again if it is still wanted"
+        )
+    settle(client, name)
+    reached("moved")
+    return number

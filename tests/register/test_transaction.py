@@ -1,0 +1,172 @@
+"""Records and the alias, on a real registry: cut off at every point, two at once, back again."""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.exceptions import MlflowException
+
+from components.errors import BadInput, ResumeLater
+from components.register import ledger
+from components.register.ledger import Content, Record, replay
+from components.register.registry import IDENTITY_TAG
+from components.register.transaction import CHAMPION, Reached, alias_version, commit, into_production, nowhere, settle
+
+DEV, NAME = "sr-dev", "sr"
+
+
+@pytest.fixture
+def client(tmp_path: Path, empty_database: Path) -> mlflow.MlflowClient:
+    """Three versions in the development model, none in production."""
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    opened = mlflow.MlflowClient()
+    opened.create_registered_model(DEV)
+    for number in (1, 2, 3):
+        opened.create_model_version(DEV, str(tmp_path / f"model{number}"), tags={IDENTITY_TAG: f"identity{number}"})
+    return opened
+
+
+def promote(client: mlflow.MlflowClient, version: int, reached: Reached = nowhere) -> int:
+    """The part of a promotion that follows the gate; the version in production."""
+    history = settle(client, NAME)
+    number = into_production(client, client.get_model_version(DEV, str(version)), NAME)
+    reached("copied")
+    if history.champion != number:
+        after = ledger.following(history)
+        content = Content("promote", NAME, number, f"{DEV}/{version}", history.champion, *after, "ada", "passed", {})
+        commit(client, NAME, content, reached)
+    return number
+
+
+def rollback(client: mlflow.MlflowClient, to: int) -> None:
+    history = settle(client, NAME)
+    follows = ledger.following(history)
+    commit(client, NAME, Content("rollback", NAME, to, f"{NAME}/{to}", history.champion, *follows, "ada", "bad", {}))
+
+
+def killed_at(point: str, work: Callable[[Reached], object], database: str) -> None:
+    """Run `work` in a process that is killed with SIGKILL when it reaches `point`."""
+    child = os.fork()
+    if child == 0:
+        try:
+            # Another spelling of the path: MLflow then opens the database anew, instead of sharing connections.
+            os.environ["MLFLOW_TRACKING_URI"] = database.replace("/mlflow.db", "/./mlflow.db")
+            mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
+            work(lambda name: os.kill(os.getpid(), signal.SIGKILL) if name == point else None)
+        finally:
+            os._exit(17)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), f"never reached {point}"
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+@pytest.mark.parametrize("point", ["copied", "recorded", "moved"])
+def test_killed_anywhere_the_next_run_ends_consistent(client: mlflow.MlflowClient, point: str) -> None:
+    promote(client, 1)
+    killed_at(point, lambda reached: promote(mlflow.MlflowClient(), 2, reached), mlflow.get_tracking_uri())
+    # Until somebody acts, the alias is where it was or where it was to go, never elsewhere.
+    assert alias_version(client, NAME, CHAMPION) == (2 if point == "moved" else 1)
+    settled = settle(client, NAME)
+    assert settled.champion == alias_version(client, NAME, CHAMPION) == (1 if point == "copied" else 2)
+    assert promote(client, 2) == 2
+    assert alias_version(client, NAME, CHAMPION) == 2
+    history = ledger.read(client, NAME)
+    assert [(record.content.version, record.status) for record in history.records] == [(1, "counts"), (2, "counts")]
+    assert len(client.search_model_versions(f"name = '{NAME}'")) == 2
+
+
+def test_of_two_promotions_at_once_one_wins_and_the_other_says_why(client: mlflow.MlflowClient) -> None:
+    promote(client, 1)
+
+    def overtaken(point: str) -> None:
+        if point == "copied":  # the first has read the history; the second comes and goes meanwhile
+            promote(client, 3)
+
+    with pytest.raises(ResumeLater, match=r"promote of sr/2 lost: record 2 of sr-history was written first"):
+        promote(client, 2, overtaken)
+    assert alias_version(client, NAME, CHAMPION) == 3
+    history = ledger.read(client, NAME)
+    assert [(r.number, r.status, r.lost_to) for r in history.records] == [
+        (1, "counts", None),
+        (2, "counts", None),
+        (3, "lost", 2),
+    ]
+    promote(client, 2)
+    assert alias_version(client, NAME, CHAMPION) == 2
+
+
+def test_a_slow_writer_cannot_leave_an_old_champion(client: mlflow.MlflowClient) -> None:
+    def overtaken(point: str) -> None:
+        if point == "recorded":  # the alias is not moved yet; the next promotion settles, records and moves
+            promote(client, 2)
+
+    promote(client, 1, overtaken)
+    assert alias_version(client, NAME, CHAMPION) == 2
+    client.set_registered_model_alias(NAME, CHAMPION, "1")  # what a writer cut off after its late write leaves
+    assert settle(client, NAME).champion == alias_version(client, NAME, CHAMPION) == 2
+
+
+def test_rollback_moves_nothing_but_the_alias(client: mlflow.MlflowClient) -> None:
+    for version in (1, 2, 3):
+        promote(client, version)
+
+    def versions() -> list[object]:
+        found = [version for name in (DEV, NAME) for version in client.search_model_versions(f"name = '{name}'")]
+        return sorted((version.name, version.version, version.source, str(version.tags)) for version in found)
+
+    before, records = versions(), list(ledger.read(client, NAME).records)
+    rollback(client, 2)
+    assert alias_version(client, NAME, CHAMPION) == 2
+    assert versions() == before
+    history = ledger.read(client, NAME)
+    assert list(history.records[:-1]) == records
+    assert history.champions == [1, 2]  # a second rollback goes further back, not forth again
+    rollback(client, 1)
+    assert ledger.read(client, NAME).champions == [1]
+
+
+def test_a_changed_record_shows(client: mlflow.MlflowClient) -> None:
+    promote(client, 1)
+    promote(client, 2)
+    ledger_name = NAME + ledger.SUFFIX
+    text = client.get_model_version(ledger_name, "1").tags[ledger.CONTENT_TAG]
+    client.set_model_version_tag(ledger_name, "1", ledger.CONTENT_TAG, text.replace("ada", "eve"))
+    with pytest.raises(BadInput, match="sr-history/1 does not fit its digest"):
+        settle(client, NAME)
+    client.set_model_version_tag(ledger_name, "1", ledger.CONTENT_TAG, "{}")
+    with pytest.raises(BadInput, match="sr-history/1 is no record"):
+        ledger.read(client, NAME)
+
+
+def test_a_record_rewritten_with_its_digest_breaks_the_chain() -> None:
+    def record(number: int, after: int, after_digest: str, digest: str) -> Record:
+        return Record(number, 0, Content("promote", NAME, number, "", None, after, after_digest, "", "", {}), digest)
+
+    assert replay([record(2, 1, "one", "two"), record(1, 0, "", "one")]).champions == [1, 2]
+    with pytest.raises(BadInput, match="record 1 is not what it was when record 2 was written"):
+        replay([record(1, 0, "", "other"), record(2, 1, "one", "two")])
+
+
+def test_refusals_are_kept_and_change_nothing(client: mlflow.MlflowClient) -> None:
+    promote(client, 1)
+    follows = ledger.following(ledger.read(client, NAME))
+    ledger.append(client, NAME, Content("refuse", DEV, 2, f"{DEV}/2", 1, *follows, "gate", "grid", {"passed": False}))
+    assert promote(client, 3) == 2
+    history = ledger.read(client, NAME)
+    assert [record.status for record in history.records] == ["counts", "refused", "counts"]
+    assert history.champions == [1, 2]
+
+
+def test_one_model_for_both_environments_is_not_copied(client: mlflow.MlflowClient) -> None:
+    assert into_production(client, client.get_model_version(DEV, "2"), DEV) == 2
+    assert len(client.search_model_versions(f"name = '{DEV}'")) == 3
+
+
+def test_a_registry_that_fails_is_not_taken_for_an_existing_history(client: mlflow.MlflowClient) -> None:
+    with pytest.raises(MlflowException):
+        ledger.append(client, "in/valid", Content("refuse", DEV, 1, "", None, 0, "", "", "", {}))
