@@ -113,4 +113,4 @@ def test_the_command(params: Path) -> None:
     assert [line.split()[0] for line in listed.output.splitlines()] == ["c-flux", "c-sd2"]
     assert runner.invoke(app, ["preset", "c-sd3", "--params", str(params)]).exit_code == ExitCode.BAD_INPUT
     assert runner.invoke(app, ["preset", "c-sd2", "--params", str(params)]).exit_code == ExitCode.OK
-    assert load_settings(params).register_.model_name == "dp2o-sr-c-sd2"
+    assert load_settings(params).register_.model_name == "dp2o-sr-c-sd2-dev"

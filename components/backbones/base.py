@@ -80,6 +80,9 @@ class Backbone(Protocol):
     policy: nn.Module
     """The trainable branch, float32; `accelerate` may wrap it in place. What does not require grad does not train."""
 
+    device: torch.device
+    """Where it runs."""
+
     @property
     def scale(self) -> int:
         """Output side over LR side."""

@@ -10,6 +10,7 @@ import mlflow
 from mlflow.entities.model_registry import ModelVersion
 
 from components.artifacts.publish import write_json
+from components.backbones.registry import located
 from components.entry import resolve_device
 from components.errors import BadInput
 from components.register import benchmark, ledger
@@ -29,7 +30,7 @@ from components.register.transaction import (
     settle,
 )
 from components.settings import Settings
-from components.upscale.upscaler import Tiling, Upscaler
+from components.upscale.upscaler import Upscaler
 
 logger = logging.getLogger("dp2o.register")
 
@@ -196,15 +197,19 @@ def _benchmark(settings: Settings, root: Path, bench: Bench, device: str, new: b
     have = benchmark.names(root)
     if not new and (settings.gate.benchmark or have):
         return benchmark.load(root, settings.gate.benchmark or have[-1])
-    base = Upscaler.load(root / settings.backbone.path, settings.backbone, resolve_device(device), Tiling())
-    frozen = bench.freeze(base)
+    frozen = bench.freeze(_base_model(settings, root, device))
     logger.info("benchmark set %s frozen from the test split; keep %s", frozen.name, root / benchmark.FOLDER)
     return frozen
 
 
+def _base_model(settings: Settings, root: Path, device: str) -> Upscaler:
+    backbone = located(settings.backbone, root)
+    return Upscaler.load(backbone.path, backbone, resolve_device(device))
+
+
 def _base(settings: Settings, root: Path, version: ModelVersion, device: str) -> Upscaler:
     """The base model that `version` was trained from: what a first model has to beat."""
-    base = Upscaler.load(root / settings.backbone.path, settings.backbone, resolve_device(device), Tiling())
+    base = _base_model(settings, root, device)
     wanted = version.tags.get("dp2o.base_model", "")
     if base.digest != wanted:
         raise BadInput(
@@ -217,7 +222,7 @@ def _base(settings: Settings, root: Path, version: ModelVersion, device: str) ->
 def _verified(settings: Settings, root: Path, version: ModelVersion, device: str) -> Upscaler:
     """The version's model, if it is the one that was evaluated."""
     reference = f"{version.name}/{version.version}"
-    model = load_upscaler(settings.register_, root, reference, Tiling(), device)
+    model = load_upscaler(settings.register_, root, reference, {}, device)
     wanted = version.tags.get("dp2o.model", "")
     if model.digest != wanted:
         raise BadInput(
