@@ -1,10 +1,20 @@
 """Fixtures that several components' tests share."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.made import tiny_model
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator() -> Iterator[None]:
+    """accelerate keeps device and precision for the whole process: a test must not inherit another's."""
+    yield
+    if "accelerate" in sys.modules:  # importing it takes seconds
+        sys.modules["accelerate"].state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="session")

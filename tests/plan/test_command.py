@@ -101,10 +101,10 @@ def test_c_sd2_as_a_user_reads_it() -> None:
 
 @pytest.mark.usefixtures("measured_once")
 def test_c_flux_that_is_too_large_says_what_helps() -> None:
-    code, text, _ = run("--preset", "c-flux", "--gpu", "L40S")
+    code, text, _ = run("--preset", "c-flux", "--gpu", "L40S", "--lr-images", "60000")
     assert code == 0
     assert "To train on L40S: backbone.lora_rank above 0, or a larger GPU." in text
-    assert "generate.shards 1,309 would make tars of a handy size" in text
+    assert "generate.shards 2,617 would make tars of a handy size" in text
 
 
 @pytest.mark.usefixtures("measured_once")

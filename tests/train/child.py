@@ -1,4 +1,4 @@
-"""One process of trainings with FSDP2 on the made project: `torchrun … child.py root folder:steps …`."""
+"""One process of FSDP2 trainings on the made project: `torchrun … --module tests.train.child root folder:steps …`."""
 
 import sys
 from pathlib import Path

@@ -51,7 +51,7 @@ def test_fsdp2_is_one_process_and_either_continues_the_other(tmp_path: Path) -> 
     write_project(tmp_path)
     straight = weights(trainer_of(tmp_path, "straight", 4).run())
     trainer_of(tmp_path, "begun_alone", 2).run()
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "tests/train/child.py"]
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--module", "tests.train.child"]
     done = subprocess.run(
         [sys.executable, *command, str(tmp_path), "begun_together:2", "begun_alone:4"],
         cwd=REPOSITORY,
