@@ -59,7 +59,7 @@ class GateSettings(BaseModel):
     fidelity: dict[Literal["psnr", "ssim", "lr_consistency"], FidelityLimits] = Field(
         default={
             "psnr": FidelityLimits(drop=1.0, floor=15.0),
-            "ssim": FidelityLimits(drop=0.05, floor=0.3),
+            "ssim": FidelityLimits(drop=0.03, floor=0.3),
             "lr_consistency": FidelityLimits(drop=1.0, floor=20.0),
         },
         description="By metric; one that is left out is not checked. The paper's own gain costs 1.1 dB of PSNR.",

@@ -81,7 +81,7 @@ def test_a_gain_within_the_noise_is_refused() -> None:
     [
         ({"rank_nss": -0.11}, "held out rank_nss"),  # 0.1 standard deviations of 1
         ({"psnr": -1.01}, "fidelity psnr drop"),
-        ({"ssim": -0.051}, "fidelity ssim drop"),
+        ({"ssim": -0.031}, "fidelity ssim drop"),
         ({"lr_consistency": -1.01}, "fidelity lr_consistency drop"),
         ({"colour_shift": 0.51}, "guard colour_shift rise"),
         ({"grid": 1.01}, "guard grid rise"),
