@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from components.backbones.states import misfits
 from components.errors import BadInput
 
 NAME = "default"
@@ -88,12 +89,7 @@ def load_adapter(branch: nn.Module, folder: Path) -> None:
         state: Mapping[str, Tensor] = load_file(path)
     except SafetensorError as error:
         raise BadInput(f"{path} is damaged ({error}); restore it from its source") from error
-    expected = _adapter_state(branch)
-    wrong = sorted(
-        name
-        for name in state.keys() | expected.keys()
-        if name not in state or name not in expected or state[name].shape != expected[name].shape
-    )
+    wrong = misfits(state, _adapter_state(branch))
     if wrong:
         raise BadInput(
             f"{path} does not fit: {len(wrong)} tensors differ in name or shape, first {wrong[:3]}; "

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from components.artifacts import digests
 from components.backbones.base import Branch, Condition, Samples
+from components.backbones.states import misfits
 from components.errors import BadInput
 
 SIGMA_FLOOR = 0.05
@@ -287,11 +288,7 @@ def read_weights(folder: Path, like: dict[str, Tensor]) -> dict[str, Tensor]:
         BadInput: the file is missing or damaged, or a tensor does not fit; the first few are named.
     """
     state = _stored_weights(folder)
-    wrong = sorted(
-        name
-        for name in state.keys() | like.keys()
-        if name not in state or name not in like or state[name].shape != like[name].shape
-    )
+    wrong = misfits(state, like)
     if wrong:
         raise BadInput(
             f"{folder / WEIGHTS} does not fit the model {folder / CONFIG} describes: {len(wrong)} tensors, "
