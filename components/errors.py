@@ -13,11 +13,16 @@ class ExitCode(IntEnum):
     CRASHED = 1  # a defect of ours: the traceback is printed
     BAD_INPUT = 2  # settings or data must change first; trying again cannot help
     REFUSED = 3  # nothing is wrong, and the gate said no or waits for an approval: the report says which
+    CORRUPT_INPUT = 65  # an object of the store is not what its name says: it was set aside; make it again (EX_DATAERR)
     RESUME = 75  # stopped on request (SIGTERM) with everything saved: run the same command again (EX_TEMPFAIL)
 
 
 class BadInput(Exception):
     """Settings or data that cannot work; the message names what, where, and the way out."""
+
+
+class CorruptInput(Exception):
+    """An object of a content-addressed store is not what its name says; it was set aside, so that it can be made anew."""
 
 
 class ResumeLater(Exception):
