@@ -88,8 +88,11 @@ def ci_image(*packages: str) -> str:
     required("podman", shutil.which("podman"))
     image = build(
         "ci",
-        "--build-arg", f"SITE_PACKAGES={site_packages()}",
-        "--build-arg", f"WEIGHTS={weights_folder().resolve()}",
-        "--build-arg", f"PACKAGES={' '.join(packages)}",
+        "--build-arg",
+        f"SITE_PACKAGES={site_packages()}",
+        "--build-arg",
+        f"WEIGHTS={weights_folder().resolve()}",
+        "--build-arg",
+        f"PACKAGES={' '.join(packages)}",
     )
     return pushed(image, "dp2o/ci")

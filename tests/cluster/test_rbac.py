@@ -64,7 +64,9 @@ def namespace(admin: client.ApiClient, served: Callable[[Object], bool]) -> Iter
     try:
         skipped = ("Namespace", "PriorityClass", "Deployment", "StatefulSet")
         documents = [in_namespace(one, name) for one in rendered("local") if one["kind"] not in skipped and served(one)]
-        applied = kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": documents}))
+        applied = kubectl(
+            "apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
+        )
         assert applied.returncode == 0, applied.stderr
         yield name
     finally:
@@ -154,7 +156,9 @@ def test_what_is_needed_is_allowed(account: str, namespace: str, as_account: Cal
     # a watch from before the deletion tells of it
     query = {"watch": True, "resource_version": version, "timeout_seconds": 10, "_preload_content": False}
     events = (json.loads(line) for line in batch.list_namespaced_job(namespace, **query))
-    assert any(event["type"] == "DELETED" and event["object"]["metadata"]["name"] == f"try-{account}" for event in events)
+    assert any(
+        event["type"] == "DELETED" and event["object"]["metadata"]["name"] == f"try-{account}" for event in events
+    )
     core.list_namespaced_pod(namespace)
     with pytest.raises(ApiException) as missing:  # allowed to ask, and there is none
         core.read_namespaced_pod_log("nobody", namespace)
@@ -179,7 +183,9 @@ def _refused(core: client.CoreV1Api, batch: client.BatchV1Api, name: str, inside
         "run a command in a pod": lambda: core.connect_get_namespaced_pod_exec("any", inside, command=["id"]),
         "change a Job": lambda: batch.patch_namespaced_job("any", inside, {"metadata": {"labels": {"a": "b"}}}),
         "delete all Jobs at once": lambda: batch.delete_collection_namespaced_job(inside),
-        "make an event": lambda: core.create_namespaced_event(inside, {"metadata": {"name": "e"}, "involvedObject": {}}),
+        "make an event": lambda: core.create_namespaced_event(
+            inside, {"metadata": {"name": "e"}, "involvedObject": {}}
+        ),
         "get more rights": lambda: rbac.create_namespaced_role_binding(inside, binding),
         "make a token": lambda: core.create_namespaced_service_account_token(name, inside, {"spec": {}}),
         "make a Job elsewhere": lambda: batch.create_namespaced_job("default", JOB),
@@ -190,7 +196,9 @@ def _refused(core: client.CoreV1Api, batch: client.BatchV1Api, name: str, inside
 
 
 @pytest.mark.parametrize("account", RIGHTS)
-def test_what_is_not_needed_is_denied(account: str, namespace: str, as_account: Callable[[str], client.ApiClient]) -> None:
+def test_what_is_not_needed_is_denied(
+    account: str, namespace: str, as_account: Callable[[str], client.ApiClient]
+) -> None:
     api = as_account(account)
     calls = _refused(client.CoreV1Api(api), client.BatchV1Api(api), account, namespace)
     allowed = {}
@@ -224,7 +232,8 @@ def writable(folder):
         return error.strerror
     return "written"
 print(json.dumps({
-    "uid": os.getuid(), "gid": os.getgid(), "capabilities": int(status["CapEff"], 16), "bounding": int(status["CapBnd"], 16),
+    "uid": os.getuid(), "gid": os.getgid(),
+    "capabilities": int(status["CapEff"], 16), "bounding": int(status["CapBnd"], 16),
     "no_new_privileges": status["NoNewPrivs"].strip(), "seccomp": status["Seccomp"].strip(),
     "token": pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists(),
     "write": {folder: writable(folder) for folder in ("/", "/app", "/usr", "/tmp", "/workspace", "/dev/shm")},
@@ -236,11 +245,20 @@ def test_a_stages_pod_can_write_nothing_but_its_volumes(admin: client.ApiClient,
     job = stage_job("look", {"image": ci_image(), "command": ["python", "-c", LOOK], "args": []}, memory="128Mi")
     seen = json.loads(log_of(admin, namespace, job))
     assert seen == {
-        "uid": 10001, "gid": 10001, "capabilities": 0, "bounding": 0, "no_new_privileges": "1", "seccomp": "2",
+        "uid": 10001,
+        "gid": 10001,
+        "capabilities": 0,
+        "bounding": 0,
+        "no_new_privileges": "1",
+        "seccomp": "2",
         "token": False,
         "write": {
-            "/": "Read-only file system", "/app": "Read-only file system", "/usr": "Read-only file system",
-            "/tmp": "written", "/workspace": "written", "/dev/shm": "written",
+            "/": "Read-only file system",
+            "/app": "Read-only file system",
+            "/usr": "Read-only file system",
+            "/tmp": "written",
+            "/workspace": "written",
+            "/dev/shm": "written",
         },
     }
 

@@ -1,4 +1,4 @@
-"""Our base job template, filled in by Prefect's own worker classes, is a strictly valid Job; Prefect's default is not."""
+"""Our base job template, filled in by Prefect's own worker classes, is a strictly valid Job; Prefect's is not."""
 
 import asyncio
 import copy
@@ -61,14 +61,19 @@ def test_is_a_strictly_valid_job(chosen: dict[str, Any], version: str) -> None:
 def test_prefects_default_is_not() -> None:
     """The reason for having our own; when this fails, Prefect has mended it."""
     job = filled(KubernetesWorker.get_default_base_job_template(), image="prefect")
-    with pytest.raises(kubernetes_validate.ValidationError, match="parallelism|completions"):
+    with pytest.raises(kubernetes_validate.ValidationError, match=r"parallelism|completions"):
         kubernetes_validate.validate(job, OLDEST, strict=True)
 
 
 def test_choices_arrive_where_they_belong() -> None:
     job = filled(
-        TEMPLATE, node_selector={"pool": "services"}, tolerations=[{"key": "spot", "operator": "Exists"}],
-        memory_limit="3Gi", run_timeout_seconds=77, env={"A": "1"}, command="python -m flows.align",
+        TEMPLATE,
+        node_selector={"pool": "services"},
+        tolerations=[{"key": "spot", "operator": "Exists"}],
+        memory_limit="3Gi",
+        run_timeout_seconds=77,
+        env={"A": "1"},
+        command="python -m flows.align",
     )
     pod = job["spec"]["template"]["spec"]
     assert pod["nodeSelector"] == {"pool": "services"}
@@ -123,7 +128,13 @@ def test_every_variable_explains_itself_and_its_default_is_allowed() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("memory_limit", "lots"), ("run_timeout_seconds", 0), ("image", ""), ("namespace", "Not/A/Name"), ("env", {"A": 1})],
+    [
+        ("memory_limit", "lots"),
+        ("run_timeout_seconds", 0),
+        ("image", ""),
+        ("namespace", "Not/A/Name"),
+        ("env", {"A": 1}),
+    ],
 )
 def test_bad_choices_are_refused_by_the_schema(name: str, value: Any) -> None:
     with pytest.raises(jsonschema.ValidationError):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.k8s.manifests import of_kind
 
-PASSWORDS = {"prefect": "it's a \"secret\"", "mlflow": "0f9e"}
+PASSWORDS = {"prefect": 'it\'s a "secret"', "mlflow": "0f9e"}
 
 
 def _needed(tool: str) -> str:
@@ -56,15 +56,22 @@ def _query(server: Path, user: str, password: str, database: str, query: str) ->
 def test_makes_two_databases_that_see_nothing_of_each_other(server: Path, tmp_path: Path) -> None:
     for name, password in PASSWORDS.items():
         (tmp_path / f"{name}-password").write_text(password)
-    script = of_kind("local", "ConfigMap")["dp2o-postgres-init"]["data"]["databases.sh"].replace("/secrets", str(tmp_path))
+    script = of_kind("local", "ConfigMap")["dp2o-postgres-init"]["data"]["databases.sh"].replace(
+        "/secrets", str(tmp_path)
+    )
     environment = os.environ | {"PGPASSWORD": "top", "PGHOST": str(server)}
     # as the image's entrypoint reads it
-    done = subprocess.run(["bash", "-Eeo", "pipefail", "-c", script], capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(
+        ["bash", "-Eeo", "pipefail", "-c", script], capture_output=True, text=True, check=False, env=environment
+    )
     assert done.returncode == 0, done.stderr
 
     for name, password in PASSWORDS.items():
         other = "mlflow" if name == "prefect" else "prefect"
-        assert _query(server, name, password, name, "CREATE TABLE t (a int); SELECT current_user").stdout.split()[-1] == name
+        assert (
+            _query(server, name, password, name, "CREATE TABLE t (a int); SELECT current_user").stdout.split()[-1]
+            == name
+        )
         assert "permission denied" in _query(server, name, password, other, "SELECT 1").stderr
         assert "password authentication failed" in _query(server, name, "wrong", name, "SELECT 1").stderr
     extensions = _query(server, "prefect", PASSWORDS["prefect"], "prefect", "SELECT extname FROM pg_extension").stdout

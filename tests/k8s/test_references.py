@@ -29,7 +29,9 @@ def test_every_selector_finds_its_pods(overlay: str) -> None:
     for service in of_kind(overlay, "Service").values():
         found = [name for name, held in labels.items() if selects({"matchLabels": service["spec"]["selector"]}, held)]
         assert len(found) == 1, service["metadata"]["name"]
-        ports = {port["name"] for one in pod_templates(overlay)[found[0]]["spec"]["containers"] for port in one["ports"]}
+        ports = {
+            port["name"] for one in pod_templates(overlay)[found[0]]["spec"]["containers"] for port in one["ports"]
+        }
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
     for kind in ("Deployment", "StatefulSet"):
         for name, one in of_kind(overlay, kind).items():

@@ -7,6 +7,7 @@ import kubernetes_validate
 import pytest
 from kubernetes_validate.utils import all_versions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
 
 from tests.k8s.manifests import CLUSTER_SCOPED, OVERLAYS, Object, of_kind, rendered
 
@@ -41,14 +42,15 @@ def test_only_cluster_wide_objects_have_no_namespace(overlay: str) -> None:
         assert one["metadata"].get("namespace") == expected, f"{one['kind']}/{one['metadata']['name']}"
 
 
-# The fields of Kueue's v1beta2 that we use, written down by hand from its custom resource definitions: there is no packaged schema of them.
+# The fields of Kueue's v1beta2 that we use, written down by hand from its custom resource definitions: no package has a
+# schema of them.
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
 
 
 class _Quota(_Strict):
     name: str
-    nominalQuota: str = Field(pattern=r"^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")
+    nominal_quota: str = Field(pattern=r"^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")
 
 
 class _Flavor(_Strict):
@@ -57,27 +59,27 @@ class _Flavor(_Strict):
 
 
 class _Group(_Strict):
-    coveredResources: list[str] = Field(min_length=1, max_length=64)
+    covered_resources: list[str] = Field(min_length=1, max_length=64)
     flavors: list[_Flavor] = Field(min_length=1, max_length=64)
 
 
 class _Preemption(_Strict):
-    withinClusterQueue: str = Field(pattern="^(Never|LowerPriority|LowerOrNewerEqualPriority)$")
+    within_cluster_queue: str = Field(pattern="^(Never|LowerPriority|LowerOrNewerEqualPriority)$")
 
 
 class _Selector(_Strict):
-    matchLabels: dict[str, str]
+    match_labels: dict[str, str]
 
 
 class ClusterQueueSpec(_Strict):
-    namespaceSelector: _Selector
-    queueingStrategy: str = Field(pattern="^(StrictFIFO|BestEffortFIFO)$")
+    namespace_selector: _Selector
+    queueing_strategy: str = Field(pattern="^(StrictFIFO|BestEffortFIFO)$")
     preemption: _Preemption
-    resourceGroups: list[_Group] = Field(max_length=16)
+    resource_groups: list[_Group] = Field(max_length=16)
 
 
 class LocalQueueSpec(_Strict):
-    clusterQueue: str
+    cluster_queue: str
 
 
 class _Toleration(_Strict):
@@ -87,7 +89,7 @@ class _Toleration(_Strict):
 
 
 class ResourceFlavorSpec(_Strict):
-    nodeLabels: dict[str, str] = Field(default={}, max_length=8)
+    node_labels: dict[str, str] = Field(default={}, max_length=8)
     tolerations: list[_Toleration] = Field(default=[], max_length=8)
 
 
@@ -121,7 +123,8 @@ def test_each_flavor_covers_the_groups_resources_in_their_order() -> None:
 
 def test_a_job_without_gpu_goes_to_the_flavor_without() -> None:
     (group,) = of_kind("gpu", "ClusterQueue")["dp2o"]["spec"]["resourceGroups"]
-    quotas = {flavor["name"]: {one["name"]: one["nominalQuota"] for one in flavor["resources"]} for flavor in group["flavors"]}
+    flavors = group["flavors"]
+    quotas = {one["name"]: {part["name"]: part["nominalQuota"] for part in one["resources"]} for one in flavors}
     assert next(iter(quotas)) == "dp2o-cpu"  # the first that fits is taken
     assert quotas["dp2o-cpu"]["nvidia.com/gpu"] == "0"
 

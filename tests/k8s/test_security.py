@@ -6,9 +6,16 @@ import pytest
 
 from tests.k8s.manifests import OVERLAYS, Object, containers, of_kind, pod_templates, rendered, walk
 
-PODS = [(overlay, name) for overlay in OVERLAYS for name in (
-    "Deployment/dp2o-mlflow", "Deployment/dp2o-prefect", "Deployment/dp2o-worker", "StatefulSet/dp2o-postgres",
-)]
+PODS = [
+    (overlay, name)
+    for overlay in OVERLAYS
+    for name in (
+        "Deployment/dp2o-mlflow",
+        "Deployment/dp2o-prefect",
+        "Deployment/dp2o-worker",
+        "StatefulSet/dp2o-postgres",
+    )
+]
 WITH_TOKEN = {"Deployment/dp2o-worker"}
 
 
@@ -24,7 +31,9 @@ def assert_restricted(spec: Object) -> None:
     for container in containers(spec):
         context = container["securityContext"]
         assert context == {
-            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
         }, container["name"]
         assert not any("hostPort" in port for port in container.get("ports", []))
     allowed = {"name", "emptyDir", "configMap", "secret", "persistentVolumeClaim"}
