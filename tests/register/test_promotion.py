@@ -27,7 +27,8 @@ from components.register.budget import Cost
 from components.register.evidence import Bench
 from components.register.gate import Evidence, judge
 from components.register.tracking import tracking_uri
-from components.register.transaction import CHAMPION, Reached, alias_version
+from components.register.transaction import Reached
+from components.register.versions import CHAMPION, alias_version
 from components.settings import Settings, load_settings
 from components.upscale.upscaler import Upscaler
 from tests.made import REPOSITORY
@@ -37,6 +38,7 @@ from tests.register.test_transaction import killed_at
 SIDE, SCALE, STEPS, PHOTOS = 64, 4, 2, 12
 WEIGHTS = REPOSITORY / "components/backbones/weights/tiny_flow"
 CPU = torch.device("cpu")
+ADA = promotion.Approval("ada")
 
 
 def noised(amount: float, seed: int) -> TinyFlow:
@@ -227,7 +229,7 @@ def test_from_the_first_model_to_a_refusal_and_back(measured: Measured, project:
 
     def cut_off(point: str) -> None:
         def promote(reached: Reached) -> object:
-            return promotion.promote(project.settings, project.root, approved_by="ada", reached=reached)
+            return promotion.promote(project.settings, project.root, approval=ADA, reached=reached)
 
         killed_at(point, promote, mlflow.get_tracking_uri())
 
@@ -248,7 +250,7 @@ def test_from_the_first_model_to_a_refusal_and_back(measured: Measured, project:
     assert promotion.promote(project.settings, project.root).decision == "already champion"
 
     project.register(noised(0.3, seed=2))
-    refused = promotion.promote(project.settings, project.root, approved_by="ada")
+    refused = promotion.promote(project.settings, project.root, approval=ADA)
     assert refused.decision == "refused"
     assert "checks said no, first reward gain" in refused.text
     assert alias_version(client, "sr", CHAMPION) == 1
