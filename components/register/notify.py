@@ -8,6 +8,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Literal
 
 logger = logging.getLogger("dp2o.register")
@@ -66,5 +67,5 @@ def _post(request: urllib.request.Request, timeout: float, problems: list[str]) 
             pass
     except urllib.error.HTTPError as error:
         problems.append(f"it answered {error.code}")
-    except (OSError, ValueError) as error:  # ValueError: http.client's own, for what is no HTTP
-        problems.append(str(error))
+    except (OSError, ValueError, HTTPException) as error:
+        problems.append(f"{type(error).__name__} {error}")
