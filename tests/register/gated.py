@@ -17,6 +17,7 @@ from components.artifacts import digests, tables
 from components.artifacts.shards import encode_png, write_shard
 from components.backbones.base import Branch, Condition, Samples
 from components.backbones.tiny_flow import TinyFlow
+from components.metrics.rank_head import RankMetric
 from components.register import promotion, stage
 from components.register.tracking import tracking_uri
 from components.settings import Settings, load_settings
@@ -125,8 +126,44 @@ def lines(images: Tensor) -> Tensor:
     return images + 8.0 / 255.0 * ((rows % 4 == 0) | (columns % 4 == 0))
 
 
+def blotches(images: Tensor) -> Tensor:
+    """Waves of 16 px: detail by frequency, but none that the LR has; neither mean colour nor edges move."""
+    rows, columns = torch.meshgrid(torch.arange(images.shape[2]), torch.arange(images.shape[3]), indexing="ij")
+    return images + 12.0 / 255.0 * torch.sin(rows * torch.pi / 8) * torch.sin(columns * torch.pi / 8)
+
+
+def vivid(images: Tensor) -> Tensor:
+    """Colours 1.8 times as far from grey."""
+    grey = images.mean(dim=1, keepdim=True)
+    return grey + 1.8 * (images - grey)
+
+
+class Hacked(Sabotaged):
+    """Climbs a rewarded metric's own gradient, as a policy that is trained on it for too long comes to do.
+
+    A pixel moves by at most `steps` grey levels.
+    """
+
+    def __init__(self, metric: RankMetric, steps: int) -> None:
+        super().__init__(f"hacked {metric.info.name} {steps}", self._climb)
+        self._metric, self._steps = metric, steps
+
+    def _climb(self, images: Tensor) -> Tensor:
+        features, head = self._metric._features, self._metric._head
+        for _ in range(self._steps):
+            with torch.enable_grad():
+                moved = images.detach().clone().requires_grad_()
+                # The metric itself keeps no gradients: it only ever judges.
+                score = head(type(features).forward.__wrapped__(features, moved)).sum()
+                (gradient,) = torch.autograd.grad(score, moved)
+            images = (moved.detach() + gradient.sign() / 255.0).clamp(0.0, 1.0)
+        return images
+
+
 SABOTAGE: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "colour": (lambda images: images + torch.tensor([8.0, 0.0, -8.0]).view(3, 1, 1) / 255.0, "guard colour_shift"),
+    "vivid": (vivid, "guard colour_shift rise"),
+    "blotches": (blotches, "fidelity lr_consistency drop"),
     "grid": (lines, "guard grid rise"),
     "saturated": (lambda images: (images - 0.5) * 1.6 + 0.5, "guard clipping"),
     "bottom": (lambda images: torch.cat([images[:, :, :-8], images[:, :, -8:] + 0.1], dim=2), "guard border rise"),

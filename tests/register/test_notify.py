@@ -1,55 +1,22 @@
 """The webhook, on a real HTTP server: one that listens, one that fails, and ones that hang."""
 
-import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from components.register import notify
+from tests.register.listener import Listener, listening
 
 FIELDS = {"version": "sr/2", "by": "ada"}
-
-
-class Listener:
-    """A server whose answer is `answer`; `heard` are the bodies it got."""
-
-    def __init__(self) -> None:
-        self.heard: list[dict[str, Any]] = []
-        self.answer: Callable[[BaseHTTPRequestHandler], None] = lambda handler: self.say(handler, 200)
-        listener = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                assert self.headers["Content-Type"] == "application/json"
-                listener.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                listener.answer(self)
-
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/services/T0/B0/a-secret"
-
-    @staticmethod
-    def say(handler: BaseHTTPRequestHandler, status: int) -> None:
-        handler.send_response(status)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
 
 
 @pytest.fixture
 def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
     monkeypatch.delenv(notify.VARIABLE, raising=False)
-    made = Listener()
-    thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
+    with listening() as made:
+        yield made
 
 
 def test_text_and_fields_arrive_as_slack_takes_them(listener: Listener) -> None:

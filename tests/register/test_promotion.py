@@ -2,17 +2,22 @@
 
 import json
 import shutil
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mlflow
 import pytest
+import torch
+from torch import Tensor
 from typer.testing import CliRunner
 
 from components.artifacts.shards import encode_png, write_shard
 from components.backbones.tiny_flow import TinyFlow
 from components.cli import app
 from components.errors import BadInput
+from components.metrics.rank_head import RankMetric
 from components.register import benchmark, ledger, promotion
 from components.register.budget import Cost
 from components.register.evidence import Bench
@@ -20,7 +25,7 @@ from components.register.gate import Evidence, judge
 from components.register.transaction import Reached
 from components.register.versions import CHAMPION, alias_version
 from components.upscale.upscaler import Upscaler
-from tests.register.gated import ADA, CPU, SABOTAGE, STEPS, WEIGHTS, Project, Sabotaged, make_project, noised
+from tests.register.gated import ADA, CPU, SABOTAGE, STEPS, WEIGHTS, Hacked, Project, Sabotaged, make_project, noised
 from tests.register.test_transaction import killed_at
 
 
@@ -37,8 +42,8 @@ class Measured:
     frozen: benchmark.FrozenSet
     champion: Evidence
 
-    def verdicts(self, model: TinyFlow) -> dict[str, str]:
-        evidence = self.bench.evidence(self.frozen, Upscaler(model, "none"), Cost(1.0, 500.0))
+    def verdicts(self, model: TinyFlow, cost: Cost = Cost(1.0, 500.0)) -> dict[str, str]:  # noqa: B008  # frozen
+        evidence = self.bench.evidence(self.frozen, Upscaler(model, "none"), cost)
         checks = judge(self.champion, evidence, self.frozen.expected(), self.bench.settings.gate)
         return {check.name: check.verdict for check in checks}
 
@@ -63,6 +68,54 @@ def test_noised_weights_are_refused(measured: Measured) -> None:
     assert verdicts["reward gain"] == verdicts["fidelity psnr drop"] == "no"
     # Spoilt weights show as a periodic pattern, which NR metrics reward.
     assert verdicts["guard grid rise"] == "no"
+
+
+def test_a_hacked_reward_gains_and_is_refused(tmp_path: Path) -> None:
+    """Every row about the reward says yes: what says no is what the reward does not contain."""
+    project = make_project(tmp_path, score={"fr": [], "nr": ["rank_effnet"], "held_out": ["psnr", "vif", "gmsd"]})
+    bench = Bench.load(project.settings, project.root, CPU)
+    good = Upscaler(TinyFlow.load(WEIGHTS, STEPS, CPU), "none")
+    frozen = bench.freeze(good)
+    measured = Measured(bench, frozen, bench.evidence(frozen, good, Cost(1.0, 500.0)))
+    metric = bench.suite.metrics["rank_effnet"]
+    assert isinstance(metric, RankMetric)
+    verdicts = measured.verdicts(Hacked(metric, steps=8))
+    assert verdicts["reward gain"] == verdicts["win rate"] == "yes"
+    refused = {name for name, verdict in verdicts.items() if verdict == "no"}
+    assert {"fidelity psnr drop", "held out vif", "held out gmsd"} <= refused
+
+
+@pytest.mark.parametrize(
+    ("kind", "spoil", "rows"),
+    [
+        ("slow", lambda images: (time.sleep(0.4), images)[1], {"latency of the champion's", "latency"}),
+        ("hungry", lambda images: images + torch.ones(200_000_000).mean() - 1.0, {"memory"}),
+    ],
+)
+def test_what_costs_too_much_is_refused(
+    measured: Measured, kind: str, spoil: Callable[[Tensor], Tensor], rows: set[str]
+) -> None:
+    """Measured, as the gate does it, in turns with the champion."""
+    models = [Upscaler(TinyFlow.load(WEIGHTS, STEPS, CPU), "none"), Upscaler(Sabotaged(kind, spoil), "none")]
+    before, after = measured.bench.costs(measured.frozen, models)
+    champion = replace(measured.champion, seconds=before.seconds, memory_mb=before.memory_mb)
+    limits = measured.bench.settings.gate.model_copy(
+        update={"max_latency_ratio": 3.0, "max_seconds": 0.35, "max_memory_mb": before.memory_mb + 500.0}
+    )
+    evidence = replace(champion, seconds=after.seconds, memory_mb=after.memory_mb)
+    checks = judge(champion, evidence, measured.frozen.expected(), limits)
+    budget = {check.name: check.verdict for check in checks if check.name.startswith(("latency", "memory"))}
+    assert rows <= {name for name, verdict in budget.items() if verdict == "no"}, (before, after)
+
+
+def test_a_metric_that_is_not_as_frozen_is_refused_by_its_name(measured: Measured) -> None:
+    frozen = replace(measured.frozen, metrics=measured.frozen.metrics | {"vif": "0" * 64})
+    model = Upscaler(TinyFlow.load(WEIGHTS, STEPS, CPU), "none")
+    evidence = measured.bench.evidence(frozen, model, Cost(1.0, 500.0))
+    assert evidence.rows == {}
+    checks = {check.name: check for check in judge(evidence, evidence, frozen.expected(), measured.bench.settings.gate)}
+    assert checks["metric digests, challenger"].verdict == "no"
+    assert checks["metric digests, challenger"].reason == "not as frozen: vif"
 
 
 def test_the_champion_does_not_beat_itself(measured: Measured) -> None:

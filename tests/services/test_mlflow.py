@@ -206,6 +206,16 @@ def go_back(production: str, to: int, reached: Reached = nowhere) -> None:
         commit(client, production, content, reached)
 
 
+def test_edit_on_the_three_models_is_enough(names: tuple[str, str], user: Callable[..., None]) -> None:
+    client, (development, production) = mlflow.MlflowClient(), names
+    transact(names, 1)
+    user(**{development: "EDIT", production: "EDIT", production + ledger.SUFFIX: "EDIT"})
+    transact(names, 2)
+    assert alias_version(client, production, CHAMPION) == 2
+    go_back(production, 1)
+    assert alias_version(client, production, CHAMPION) == 1
+
+
 def in_a_process(work: Callable[[], object]) -> int:
     """Fork, run `work`, and the child's process id; its exit code is 0, or 75 where it lost."""
     child = os.fork()

@@ -82,7 +82,8 @@ def started(prefect_server: Prefect, project: Project, tmp_path: Path) -> Iterat
         def start(**parameters: Any) -> Iterator[Run]:
             name = f"test-{time.monotonic_ns()}"
             script = (
-                "import json, sys; from pathlib import Path; from prefect import tags; from flows.promote import promote\n"
+                "import json, sys\nfrom pathlib import Path\nfrom prefect import tags\n"
+                "from flows.promote import promote\n"
                 f"with tags({name!r}): promote(project=Path({str(project.root)!r}), **json.loads(sys.argv[1]))"
             )
             command = [sys.executable, "-c", script, json.dumps(parameters)]
