@@ -247,15 +247,20 @@ class _Handler(BaseHTTPRequestHandler):
             if created is None:
                 return 409, _status(409, "AlreadyExists", f'jobs.batch "{body["metadata"]["name"]}" already exists')
             return 201, created
-        found = self.cluster.remove(kind, str(name)) if verb == "DELETE" else self.cluster.objects[kind].get(str(name))
+        found = self.cluster.objects[kind].get(str(name))
+        if verb == "DELETE" and found is not None:
+            uid = body.get("preconditions", {}).get("uid", found["metadata"]["uid"])
+            if uid != found["metadata"]["uid"]:
+                return 409, _status(409, "Conflict", "the UID in the precondition does not match")
+            found = self.cluster.remove(kind, str(name))
         if found is None:
             return 404, _status(404, "NotFound", f'{kind} "{name}" not found')
         return 200, found
 
     def _matches(self, query: dict[str, str], item: Json) -> bool:
-        wanted = dict(pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair)
         labels = item["metadata"].get("labels") or {}
-        return all(labels.get(name) == value for name, value in wanted.items())
+        wanted = (pair.partition("=") for pair in query.get("labelSelector", "").split(",") if pair)
+        return all(labels.get(name) == value if is_value else name in labels for name, is_value, value in wanted)
 
     def _list(self, kind: str, query: dict[str, str]) -> None:
         with self.cluster.changed:

@@ -1,10 +1,13 @@
 """Stands in for a stage in tests of launchers: `stage.py WHAT [ARGUMENT …]`."""
 
-import os
-import signal
-import sys
 import time
-from pathlib import Path
+
+BEGAN = time.time()
+
+import os  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 
 def main() -> int:
@@ -36,9 +39,9 @@ def main() -> int:
         except OSError as error:
             print(f"refused: {error}", flush=True)
         print("token", Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists(), os.getuid(), flush=True)
-    if what == "clock":
-        print(f"now {time.time()}", flush=True)
     print("done", flush=True)
+    if what == "clock":
+        print(f"now {BEGAN}\nnow {time.time()}", flush=True)
     return 0
 
 
