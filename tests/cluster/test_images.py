@@ -1,7 +1,7 @@
 """The real images, built and then run as a cluster would run them.
 
-What has not changed comes from podman's own store: with its environment there, an image takes seconds. The first time, or
-when constraints, requirements or Containerfile have changed, it takes minutes: the components image has CUDA's libraries.
+What has not changed comes from podman's own store: with its environment there, an image takes seconds. The first time,
+or when constraints, requirements or Containerfile have changed, it takes minutes: CUDA's libraries are large.
 """
 
 import contextlib
