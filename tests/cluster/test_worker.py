@@ -17,7 +17,7 @@ import yaml
 from kubernetes import client
 
 from tests.cluster.test_rbac import admin, as_account, namespace, served  # noqa: F401  # fixtures
-from tests.k8s.manifests import ROOT
+from tests.k8s.manifests import ROOT, of_kind
 
 TEMPLATE = ROOT / "k8s" / "prefect-base-job-template.json"
 Found = TypeVar("Found")
@@ -117,10 +117,14 @@ def test_starts_a_flow_and_removes_it_on_cancellation(
         prefect["PREFECT_API_URL"],
         {"namespace": namespace, "image": NOWHERE, "priority_class_name": "system-node-critical"},
     )
-    environment = prefect | {
-        "KUBECONFIG": str(_kubeconfig(tmp_path / "kubeconfig", as_account("dp2o-worker"))),
-        "PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER_NAMESPACES": namespace,
-    }
+    environment = (
+        prefect
+        | _settings_of_the_manifest()
+        | {
+            "KUBECONFIG": str(_kubeconfig(tmp_path / "kubeconfig", as_account("dp2o-worker"))),
+            "PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER_NAMESPACES": namespace,
+        }
+    )
     command = [
         sys.executable,
         "-m",
@@ -162,6 +166,13 @@ def test_starts_a_flow_and_removes_it_on_cancellation(
         print(log.read_text())
     refused = [line for line in log.read_text().splitlines() if "forbidden" in line.lower() or "403" in line]
     assert not refused
+
+
+def _settings_of_the_manifest() -> dict[str, str]:
+    """How the worker behaves, as k8s/base says; where it is and who it is differ here."""
+    (container,) = of_kind("local", "Deployment")["dp2o-worker"]["spec"]["template"]["spec"]["containers"]
+    values = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+    return {name: value for name, value in values.items() if name.startswith("PREFECT_WORKER_") and "WEB" not in name}
 
 
 def _flow_run(api: str, variables: dict[str, str]) -> str:

@@ -1,15 +1,20 @@
 """Every rendered manifest against Kubernetes' own schemas, unknown fields refused."""
 
 import copy
+import os
 import re
+import subprocess
+from pathlib import Path
 
 import kubernetes_validate
 import pytest
+import yaml
 from kubernetes_validate.utils import all_versions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from tests.k8s.manifests import CLUSTER_SCOPED, OVERLAYS, Object, of_kind, rendered
+from tests.k8s.manifests import CLUSTER_SCOPED, OVERLAYS, ROOT, Object, kustomize, of_kind, rendered
+from tests.k8s.test_security import assert_restricted
 
 OLDEST = "1.31"
 NEWEST = ".".join(all_versions()[-1].split(".")[:2])
@@ -141,3 +146,17 @@ def test_gpus_of_the_queue_fit_the_namespaces_quota() -> None:
         int(one["nominalQuota"]) for flavor in group["flavors"] for one in flavor["resources"] if "gpu" in one["name"]
     )
     assert queued == int(of_kind("gpu", "ResourceQuota")["dp2o"]["spec"]["hard"]["requests.nvidia.com/gpu"])
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("option", ["mlflow-auth", "prefect-auth"])
+def test_an_overlay_with_an_option_is_valid(option: str, version: str, tmp_path: Path) -> None:
+    folder = os.path.relpath(ROOT / "k8s", tmp_path.resolve())
+    content = {"resources": [f"{folder}/overlays/gpu"], "components": [f"{folder}/options/{option}"]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(content))
+    done = subprocess.run([*kustomize(), str(tmp_path.resolve())], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    changed = [one for one in yaml.safe_load_all(done.stdout) if one not in rendered("gpu")]
+    assert [one["metadata"]["name"] for one in changed] == [f"dp2o-{option.removesuffix('-auth')}"]
+    kubernetes_validate.validate(changed[0], version, strict=True)
+    assert_restricted(changed[0]["spec"]["template"]["spec"])

@@ -1,0 +1,150 @@
+"""The real images, built and then run as a cluster would run them.
+
+What has not changed comes from podman's own store: with its environment there, an image takes seconds. The first time,
+or when constraints, requirements or Containerfile have changed, it takes minutes: CUDA's libraries are large.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.cluster.images import ROOT, build, inputs, podman
+
+RESTRICTED = (
+    "--read-only", "--tmpfs", "/tmp:rw,size=512m,mode=1777", "--cap-drop", "all",
+    "--security-opt", "no-new-privileges", "--user", "10001:10001",
+)  # fmt: skip
+SMALL = """\
+import pathlib, re, sys
+text = pathlib.Path("params.yaml").read_text()
+text = re.sub(r"crops_per_photo: \\d+", "crops_per_photo: 1", text)
+pathlib.Path(sys.argv[1]).write_text(text)
+"""
+
+
+def run(image: str, *command: str, options: tuple[str, ...] = ()) -> str:
+    """Output of a command in a container without network, under a pod's restrictions."""
+    return podman("run", "--rm", "--network", "none", *RESTRICTED, *options, image, *command)
+
+
+@pytest.fixture(scope="module")
+def components() -> str:
+    return build("components")
+
+
+@pytest.fixture(scope="module")
+def flow() -> str:
+    return build("flow")
+
+
+@pytest.fixture(scope="module")
+def mlflow() -> str:
+    return build("mlflow")
+
+
+def test_a_stage_in_the_image_makes_the_bytes_that_it_makes_here(components: str, tmp_path: Path) -> None:
+    """`python -m components.prepare`, read-only root, no network, an unprivileged user."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        (folder / "data").mkdir(parents=True)
+        shutil.copytree(ROOT / "data" / "photos", folder / "data" / "photos")
+        subprocess.run(["python", "-c", SMALL, str(folder / "params.yaml")], check=True, cwd=ROOT)
+    for path in (there, *there.rglob("*")):
+        os.chown(path, 10001, 10001)
+    options = ("--volume", f"{there}:/workspace", "--env", "OMP_NUM_THREADS=1")
+    run(components, "components.prepare", "--params", "/workspace/params.yaml", options=options)
+    stage = ["python", "-m", "components.prepare", "--params", str(here / "params.yaml")]
+    subprocess.run(stage, check=True, cwd=ROOT)
+    made = {path.relative_to(here) for path in here.rglob("*") if path.is_file() and "photos" not in path.parts}
+    assert {path.name for path in made} >= {"dataset.parquet", "quarantine.parquet", "prompts.parquet"}
+    for path in made:
+        assert (there / path).read_bytes() == (here / path).read_bytes(), path
+
+
+def test_metric_weights_are_in_the_image(components: str) -> None:
+    assert "all in place" in run(components, "components.metrics.weights")
+
+
+def test_every_stage_can_be_imported(components: str) -> None:
+    code = (
+        "import importlib; from components.entry import STAGES; "
+        "[importlib.import_module(f'components.{stage}.stage') for stage in STAGES]; print('imported', len(STAGES))"
+    )
+    entry = ("--entrypoint", "python")
+    assert "imported 8" in run(components, "-c", code, options=entry)
+
+
+@pytest.mark.parametrize("name", ["components", "flow", "mlflow"])
+def test_has_no_tools_to_build_with(name: str, request: pytest.FixtureRequest) -> None:
+    image = request.getfixturevalue(name)
+    look = "for tool in cc gcc g++ make pip; do command -v $tool; done; ls /root/.cache 2>/dev/null; true"
+    found = run(image, "-c", look, options=("--entrypoint", "sh")).split()
+    # what the base image itself has in its own Python is not ours
+    assert not [one for one in found if not one.startswith("/usr/bin/pip")]
+
+
+def test_code_is_the_last_and_a_small_layer(components: str) -> None:
+    history = json.loads(podman("history", "--format", "json", components))
+    layers = [one["size"] for one in history if one["size"] > 0]
+    assert layers[0] < 60e6, "newest first: the code"
+    assert max(layers) > 20 * layers[0]
+
+
+def test_code_cannot_be_written(components: str) -> None:
+    code = (
+        "import os, pathlib; files = pathlib.Path('/app').rglob('*'); "
+        "print(sorted({one.stat().st_uid for one in files}), os.access('/app', os.W_OK))"
+    )
+    assert run(components, "-c", code, options=("--entrypoint", "python")) == "[0] False"
+
+
+def test_labels_say_what_code_it_is(components: str) -> None:
+    labels = json.loads(podman("image", "inspect", "--format", "{{json .Config.Labels}}", components))
+    assert len(labels["org.opencontainers.image.revision"].removesuffix("-modified")) == 40
+    assert labels["dev.dp2o.inputs"] == inputs("components")
+
+
+def test_flows_have_no_torch_and_all_else(flow: str) -> None:
+    code = (
+        "import importlib.util as util, prefect, prefect_kubernetes, kubernetes, dvc.repo, dvc_s3, boto3, psycopg; "
+        "import pathlib, importlib; "
+        "names = ['.'.join(one.with_suffix('').parts) for one in pathlib.Path('flows').rglob('[a-z]*.py')]; "
+        "[importlib.import_module(name) for name in names]; "
+        "print(len(names), prefect.__version__, util.find_spec('torch'))"
+    )
+    assert run(flow, "python", "-c", code).splitlines()[-1].endswith(" None")
+    assert run(flow, "git", "--version").startswith("git version")
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "path"),
+    [
+        ("flow", ("prefect", "server", "start", "--host", "127.0.0.1", "--port"), "/api/health"),
+        ("mlflow", ("server", "--workers", "1", "--host", "127.0.0.1", "--port"), "/health"),
+    ],
+)
+def test_servers_start_on_a_read_only_root(
+    name: str, command: tuple[str, ...], path: str, request: pytest.FixtureRequest
+) -> None:
+    image = request.getfixturevalue(name)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    container = podman("run", "--detach", "--network", "host", *RESTRICTED, image, *command, str(port))
+    try:
+        end, answer = time.monotonic() + 180, None
+        while answer != 200 and time.monotonic() < end:
+            time.sleep(1)
+            with contextlib.suppress(httpx.HTTPError):
+                answer = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5).status_code
+        assert answer == 200, podman("logs", container)
+    finally:
+        podman("rm", "--force", "--time", "2", container)
