@@ -148,6 +148,7 @@ def _size(benchmark: Benchmark, limits: GateSettings) -> list[Check]:
         for name, count, least in (
             ("images", len(benchmark.images), limits.min_images),
             ("photos", photos, limits.min_photos),
+            ("held-out metrics", len(benchmark.held_out), 1),  # without one, nothing judges but what was optimised
         )
     ]
 

@@ -62,6 +62,7 @@ class Copy:
 
 @pytest.fixture
 def copy(waiting: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copy:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it itself, to the last database in use
     shutil.copytree(waiting.root, tmp_path / "project")
     project = replace(waiting, root=tmp_path / "project")
     made = Copy(project, project.client())

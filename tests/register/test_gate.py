@@ -56,7 +56,7 @@ def test_an_honestly_better_model_passes_every_row() -> None:
     found = {check.name: check for check in checks}
     assert found["reward gain"].value == pytest.approx(0.02)
     assert found["win rate"].value == 1.0
-    assert len(found) == len(checks) == 4 + 2 + 2 + 2 + 1 + 2 * 3 + 2 * 4 + 2 + 3
+    assert len(found) == len(checks) == 4 + 3 + 2 + 2 + 1 + 2 * 3 + 2 * 4 + 2 + 3
 
 
 def test_no_checks_are_no_pass() -> None:
@@ -93,6 +93,11 @@ def test_what_gets_worse_beyond_its_margin_is_refused_by_its_row(shifts: dict[st
     assert set(refusals(evidence(reward=0.02, **shifts))) == {row}
     within = {name: shift * 0.97 if abs(shift) > 0.5 else shift * 0.9 for name, shift in shifts.items()}
     assert refusals(evidence(reward=0.02, **within)) == {}
+
+
+def test_a_set_without_held_out_metrics_is_refused() -> None:
+    checks = judge(evidence(), BETTER, replace(BENCHMARK, held_out=[]), LIMITS)
+    assert [check.name for check in checks if check.verdict == "no"] == ["held-out metrics"]
 
 
 def test_direction_of_a_held_out_metric_counts() -> None:

@@ -206,6 +206,7 @@ def mlflow(
         config.write_text(
             f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {users}\nadmin_username = admin\n"
             "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+            "auth_cache_ttl_seconds = 60\n"  # a password is hashed for a second of CPU otherwise, at every request
         )
         config.chmod(0o600)
         variables["MLFLOW_AUTH_CONFIG_PATH"] = str(config)
