@@ -456,7 +456,9 @@ def plan_command(
 
 @app.command("metrics", rich_help_panel=LOOK, epilog=examples("dp2o metrics", "dp2o metrics --preset paper --json"))
 def metrics_command(
-    preset: Annotated[str, typer.Option(help="embedded, or paper: the nine of DP2O-SR.")] = "embedded",
+    preset: Annotated[
+        str, typer.Option(help="embedded, or paper: the nine of DP2O-SR and what it holds out.")
+    ] = "embedded",
     as_json: AsJson = False,
 ) -> None:
     """A preset's lines for params.yaml, and which of its weight files are missing and where they belong."""
