@@ -1,5 +1,6 @@
 """Hours, memory and bytes worked out by hand from round figures."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
