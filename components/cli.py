@@ -157,6 +157,9 @@ def upscale(
     prompt: Annotated[
         str | None, typer.Option(help="What the picture shows, for a text-to-image model; default: as in training.")
     ] = None,
+    base: Annotated[
+        str, typer.Option(help="Where a registered ControlNet's frozen model is here: folder or hub id.")
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
     params: Params = Path("params.yaml"),
     as_json: AsJson = False,
@@ -168,7 +171,7 @@ def upscale(
         target = output or photo.with_name(f"{photo.stem}-x{_scale(params)}.png")
         check_output(target, force)
         picture = read_picture(photo, max_pixels)
-        upscaler = _upscaler(model, params, tile, max_pixels)
+        upscaler = _upscaler(model, params, tile, max_pixels, base)
         started = time.monotonic()
         restored = upscaler(picture, seed, progress=True, prompt=prompt)
         seconds = time.monotonic() - started
@@ -198,7 +201,7 @@ def _scale(params: Path) -> int:
     return load_settings(params).prepare.scale
 
 
-def _upscaler(model: str, params: Path, tile: int, max_pixels: int) -> Any:
+def _upscaler(model: str, params: Path, tile: int, max_pixels: int, base: str) -> Any:
     from components.entry import limit_threads, resolve_device  # noqa: PLC0415
     from components.settings import load_settings  # noqa: PLC0415
 
@@ -208,7 +211,9 @@ def _upscaler(model: str, params: Path, tile: int, max_pixels: int) -> Any:
         from components.register.registry import load_upscaler  # noqa: PLC0415
 
         tiling = {"max_pixels": max_pixels} | ({"tile": tile} if tile else {})
-        return load_upscaler(settings.register_, root, model, tiling, settings.run.device)
+        return load_upscaler(settings.register_, root, model, tiling, settings.run.device, base)
+    if base:
+        raise BadInput("--base is for registered models (models:/...); for a folder the settings' backbone.base counts")
     from components.backbones.registry import located  # noqa: PLC0415
     from components.prompts.writer import prompt_writer  # noqa: PLC0415
     from components.upscale.upscaler import Upscaler, default_tiling  # noqa: PLC0415
@@ -510,7 +515,9 @@ def plan_command(
 
 @app.command("metrics", rich_help_panel=LOOK, epilog=examples("dp2o metrics", "dp2o metrics --preset paper --json"))
 def metrics_command(
-    preset: Annotated[str, typer.Option(help="embedded, or paper: the nine of DP2O-SR.")] = "embedded",
+    preset: Annotated[
+        str, typer.Option(help="embedded, or paper: the nine of DP2O-SR and what it holds out.")
+    ] = "embedded",
     as_json: AsJson = False,
 ) -> None:
     """A preset's lines for params.yaml, and which of its weight files are missing and where they belong."""

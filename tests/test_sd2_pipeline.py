@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from components.artifacts import tables
 from components.cli import app
 from components.entry import STAGES
-from components.errors import ExitCode
+from components.errors import BadInput, ExitCode
 from tests.backbones.tiny_pipelines import write_sd_base, write_sd_control
 from tests.made import photo, write_params
 
@@ -115,6 +115,33 @@ def test_folder_registry_and_pyfunc_restore_alike(project: Path, lr: Path, monke
     assert not np.array_equal(served[1], from_folder)
     asked = upscaled(project, lr, "--model", str(project / "models/aligned/best"), "--prompt", "zz, zz")
     assert np.array_equal(served[1], asked)
+
+
+def test_a_registered_controlnet_says_which_base_it_needs_and_where_it_looked(
+    project: Path, lr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    base, moved = project / "models/sd2", tmp_path / "moved"
+    reference = "models:/tiny-sd2@candidate"
+    arguments = [str(lr), "--params", str(project / "params.yaml"), "--model", reference, "--force"]
+    expected = upscaled(project, lr, "--model", reference)
+    base.rename(moved)
+    try:
+        lost = CliRunner().invoke(app, ["upscale", *arguments])
+        assert lost.exit_code == ExitCode.BAD_INPUT
+        assert "this version holds a ControlNet, not the sd2 model it leads" in lost.stderr
+        assert f"was {base} when it was registered and was looked for at {base}" in lost.stderr
+        assert "`dp2o upscale --base FOLDER_OR_HUB_ID`" in lost.stderr
+        with pytest.raises(BadInput, match=r"model_config=.*base"):
+            mlflow.pyfunc.load_model(reference)
+        assert np.array_equal(upscaled(project, lr, "--model", reference, "--base", str(moved)), expected)
+        other = write_sd_base(tmp_path / "other", seed=9)
+        wrong = CliRunner().invoke(app, ["upscale", *arguments, "--base", str(other)])
+        assert wrong.exit_code == ExitCode.BAD_INPUT
+        assert "the weights are not those that were registered" in wrong.stderr
+        assert f"{other} is another model" in wrong.stderr
+    finally:
+        moved.rename(base)
 
 
 def test_pictures_larger_than_a_tile_and_than_the_limit(project: Path, tmp_path: Path) -> None:

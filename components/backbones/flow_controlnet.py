@@ -10,11 +10,12 @@ padding is cropped from the images.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
@@ -26,12 +27,15 @@ from components.backbones.base import Branch, Condition, Samples
 from components.backbones.flow_parts import FlowParts
 from components.backbones.upsampling import upsample
 from components.errors import BadInput
-from components.settings import ControlNetSettings
+from components.settings import FlowControlNetSettings
 
 COMPILE_BACKEND = "inductor"
 
 TOKEN = 2
 """Side of a token, in latents."""
+
+KEPT = 16
+"""Encoded prompts kept; with 512 tokens of T5-XXL 4 MiB each. A fixed prompt is encoded once."""
 
 
 class FlowControlNet(ABC):
@@ -39,27 +43,46 @@ class FlowControlNet(ABC):
 
     With `lora_rank` 0 all of the control branch trains and the reference is a frozen copy of it, float32 like the
     policy, so that both round alike; otherwise an adapter trains and the reference is the branch without it.
-
-    Raises:
-        BadInput: the settings' dtype does not work on the device.
     """
 
     SAMPLER: ClassVar[frozenset[str]] = frozenset({"scale", "steps", "conditioning_scale", "dtype", "vae_tiling"})
     """Settings that change what is sampled."""
 
-    settings: ControlNetSettings
+    READ: ClassVar[Callable[[Path, Any], FlowParts]]
+    """Parts of the ControlNet at a place and of its base."""
 
-    def __init__(self, parts: FlowParts, settings: ControlNetSettings, device: torch.device) -> None:
+    FREEZE: ClassVar[Callable[[Any, Any], None]]
+    """Takes from a control branch's training what cannot change the transformer's prediction."""
+
+    BLOCKS: ClassVar[tuple[str, ...]]
+    """Lists of the repeated blocks of a transformer or control branch."""
+
+    settings: FlowControlNetSettings
+
+    @classmethod
+    def load(cls, folder: Path, settings: Any, device: torch.device) -> Self:
+        """Policy and reference from `folder`, see READ; frozen parts from `settings.base`.
+
+        Raises:
+            BadInput: a part is missing or damaged, the parts do not fit one another, or the dtype the device.
+        """
+        if settings.dtype == "float16" and device.type == "cpu":
+            raise BadInput("backbone.dtype float16 needs a GPU; on a CPU set it to float32 or bfloat16")
+        return cls(cls.READ(folder, settings), settings, device)
+
+    def __init__(self, parts: FlowParts, settings: Any, device: torch.device) -> None:
         self.settings = settings
         self.device = device
         self.transformer = parts.transformer.to(device)
         self.vae = parts.vae.to(device)
         self.scheduler = parts.scheduler
-        self.text = parts.text.to(device)
+        self.text_device = torch.device("cpu") if settings.text_on_cpu else device
+        self.text = parts.text.to(self.text_device)
+        self._kept: OrderedDict[str, Mapping[str, Tensor]] = OrderedDict()
         self.encoders = parts.encoders
         control = parts.control.to(device)
         self.reference = control_branch.make_trainable(control, settings.lora_rank)
-        self.freeze_unused(control, self.transformer)
+        type(self).FREEZE(control, self.transformer)
         self.policy: nn.Module = control
         networks = [self.transformer, control] + ([] if self.reference is None else [self.reference])
         if settings.gradient_checkpointing:
@@ -71,22 +94,12 @@ class FlowControlNet(ABC):
             self.vae.enable_tiling()
         if settings.compile:
             for network in networks:
-                for block in self.blocks(network):  # all blocks of a kind share one compilation
-                    block.compile(backend=COMPILE_BACKEND)
-
-    @staticmethod
-    @abstractmethod
-    def freeze_unused(control: Any, transformer: Any) -> None:
-        """Take from training what cannot change a prediction: DistributedDataParallel waits for all gradients."""
-
-    @staticmethod
-    @abstractmethod
-    def blocks(network: Any) -> list[nn.Module]:
-        """The repeated blocks of a transformer or control branch."""
+                for block in (block for name in self.BLOCKS for block in getattr(network, name)):
+                    block.compile(backend=COMPILE_BACKEND)  # all blocks of a kind share one compilation
 
     @abstractmethod
     def encode_prompt(self, prompt: str) -> Mapping[str, Tensor]:
-        """Encodings of a prompt by name, `[1, ...]`."""
+        """Encodings of a prompt by name, `[1, ...]`, made on `text_device`; see `encoded`."""
 
     @abstractmethod
     def control_latents(self, latents: Tensor) -> Tensor:
@@ -135,10 +148,21 @@ class FlowControlNet(ABC):
             BadInput: the LR has more than `max_lr_pixels` px.
         """
         upsampled = upsample(lr, self.scale, self.settings.max_lr_pixels).to(self.device)
-        with torch.autocast(self.device.type, enabled=False):
-            texts = [self.encode_prompt(prompt) for prompt in prompts]
+        texts = [self.encoded(prompt) for prompt in prompts]
         encodings = {name: torch.cat([text[name] for text in texts]) for name in texts[0]}
         return Condition(upsampled, prompts, {**encodings, "control": self.control_latents(self.encode(upsampled))})
+
+    @torch.no_grad()
+    def encoded(self, prompt: str) -> Mapping[str, Tensor]:
+        """Encodings of a prompt by name, `[1, ...]`; the most recent prompts are remembered."""
+        if prompt not in self._kept:
+            with torch.autocast(self.text_device.type, enabled=False):
+                made = self.encode_prompt(prompt)
+            self._kept[prompt] = {name: encoding.to(self.device) for name, encoding in made.items()}
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(prompt)
+        return self._kept[prompt]
 
     def encode(self, images: Tensor) -> Tensor:
         return vae.encode(self.vae, vae.pad_to_multiple(images.to(self.device), self.multiple))
@@ -204,13 +228,3 @@ class FlowControlNet(ABC):
         """Of everything but the control branch; read once, since for FLUX.1 it is 17 billion parameters."""
         networks = (self.transformer, self.vae, *self.encoders)
         return digests.of_json([digests.of_state(network.state_dict()) for network in networks])
-
-
-def check_device(settings: ControlNetSettings, device: torch.device) -> None:
-    """Refuse a dtype that the device does not compute in.
-
-    Raises:
-        BadInput: float16 on a CPU.
-    """
-    if settings.dtype == "float16" and device.type == "cpu":
-        raise BadInput("backbone.dtype float16 needs a GPU; on a CPU set it to float32 or bfloat16")

@@ -6,7 +6,6 @@ the value of guidance as an input: there is no second, negative pass.
 
 import copy
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from components.backbones import control_branch
 from components.backbones.base import Condition
-from components.backbones.flow_controlnet import TOKEN, FlowControlNet, check_device
+from components.backbones.flow_controlnet import TOKEN, FlowControlNet
 from components.backbones.flux_parts import freeze_unused, read_parts
 from components.settings import FluxControlNetSettings
 
@@ -27,30 +26,15 @@ class FluxControlNet(FlowControlNet):
     """A ControlNet on FLUX.1; see the module's docstring for the model."""
 
     SAMPLER = FlowControlNet.SAMPLER | {"guidance", "max_sequence_length"}
+    READ = staticmethod(read_parts)
+    FREEZE = staticmethod(freeze_unused)
+    BLOCKS = ("transformer_blocks", "single_transformer_blocks")
     settings: FluxControlNetSettings
-
-    @classmethod
-    def load(cls, folder: Path, settings: FluxControlNetSettings, device: torch.device) -> "FluxControlNet":
-        """Policy and reference from `folder`, see `read_parts`; frozen parts from `settings.base`.
-
-        Raises:
-            BadInput: a part is missing or damaged, the parts do not fit one another, or the dtype the device.
-        """
-        check_device(settings, device)
-        return cls(read_parts(folder, settings), settings, device)
-
-    @staticmethod
-    def freeze_unused(control: Any, transformer: Any) -> None:
-        freeze_unused(control, transformer)
-
-    @staticmethod
-    def blocks(network: Any) -> list[nn.Module]:
-        return [*network.transformer_blocks, *network.single_transformer_blocks]
 
     def encode_prompt(self, prompt: str) -> Mapping[str, Tensor]:
         """`prompt` `[1, S, D]` of T5 and `pooled` `[1, P]` of CLIP."""
         length = self.settings.max_sequence_length
-        words, pooled, _ = self.text.encode_prompt(prompt, prompt, device=self.device, max_sequence_length=length)
+        words, pooled, _ = self.text.encode_prompt(prompt, prompt, device=self.text_device, max_sequence_length=length)
         return {"prompt": words, "pooled": pooled}
 
     def control_latents(self, latents: Tensor) -> Tensor:

@@ -6,8 +6,6 @@ the conditional predictions.
 
 import copy
 from collections.abc import Mapping
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +14,7 @@ from torch import Tensor, nn
 
 from components.backbones import control_branch
 from components.backbones.base import Condition
-from components.backbones.flow_controlnet import FlowControlNet, check_device
+from components.backbones.flow_controlnet import FlowControlNet
 from components.backbones.sd3_parts import freeze_unused, read_parts
 from components.errors import BadInput
 from components.settings import SD3ControlNetSettings
@@ -26,25 +24,10 @@ class SD3ControlNet(FlowControlNet):
     """A ControlNet on Stable Diffusion 3; see the module's docstring for the model."""
 
     SAMPLER = FlowControlNet.SAMPLER | {"guidance_scale", "negative_prompt", "max_sequence_length"}
+    READ = staticmethod(read_parts)
+    FREEZE = staticmethod(freeze_unused)
+    BLOCKS = ("transformer_blocks",)
     settings: SD3ControlNetSettings
-
-    @classmethod
-    def load(cls, folder: Path, settings: SD3ControlNetSettings, device: torch.device) -> "SD3ControlNet":
-        """Policy and reference from `folder`, a diffusers folder or hub id; frozen parts from `settings.base`.
-
-        Raises:
-            BadInput: a part is missing or damaged, the parts do not fit one another, or the dtype the device.
-        """
-        check_device(settings, device)
-        return cls(read_parts(folder, settings), settings, device)
-
-    @staticmethod
-    def freeze_unused(control: Any, transformer: Any) -> None:
-        freeze_unused(control, transformer)
-
-    @staticmethod
-    def blocks(network: Any) -> list[nn.Module]:
-        return [*network.transformer_blocks]
 
     def condition(self, lr: Tensor, prompts: tuple[str, ...]) -> Condition:
         """As `FlowControlNet.condition`.
@@ -68,7 +51,7 @@ class SD3ControlNet(FlowControlNet):
             prompt,
             prompt,
             prompt,
-            device=self.device,
+            device=self.text_device,
             do_classifier_free_guidance=False,
             max_sequence_length=self.settings.max_sequence_length,
         )
@@ -92,7 +75,7 @@ class SD3ControlNet(FlowControlNet):
         image, prompt, pooled = (condition.encodings[name] for name in ("control", "prompt", "pooled"))
         guided = sampling and self.settings.guidance_scale > 1.0
         if guided:
-            negative = self._negative
+            negative = self.encoded(self.settings.negative_prompt)
             prompt = torch.cat([negative["prompt"].expand_as(prompt), prompt])
             pooled = torch.cat([negative["pooled"].expand_as(pooled), pooled])
             image, latents, t = (torch.cat([rows, rows]) for rows in (image, latents, t))
@@ -125,9 +108,3 @@ class SD3ControlNet(FlowControlNet):
     @property
     def _control(self) -> Any:
         return control_branch.unwrapped(self.policy)
-
-    @cached_property
-    def _negative(self) -> Mapping[str, Tensor]:
-        """Encodings of the negative prompt, the same for every LR."""
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return self.encode_prompt(self.settings.negative_prompt)

@@ -19,7 +19,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read once, when huggingface_hub 
 _REVISION = 1
 # Where a network takes the path of its weights as an argument; the others look into the folders set by `_local_only`.
 _WEIGHTS_BY_ARGUMENT = frozenset({"niqe", "brisque", "stlpips", "stlpips-vgg"})
-# TOPIQ's checkpoints contain the backbone, so that ImageNet weights for it would be fetched only to be overwritten.
+# Checkpoints of these contain the backbone, so that ImageNet weights for it would be fetched only to be overwritten:
+# TOPIQ on ResNet has an option for that, the others always ask for them.
+_WHOLE_CHECKPOINT = frozenset({"nima", "topiq_iaa"})
 _OPTIONS: dict[str, dict[str, Any]] = {
     "topiq_fr": {"backbone_pretrain": False},
     "topiq_nr": {"backbone_pretrain": False},
@@ -60,6 +62,21 @@ def _local_only(row: MetricInfo, folder: Path) -> Iterator[None]:
         torch.hub.download_url_to_file, pyiqa_download.download_url_to_file = downloads
 
 
+@contextlib.contextmanager
+def _no_backbone_weights() -> Iterator[None]:
+    """pyiqa's networks build their backbones without pretrained weights."""
+    import timm  # noqa: PLC0415
+    from pyiqa.archs import topiq_arch  # noqa: PLC0415
+
+    create, swin = timm.create_model, topiq_arch.create_swin
+    timm.create_model = lambda name, **options: create(name, **(options | {"pretrained": False}))
+    topiq_arch.create_swin = lambda name, **options: swin(name, **(options | {"pretrained": False}))
+    try:
+        yield
+    finally:
+        timm.create_model, topiq_arch.create_swin = create, swin
+
+
 def network(row: MetricInfo, device: torch.device, folder: Path) -> Any:
     """pyiqa's network of metric `row`, in evaluation mode, without gradients.
 
@@ -71,8 +88,9 @@ def network(row: MetricInfo, device: torch.device, folder: Path) -> Any:
     options = dict(_OPTIONS.get(row.name, {}))
     if row.name in _WEIGHTS_BY_ARGUMENT:
         options["pretrained_model_path"] = str(folder / row.weights[0].path)
+    backbone = _no_backbone_weights() if row.name in _WHOLE_CHECKPOINT else contextlib.nullcontext()
     # pyiqa prints what it loads; standard output belongs to the commands.
-    with _local_only(row, folder), contextlib.redirect_stdout(io.StringIO()):
+    with _local_only(row, folder), backbone, contextlib.redirect_stdout(io.StringIO()):
         net = pyiqa.create_metric(row.pyiqa_name, device=device, **options).net
     if row.name == "brisque":
         net.rho = _BRISQUE_RHO

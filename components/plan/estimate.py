@@ -117,6 +117,7 @@ def hours(
     checkpointed = checkpointing(settings)
     row = total(figures.row) + (total(figures.recomputed) if checkpointed else 0)
     steps = settings.train.steps
+    sharing = min(gpus, settings.train.validation_images)
 
     def stage(name: str, work: str, flop: float, precision: Precision, utilisation: float, parallel: int) -> Stage:
         seconds = flop / (gpu.rate(precision) * utilisation * parallel)
@@ -142,11 +143,11 @@ def hours(
         ),
         stage(
             "train, validation",
-            f"{workload.validated:,} candidates" + (" on one GPU; the others wait" if gpus > 1 else ""),
+            f"{workload.validated:,} candidates" + (f", dealt to {sharing} GPUs" if sharing > 1 else ""),
             workload.validated * candidate,
             sampling,
             used.sampling,
-            1,
+            sharing,
         ),
         stage(
             "evaluate",
@@ -183,7 +184,7 @@ def memory(figures: Figures, gpus: int, checkpointed: bool) -> tuple[Memory, ...
     place. FSDP2 spreads the policy, its gradients and AdamW's values over the GPUs; its blocks that are gathered for
     a moment are not counted.
     """
-    weights = sum(part.bytes for part in figures.parts)
+    weights = sum(part.bytes for part in figures.parts if not part.on_host)
     trained = 4 * figures.trained
     policy = sum(part.bytes for part in figures.parts if part.trained)
 

@@ -13,12 +13,14 @@ class Part:
     Attributes:
         trained: how many of its parameters train.
         dtype: what its parameters are stored in.
+        on_host: whether it is in host memory, not on the GPU.
     """
 
     name: str
     parameters: int
     trained: int
     dtype: str
+    on_host: bool = False
 
     @property
     def bytes(self) -> int:

@@ -44,8 +44,9 @@ def measure(settings: FluxControlNetSettings, root: Path, shape: Shape) -> Figur
     vae = networks.build(lambda: AutoencoderKL.from_config(dict(base.configs["vae"])), vae_dtype)
     clip = networks.build(lambda: CLIPTextModel(CLIPTextConfig(**base.configs["text_encoder"])), dtype)
     t5 = networks.build(lambda: T5EncoderModel(T5Config(**base.configs["text_encoder_2"])), dtype)
-    clip_part, clip_work = networks.text_encoder("CLIP text encoder", clip, clip.config.max_position_embeddings, dtype)
-    t5_part, t5_work = networks.text_encoder("T5 text encoder", t5, settings.max_sequence_length, dtype)
+    words, host = clip.config.max_position_embeddings, settings.text_on_cpu
+    clip_part, clip_work = networks.text_encoder("CLIP text encoder", clip, words, dtype, host)
+    t5_part, t5_work = networks.text_encoder("T5 text encoder", t5, settings.max_sequence_length, dtype, host)
     latent = networks.latent_side(vae, shape.side, TOKEN)
     vae_costs = networks.vae_costs(vae, latent, vae_dtype)
     passes = _passes(transformer, control, reference, (latent // TOKEN) ** 2, settings.max_sequence_length)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,11 +43,11 @@ def part(name: str, network: nn.Module, dtype: str) -> Part:
     return Part(name, sum(parameter.numel() for parameter in parameters), trained, dtype)
 
 
-def text_encoder(name: str, network: nn.Module, tokens: int, dtype: str) -> tuple[Part, Work]:
+def text_encoder(name: str, network: nn.Module, tokens: int, dtype: str, on_host: bool = False) -> tuple[Part, Work]:
     """Size of a text encoder and cost of one prompt: a multiply-add a token and parameter outside the embeddings."""
     tables = {id(module.weight): module.weight for module in network.modules() if isinstance(module, nn.Embedding)}
     embedded = sum(weight.numel() for weight in tables.values())
-    size = part(name, network, dtype)
+    size = replace(part(name, network, dtype), on_host=on_host)
     return size, Work(name, 2 * tokens * (size.parameters - embedded))
 
 

@@ -51,9 +51,12 @@ def measure(settings: SD3ControlNetSettings, root: Path, shape: Shape) -> Figure
     for part in ("text_encoder", "text_encoder_2"):
         clip_config = CLIPTextConfig(**base.configs[part])
         clip = networks.build(partial(CLIPTextModelWithProjection, clip_config), dtype)
-        texts.append(networks.text_encoder(f"CLIP {part}", clip, clip.config.max_position_embeddings, dtype))
+        words, host = clip.config.max_position_embeddings, settings.text_on_cpu
+        texts.append(networks.text_encoder(f"CLIP {part}", clip, words, dtype, host))
     t5 = networks.build(lambda: T5EncoderModel(T5Config(**base.configs["text_encoder_3"])), dtype)
-    texts.append(networks.text_encoder("T5 text_encoder_3", t5, settings.max_sequence_length, dtype))
+    texts.append(
+        networks.text_encoder("T5 text_encoder_3", t5, settings.max_sequence_length, dtype, settings.text_on_cpu)
+    )
     latent = networks.latent_side(vae, shape.side, TOKEN)
     vae_costs = networks.vae_costs(vae, latent, vae_dtype)
     words = int(base.configs["text_encoder"]["max_position_embeddings"]) + settings.max_sequence_length

@@ -46,7 +46,12 @@ def _parameters(plan: Plan) -> list[str]:
     parts = plan.figures.parts
     rows = [["", "millions", "trained", "stored as"]]
     rows += [
-        [part.name, f"{part.parameters / 1e6:,.1f}", f"{part.trained / 1e6:,.1f}" if part.trained else "-", part.dtype]
+        [
+            part.name,
+            f"{part.parameters / 1e6:,.1f}",
+            f"{part.trained / 1e6:,.1f}" if part.trained else "-",
+            part.dtype + (", on the host" if part.on_host else ""),
+        ]
         for part in parts
     ]
     everything, trained = sum(part.parameters for part in parts), plan.figures.trained
@@ -122,6 +127,8 @@ def _ways_out(plan: Plan) -> list[str]:
         ways.append("train.precision bf16")
     if backbone.family != "tiny_flow" and backbone.dtype == "float32":
         ways.append("backbone.dtype bfloat16")
+    if backbone.family in ("flux_controlnet", "sd3_controlnet") and not backbone.text_on_cpu:
+        ways.append("backbone.text_on_cpu true")
     if backbone.family != "tiny_flow" and not backbone.lora_rank:
         ways.append("backbone.lora_rank above 0")
     split = next((peak for peak in plan.memory if peak.stage == FSDP), None)

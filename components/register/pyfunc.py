@@ -22,6 +22,14 @@ from components.settings import BACKBONE, BackboneSettings, PromptSettings
 from components.upscale.picture import decode_picture
 from components.upscale.upscaler import Tiling, Upscaler, default_tiling
 
+BASE = "backbone.base"
+"""How errors about a base model begin."""
+
+SAY_WHERE = (
+    "Say where the base model is on this machine: `dp2o upscale --base FOLDER_OR_HUB_ID`, or "
+    'mlflow.pyfunc.load_model(..., model_config={"base": FOLDER_OR_HUB_ID})'
+)
+
 SIGNATURE = ModelSignature(
     inputs=Schema(
         [
@@ -46,16 +54,21 @@ def input_example() -> pd.DataFrame:
 
 
 def model_config(
-    settings: BackboneSettings, prompt: PromptSettings | None = None, tiling: Tiling | None = None
+    settings: BackboneSettings,
+    prompt: PromptSettings | None = None,
+    tiling: Tiling | None = None,
+    digest: str = "",
 ) -> dict[str, Any]:
     """What is stored beside the weights; `mlflow.pyfunc.load_model(..., model_config={"device": "cuda"})` overrides.
 
-    A frozen base model is not stored, but named: `base` says where it is on another machine.
+    A frozen base model is not stored, but named: `base` says where it is on another machine, and `digest`, of all the
+    weights that restore, tells whether it is the same there.
     """
     tiling = tiling or default_tiling(settings)
     return {
         "backbone": settings.model_dump(mode="json", exclude={"path"}),
         "base": "",
+        "digest": digest,
         "prompt": (prompt or PromptSettings()).model_dump(mode="json"),
         "device": "auto",
         "tile": tiling.tile,
@@ -70,7 +83,11 @@ class ServedUpscaler(PythonModel):  # type: ignore[misc]  # mlflow has no type i
     upscaler: Upscaler
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the weights of artifact `backbone` with the stored sampling settings."""
+        """Load the weights of artifact `backbone` with the stored sampling settings.
+
+        Raises:
+            BadInput: the frozen base model of a ControlNet is not where it was, or is another one.
+        """
         config = context.model_config
         folder = Path(context.artifacts["backbone"])
         base = {"base": config["base"]} if config["base"] else {}
@@ -78,7 +95,22 @@ class ServedUpscaler(PythonModel):  # type: ignore[misc]  # mlflow has no type i
         device = resolve_device(config["device"])
         writer = prompt_writer(PromptSettings(**config["prompt"]), settings, Path(), device)
         tiling = Tiling(config["tile"], config["overlap"], config["max_pixels"])
-        self.upscaler = Upscaler.load(folder, settings, device, tiling, writer)
+        try:
+            self.upscaler = Upscaler.load(folder, settings, device, tiling, writer)
+        except BadInput as error:
+            if settings.family == "tiny_flow" or not str(error).startswith(BASE):
+                raise
+            raise BadInput(
+                f"this version holds a ControlNet, not the {settings.family.removesuffix('_controlnet')} model it "
+                f"leads, which was {config['backbone']['base']} when it was registered and was looked for at "
+                f"{settings.base}: {error}. {SAY_WHERE}"
+            ) from error
+        if config.get("digest") and self.upscaler.digest != config["digest"]:
+            raise BadInput(
+                f"the weights are not those that were registered ({self.upscaler.digest[:12]} for "
+                f"{config['digest'][:12]}): {getattr(settings, 'base', folder)} is another model, or was changed. "
+                f"{SAY_WHERE}"
+            )
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None

@@ -55,11 +55,12 @@ def show_version(settings: RegisterSettings, root: Path, reference: str) -> tupl
 
 
 def load_upscaler(
-    settings: RegisterSettings, root: Path, reference: str, tiling: Mapping[str, int], device: str
+    settings: RegisterSettings, root: Path, reference: str, tiling: Mapping[str, int], device: str, base: str = ""
 ) -> Upscaler:
     """The upscaler of a registered version, sampled as it was registered; `device` as in params.yaml.
 
-    `tiling` are the attributes of `Tiling` to set; the others are as registered.
+    `tiling` are the attributes of `Tiling` to set; the others are as registered. `base` is where a ControlNet's frozen
+    model is here; as registered where it is empty.
 
     Raises:
         BadInput: there is no such version, or it is none of this project's.
@@ -70,7 +71,7 @@ def load_upscaler(
             raise BadInput(
                 f"{reference} was not registered by `dp2o register`; `dp2o models list` shows those that were"
             )
-        config = {"device": device, **tiling}
+        config = {"device": device, "base": base, **tiling}
         loaded = mlflow.pyfunc.load_model(f"{PREFIX}{found.name}/{found.version}", model_config=config)
     upscaler: Upscaler = loaded.unwrap_python_model().upscaler
     return upscaler

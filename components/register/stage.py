@@ -131,7 +131,9 @@ def _register(
             name="model",
             python_model=str(Path(__file__).with_name("served_model.py")),
             artifacts={"backbone": str(root / MODEL)},
-            model_config=pyfunc.model_config(located(settings.backbone, root), _prompt(settings.prepare.prompt, root)),
+            model_config=pyfunc.model_config(
+                located(settings.backbone, root), _prompt(settings.prepare.prompt, root), digest=lineage.model
+            ),
             signature=pyfunc.SIGNATURE,
             input_example=pyfunc.input_example(),
             # Named, because MLflow would otherwise guess them by importing everything in another process.

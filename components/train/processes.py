@@ -1,19 +1,81 @@
-"""Weights and optimizer state as a single process has them, however the processes hold them.
+"""Several processes that train one policy: how they start, share work, and hold weights and optimizer state.
 
-With DDP every process holds all of both, with FSDP2 a part. Checkpoints are the same for all: a run may be continued
-on another number of processes, or in the other way.
+With DDP every process holds all of both, with FSDP2 a part. Checkpoints are as a single process has them: a run may be
+continued on another number of processes, or in the other way.
 """
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
 
-from accelerate import Accelerator
+import torch
+from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor
+
+from components.errors import BadInput
+
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for one another; torch's default of ten minutes is less than one may take to load a model."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def start(device: torch.device, precision: str) -> Accelerator:
+    """The accelerator of this process, as its launcher's environment says."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # accelerate takes torch's current device
+    patience = InitProcessGroupKwargs(timeout=PATIENCE)
+    accelerator = Accelerator(mixed_precision=precision, cpu=device.type == "cpu", kwargs_handlers=[patience])
+    if accelerator.is_fsdp2:
+        keep_whole_precision(accelerator)
+    return accelerator
+
+
+def keep_whole_precision(accelerator: Accelerator) -> None:
+    """Let autocast alone lower FSDP2's precision, as with one process.
+
+    accelerate would have FSDP2 round the weights and sum gradients in bfloat16: the policy would then round otherwise
+    than its reference, and the difference of their errors, times beta, would be no longer 0 before the first step.
+    """
+    accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
+
+
+def share(
+    accelerator: Accelerator, items: Sequence[Item], work: Callable[[Sequence[Item]], list[Result]]
+) -> list[Result]:
+    """`work` of all items, each done by one of the processes, in the order of `items`; every process gets all results.
+
+    Each process has as many items, some of them twice if need be: with FSDP2 all must call the network equally often.
+    `work` gives one result an item.
+
+    Raises:
+        BadInput: `work` did, in any process.
+    """
+    if accelerator.num_processes == 1:
+        return work(items)
+    rank, world = accelerator.process_index, accelerator.num_processes
+    rounds = -(-len(items) // world)
+    mine = [min(number * world + rank, len(items) - 1) for number in range(rounds)]
+    outcome: list[tuple[int, Result]] | str
+    try:
+        outcome = list(zip(mine, work([items[place] for place in mine]), strict=True))
+    except BadInput as error:  # told to all: the others would wait for this process
+        outcome = str(error)
+    outcomes = gather_object([outcome])
+    failed = [text for text in outcomes if isinstance(text, str)]
+    if failed:
+        raise BadInput(failed[0])
+    found = {place: result for part in outcomes for place, result in part}
+    return [found[place] for place in range(len(items))]
 
 
 def trainable(policy: nn.Module) -> dict[str, nn.Parameter]:

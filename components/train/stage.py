@@ -4,6 +4,7 @@ import csv
 import io
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from components.entry import resolve_device
 from components.errors import BadInput
 from components.metrics.suite import Suite
 from components.settings import Settings
+from components.train import processes
 from components.train.groups import GroupImages, groups_of
-from components.train.processes import load_policy_state
 from components.train.trainer import Trainer
 from components.train.validation import Validation, ValidationImage
 
@@ -49,16 +50,14 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     device = resolve_device(settings.run.device)
     if device.type == "cpu" and settings.train.precision == "fp16":
         raise BadInput('train.precision fp16 needs a GPU; on a CPU set it to "no" or bf16')
-    if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)  # accelerate takes torch's current device
-    accelerator = Accelerator(mixed_precision=settings.train.precision, cpu=device.type == "cpu")
+    accelerator = processes.start(device, settings.train.precision)
     if accelerator.is_fsdp2 and settings.backbone.family == "tiny_flow":
         raise BadInput("FSDP2 is for policies that do not fit one GPU, tiny_flow does: launch with launch/ddp.yaml")
     dataset = tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
     candidates = tables.read_rows(root / "data/candidates.parquet", tables.CANDIDATES)
     pairs = tables.read_rows(root / "data/pairs.parquet", tables.PAIRS)
     backbone = load_backbone(settings, root, accelerator.device)
-    validation = validation_of(settings, root, dataset, accelerator.device)
+    validation = validation_of(settings, root, dataset, accelerator)
     determined_by: dict[str, Any] = {
         "code": CODE_VERSION,
         "train": settings.train.model_dump(exclude={"micro_batch", "checkpoint_every", "condition_cache_mb"}),
@@ -85,12 +84,14 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     if not accelerator.is_main_process:
         return
     if accelerator.is_fsdp2:
-        backbone = load_backbone(settings, root, torch.device("cpu"))  # this process's own policy is a part of one
+        # This process's own policy is a part of one. The frozen parts are float16 on GPUs only.
+        whole = settings.backbone.model_copy(update={"dtype": "bfloat16", "compile": False})
+        backbone = load_backbone(settings.model_copy(update={"backbone": whole}), root, torch.device("cpu"))
     else:
         backbone.policy = accelerator.unwrap_model(backbone.policy)
     publish(backbone, {"last": state.policy, "best": state.best_policy}, root / "models/aligned")
     summary = {
-        "reference_digest": backbone.digest("reference"),
+        "reference_digest": determined_by["model"],
         "steps": state.step,
         "best_step": state.best_step,
         "best_validation_reward": state.best_reward,
@@ -109,7 +110,9 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     )  # fmt: skip
 
 
-def validation_of(settings: Settings, root: Path, dataset: Sequence[tables.Row], device: torch.device) -> Validation:
+def validation_of(
+    settings: Settings, root: Path, dataset: Sequence[tables.Row], accelerator: Accelerator
+) -> Validation:
     """Validation on images spread evenly over the split, so that few images still mean many photos.
 
     Images without HR are used only if no image has one: rewards with and without FR metrics do not average.
@@ -133,15 +136,21 @@ def validation_of(settings: Settings, root: Path, dataset: Sequence[tables.Row],
         hr = to_tensor(shard.image(f"{lr_id}.hr.png")) if row["has_hr"] else None
         images.append(ValidationImage(lr_id, to_tensor(shard.image(f"{lr_id}.lr.png")), hr, row["prompt"]))
     fidelity = settings.score.fr if with_hr else ["lr_consistency"]
-    suite = Suite.load([*fidelity, *settings.score.nr], device)
-    return Validation(images, settings.train.validation_seeds, suite, settings.backbone.colour_fix)
+    suite = Suite.load([*fidelity, *settings.score.nr], accelerator.device)
+    return Validation(
+        images,
+        settings.train.validation_seeds,
+        suite,
+        settings.backbone.colour_fix,
+        partial(processes.share, accelerator),
+    )
 
 
 def publish(backbone: Backbone, states: dict[str, dict[str, torch.Tensor]], folder: Path) -> None:
     """Write each policy as a backbone folder below `folder`, all at once."""
     with atomic_folder(folder) as temporary:
         for name, state in states.items():
-            load_policy_state(backbone.policy, state)
+            processes.load_policy_state(backbone.policy, state)
             (temporary / name).mkdir()
             backbone.save(temporary / name)
 

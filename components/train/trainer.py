@@ -10,7 +10,6 @@ from types import FrameType
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from tqdm import tqdm
 
@@ -55,8 +54,8 @@ class Trainer:
         backbone: policy and frozen reference.
         groups: by lr_id.
         images: LR and candidate images of the groups.
-        validate: measures the policy, at step 0 and every `validate_every` steps; called on the main process only, but
-            with FSDP2 on each: all of them hold a part of the policy.
+        validate: measures the policy, at step 0 and every `validate_every` steps; called by all processes together,
+            and gives all of them the same.
         cache: where checkpoints go; training continues from the newest valid one there.
         accelerator: device, precision and processes.
 
@@ -297,18 +296,17 @@ class Trainer:
 
     @property
     def _takes_part(self) -> bool:
-        """Whether this process validates and collects states: the main one; with FSDP2 each, it holds a part."""
+        """Whether this process collects states: the main one; with FSDP2 each, it holds a part."""
         return bool(self.accelerator.is_main_process or self.accelerator.is_fsdp2)
 
     def _validate(self, state: TrainingState) -> None:
-        if self._takes_part:
-            row = {"step": state.step, **self.validate()}
-            # One process decides: another's last bits may differ, and all must collect the weights or none.
-            reward = broadcast_object_list([row["reward"]])[0] if self.accelerator.is_fsdp2 else row["reward"]
-            state.validation.append(row)
-            if reward > state.best_reward:
-                state.best_step, state.best_reward = state.step, reward
+        row = {"step": state.step, **self.validate()}
+        state.validation.append(row)
+        if row["reward"] > state.best_reward:
+            state.best_step, state.best_reward = state.step, row["reward"]
+            if self._takes_part:
                 state.best_policy = processes.policy_state(self.accelerator, self.backbone.policy)
+        if self.accelerator.is_main_process:
             logger.info("step %d: validation reward %.4f (best %.4f at step %d)", state.step, row["reward"],
                         state.best_reward, state.best_step)  # fmt: skip
         self.accelerator.wait_for_everyone()

@@ -1,6 +1,6 @@
 """Validation reward: a few images of the validation split on fixed noise, under a normaliser fixed at step 0."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,17 +25,35 @@ class ValidationImage:
     prompt: str
 
 
+Scores = dict[str, np.ndarray]
+"""Raw values of an image's samples, by metric."""
+
+Share = Callable[[Sequence[ValidationImage], Callable[[Sequence[ValidationImage]], list[Scores]]], list[Scores]]
+"""Does a function for all images, wherever; see `processes.share`."""
+
+
 class Validation:
     """Scores the policy; the reference's own candidates fix the normaliser, so rewards of all steps compare.
 
-    The images are of one size.
+    Args:
+        images: of one size.
+        seeds: samples an image.
+        share: deals the images to several processes, which then all call `measure` together.
     """
 
-    def __init__(self, images: Sequence[ValidationImage], seeds: int, suite: Suite, colour_fix: ColourFix) -> None:
+    def __init__(
+        self,
+        images: Sequence[ValidationImage],
+        seeds: int,
+        suite: Suite,
+        colour_fix: ColourFix,
+        share: Share = lambda images, score: score(images),
+    ) -> None:
         self._images = images
         self._seeds = seeds
         self._suite = suite
         self._colour_fix = colour_fix
+        self._share = share
         self._normaliser: FixedNormaliser | None = None
 
     def measure(self, backbone: Backbone) -> dict[str, float]:
@@ -55,24 +73,28 @@ class Validation:
         """sha256 of the metrics that choose the best checkpoint."""
         return self._suite.digest
 
-    def _score(self, backbone: Backbone, branch: Branch) -> dict[str, np.ndarray]:
+    def _score(self, backbone: Backbone, branch: Branch) -> Scores:
+        by_image = self._share(self._images, lambda images: self._score_images(backbone, branch, images))
+        return {name: np.concatenate([scores[name] for scores in by_image]) for name in by_image[0]}
+
+    def _score_images(self, backbone: Backbone, branch: Branch, images: Sequence[ValidationImage]) -> list[Scores]:
         condition = backbone.condition(
-            torch.cat([image.lr for image in self._images]), tuple(image.prompt for image in self._images)
+            torch.cat([image.lr for image in images]), tuple(image.prompt for image in images)
         )
         shape = backbone.noise_shape(*condition.upsampled.shape[-2:])
         # Another name space than the training candidates': validation must not reward a memorised noise.
         noise = torch.stack(
             [
                 candidate_noise(f"validation:{image.lr_id}", index, shape)
-                for image in self._images
+                for image in images
                 for index in range(self._seeds)
             ]
         )
         condition = condition.repeat(self._seeds)
         samples = sample_rows(backbone, condition, noise, branch)
         candidates = to_tensor(*to_8bit(fix_colours(samples.images, condition.upsampled, self._colour_fix)))
-        collected: dict[str, list[np.ndarray]] = {}
-        for image, group in zip(self._images, candidates.split(self._seeds), strict=True):
+        collected = []
+        for image, group in zip(images, candidates.split(self._seeds), strict=True):
             scores = self._suite.score(group, image.hr, image.lr)
             if scores.failures:
                 failure = scores.failures[0]
@@ -80,6 +102,5 @@ class Validation:
                     f"metric {failure.metric} gave no score ({failure.reason}: {failure.detail}) on validation image "
                     f"{image.lr_id}: look at the model's samples, or change score.fr and score.nr"
                 )
-            for name, values in scores.values.items():
-                collected.setdefault(name, []).append(values)
-        return {name: np.concatenate(values) for name, values in collected.items()}
+            collected.append(scores.values)
+        return collected

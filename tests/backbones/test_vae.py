@@ -5,6 +5,7 @@ from diffusers import AutoencoderKL
 from components.backbones import vae
 from components.backbones.upsampling import upsample
 from components.errors import BadInput
+from components.plan.counting import LiveBytes
 
 
 def made(**config: float) -> AutoencoderKL:
@@ -56,3 +57,54 @@ def test_upsampling_keeps_the_range_and_the_limit() -> None:
     assert (large.min(), large.max()) == (0.0, 1.0)
     with pytest.raises(BadInput, match=r"4 x 4 px has more than backbone\.max_lr_pixels 15"):
         upsample(lr, 4, 15)
+
+
+def decode_peak(model: AutoencoderKL, side: int) -> int:
+    live = LiveBytes([*model.parameters(), *model.buffers()])
+    with live:
+        vae.decode(model, torch.zeros(1, 4, side, side))
+    return live.peak
+
+
+def test_tiles_bound_the_memory_to_one_tile_and_the_image() -> None:
+    """Whole, activations grow with the image, attention with its square; in tiles only what is put together grows."""
+    whole, tiled = made(), made()
+    tiled.enable_tiling()
+    factor = vae.downsampling(tiled)
+    sides = (32, 64)
+    pixels = [3 * 4 * (side * factor) ** 2 for side in sides]  # bytes of the float32 image
+    tile = decode_peak(whole, tiled.tile_latent_min_size)
+    for side, size in zip(sides, pixels, strict=True):
+        # The tiles, overlapping by a quarter, and their rows; the image, and itself in [0, 1].
+        assert decode_peak(tiled, side) < tile + 5 * size
+    assert decode_peak(whole, sides[-1]) > 2 * decode_peak(tiled, sides[-1])
+
+
+def steps(image: torch.Tensor) -> torch.Tensor:
+    """Mean difference of each column of pixels from the one before it."""
+    return image.diff(dim=-1).abs().mean(dim=(0, 1, 2))
+
+
+def test_borders_of_the_vaes_tiles_are_like_any_other_place() -> None:
+    whole, tiled = made(), made()
+    tiled.enable_tiling()
+    latents = torch.randn(1, 4, 40, 40, generator=torch.manual_seed(2))
+    one, other = vae.decode(whole, latents), vae.decode(tiled, latents)
+    assert not torch.equal(one, other)
+    stride = int(tiled.tile_latent_min_size * (1 - tiled.tile_overlap_factor))
+    borders = [place * vae.downsampling(tiled) - 1 for place in range(stride, 40, stride)]
+    ratios = [float(steps(image)[borders].mean() / steps(image).mean()) for image in (one, other)]
+    assert abs(ratios[0] - ratios[1]) < 0.15
+
+
+def test_vae_tiles_of_another_tone_are_blended() -> None:
+    highest = []
+    for overlap in (0.25, 0.0):
+        model = made()
+        model.enable_tiling()
+        model.tile_overlap_factor = overlap
+        count = iter(range(1000))
+        model.decoder.register_forward_hook(lambda _, inputs, output, count=count: 0.1 * output + next(count) % 2)
+        highest.append(float(steps(vae.decode(model, torch.zeros(1, 4, 40, 40))).max()))
+    blended, pasted = highest
+    assert pasted > 4 * blended

@@ -13,7 +13,7 @@ from components.metrics.base import load
 from components.metrics.table import PRESETS, TABLE, Shipped
 from components.metrics.through_pyiqa import network
 
-PAPER = [*PRESETS["paper"].fr, *PRESETS["paper"].nr]
+PAPER = [*PRESETS["paper"].fr, *PRESETS["paper"].nr, "nima", "topiq_iaa"]
 
 
 @pytest.fixture
@@ -69,13 +69,38 @@ def test_missing_weights_name_file_folder_and_way_out(name: str, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("no_network")
-@pytest.mark.parametrize("name", ["musiq", "topiq_nr", "lpips-vgg"])
+@pytest.mark.parametrize("name", ["musiq", "topiq_nr", "lpips-vgg", "nima", "topiq_iaa"])
 def test_pyiqa_may_not_download_what_the_table_forgot(name: str, tmp_path: Path) -> None:
     """Even past the check of the table, pyiqa's own loading ends in our error, and its settings are restored."""
     home = torch.hub.get_dir()
     with pytest.raises(BadInput, match=f"metric {name} lacks its weight file .* fetch https://"):
         network(TABLE[name], torch.device("cpu"), tmp_path)
     assert torch.hub.get_dir() == home
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("name", ["nima", "topiq_iaa"])
+def test_the_papers_judges_score_from_their_one_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyiqa's own network with random weights stands in for the file; its backbone is in there, as in the real one."""
+    with monkeypatch.context() as patch:
+        patch.setattr("pyiqa.archs.nima_arch.load_pretrained_network", lambda *arguments, **options: None)
+        patch.setattr("pyiqa.archs.topiq_arch.load_pretrained_network", lambda *arguments, **options: None)
+        torch.manual_seed(0)
+        made = network(TABLE[name], torch.device("cpu"), tmp_path)
+    path = tmp_path / TABLE[name].weights[0].path
+    path.parent.mkdir(parents=True)
+    torch.save({"params": made.state_dict()}, path)
+    metric = load(name, folder=tmp_path)
+    images = torch.rand(2, 3, 64, 64, generator=torch.manual_seed(1))
+    scores = metric(images, metric.prepare(None, None))
+    with torch.no_grad():
+        expected = made(images).reshape(2)
+    torch.testing.assert_close(scores, expected)
+    assert scores[0] != scores[1]
+    assert 1.0 <= scores.min() <= scores.max() <= 10.0
 
 
 def test_required_lists_the_files(tmp_path: Path) -> None:

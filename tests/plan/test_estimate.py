@@ -1,5 +1,6 @@
 """Hours, memory and bytes worked out by hand from round figures."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,27 @@ def test_hours_of_c_sd2() -> None:
     # 16 groups of 2 x 8 rows; 3 TFLOP and 1 recomputed, at 50 TFLOP/s
     assert train.flop == 1000 * 256 * 4 * TERA
     assert train.seconds == pytest.approx(1000 * 256 * 4 / 200)
-    # twice at the start and every 50 steps, 32 images with 2 noises, on one GPU while four are paid for
+    # twice at the start and every 50 steps, 32 images with 2 noises, dealt to the four
     assert validation.flop == 22 * 64 * 10 * TERA
-    assert validation.gpu_hours == pytest.approx(4 * validation.seconds / 3600) == 4 * 22 * 64 / 3600
+    assert validation.gpu_hours == pytest.approx(4 * validation.seconds / 3600) == 22 * 64 / 3600
     # two models, 10 test images, 64 candidates
     assert evaluate.flop == 2 * 10 * 64 * 10 * TERA
+
+
+def test_fewer_validation_images_than_gpus_leave_some_idle() -> None:
+    settings = preset("c-sd2")
+    settings = settings.model_copy(update={"train": settings.train.model_copy(update={"validation_images": 2})})
+    validation = estimate.hours(settings, FIGURES, workload(settings), GPU, 4, USED)[2]
+    assert validation.work.endswith("dealt to 2 GPUs")
+    assert validation.gpu_hours == pytest.approx(4 / 2 * 22 * 4 / 3600)
+
+
+def test_text_encoders_on_the_host_take_no_memory_of_a_gpu() -> None:
+    text = Part("text", 3 * GIB // 2, 0, "bfloat16", on_host=True)
+    more = replace(FIGURES, parts=(*FIGURES.parts, text))
+    assert estimate.memory(more, 8, checkpointed=True) == estimate.memory(FIGURES, 8, checkpointed=True)
+    here = replace(FIGURES, parts=(*FIGURES.parts, replace(text, on_host=False)))
+    assert estimate.memory(here, 8, True)[0].total == estimate.memory(FIGURES, 8, True)[0].total + 3 * GIB
 
 
 def test_a_precision_that_the_gpu_lacks() -> None:

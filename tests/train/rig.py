@@ -27,7 +27,7 @@ SHORT: dict[str, Any] = {
     "max_gradient_norm": 1e9,
     "checkpoint_every": 2,
     "validate_every": 2,
-    "validation_images": 2,
+    "validation_images": 3,
     "validation_seeds": 1,
 }
 
@@ -79,9 +79,9 @@ def trainer(
     settings = write_params(root, train=SHORT | train, pair={"top": TOP, "builder": _builder(train)})
     pairs = groups_of(tables.read_rows(root / "data/pairs.parquet", tables.PAIRS))
     chosen = tiny_model() if backbone is None else backbone
-    return Trainer(
-        settings.train, chosen, pairs, images_of(root), validate, CacheFolder(root / folder), Accelerator(cpu=True)
-    )
+    accelerator = Accelerator(mixed_precision=settings.train.precision, cpu=True)
+    cache = CacheFolder(root / folder)
+    return Trainer(settings.train, chosen, pairs, images_of(root), validate, cache, accelerator)
 
 
 def _builder(train: dict[str, Any]) -> str:

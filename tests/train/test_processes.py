@@ -2,13 +2,17 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
 from torch import nn
 
+from components.errors import BadInput
 from components.train import processes
 from tests.made import REPOSITORY
 from tests.train.child import trainer_of, weights
@@ -47,13 +51,13 @@ def test_a_state_of_another_policy_is_noticed(change: dict[str, torch.Tensor | N
 
 
 def test_fsdp2_is_one_process_and_either_continues_the_other(tmp_path: Path) -> None:
-    """Weight decay, clipping, accumulation, validation and both moments, to the rounding of the sums' order."""
+    """Weight decay, clipping, accumulation, shared validation and both moments, to the rounding of the sums' order."""
     write_project(tmp_path)
-    straight = weights(trainer_of(tmp_path, "straight", 4).run())
+    whole = trainer_of(tmp_path, "straight", 4).run()
     trainer_of(tmp_path, "begun_alone", 2).run()
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--module", "tests.train.child"]
     done = subprocess.run(
-        [sys.executable, *command, str(tmp_path), "begun_together:2", "begun_alone:4"],
+        [sys.executable, *command, str(tmp_path), "begun_together:2", "begun_alone:4", "reduced:0"],
         cwd=REPOSITORY,
         check=False,
         capture_output=True,
@@ -61,9 +65,72 @@ def test_fsdp2_is_one_process_and_either_continues_the_other(tmp_path: Path) -> 
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    together = torch.load(tmp_path / "begun_alone.pt")
-    assert 0.4 < float(together.pop("share")) < 0.6
+    together, reduced = torch.load(tmp_path / "begun_alone.pt"), torch.load(tmp_path / "reduced.pt")
+    assert 0.4 < together["share"] < 0.6
+    straight = weights(whole)
     alone = weights(trainer_of(tmp_path, "begun_together", 4).run())
-    for found in (together, alone):
+    for found in (together["weights"], alone):
         assert found.keys() == straight.keys()
         assert max(float((found[name] - straight[name]).abs().max()) for name in straight) < 1e-10
+    for theirs, ours in zip(together["validation"], whole.validation, strict=True):
+        assert theirs == pytest.approx(ours, rel=1e-10)
+    assert len({row["reward"] for row in whole.validation}) > 1
+
+    # In bfloat16 the policy still rounds as its reference does: the margin of every pair is 0, exactly.
+    (row,) = reduced["log"]
+    assert row["margin"] == 0.0
+    assert (row["policy_winner"], row["policy_loser"]) == (row["reference_winner"], row["reference_loser"])
+
+
+class Pair:
+    """Two processes, of which this is one, and what both would say."""
+
+    num_processes = 2
+
+    def __init__(self, rank: int) -> None:
+        self.process_index = rank
+
+
+def test_work_is_dealt_evenly_and_comes_back_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[Any] = []
+    monkeypatch.setattr(processes, "gather_object", lambda mine: said.append(mine[0]) or mine)
+    seen: list[list[str]] = []
+
+    def work(items: Sequence[str]) -> list[str]:
+        seen.append(list(items))
+        return [item.upper() for item in items]
+
+    for rank in (0, 1):
+        with pytest.raises(KeyError):  # the other's half is missing
+            processes.share(Pair(rank), ["a", "b", "c"], work)  # type: ignore[arg-type]
+    assert seen == [["a", "c"], ["b", "c"]]
+    monkeypatch.setattr(processes, "gather_object", lambda mine: said)
+    assert processes.share(Pair(1), ["a", "b", "c"], work) == ["A", "B", "C"]  # type: ignore[arg-type]
+
+
+def test_bad_input_of_one_process_is_told_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(items: Sequence[str]) -> list[str]:
+        raise BadInput("no score")
+
+    monkeypatch.setattr(processes, "gather_object", lambda mine: [[(0, "A")], *mine])
+    with pytest.raises(BadInput, match="no score"):
+        processes.share(Pair(1), ["a", "b"], fail)  # type: ignore[arg-type]
+    monkeypatch.setattr(processes, "gather_object", lambda mine: ["theirs", *mine])
+    with pytest.raises(BadInput, match="theirs"):
+        processes.share(Pair(1), ["a", "b"], list)  # type: ignore[arg-type]
+
+
+def test_processes_wait_for_one_another_longer_than_a_model_takes_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    class Noting:
+        is_fsdp2 = False
+
+        def __init__(self, **options: Any) -> None:
+            given.append(options)
+
+    monkeypatch.setattr(processes, "Accelerator", Noting)
+    processes.start(torch.device("cpu"), "bf16")
+    (options,) = given
+    assert (options["mixed_precision"], options["cpu"]) == ("bf16", True)
+    assert options["kwargs_handlers"][0].timeout == processes.PATIENCE > timedelta(hours=1)

@@ -158,6 +158,11 @@ def test_two_processes_are_one(straight: Path, project: Path) -> None:
         one = load_file(straight / f"models/aligned/{name}/model.safetensors")
         two = load_file(project / f"models/aligned/{name}/model.safetensors")
         assert all(torch.allclose(one[key], two[key], atol=1e-4) for key in one)
+    # Three images over two processes: before the first step both have the same policy, and so the same numbers.
+    curves = [(root / "reports/validation.csv").read_text().splitlines() for root in (straight, project)]
+    assert curves[0][:2] == curves[1][:2]
+    for one_row, two_row in zip(curves[0][2:], curves[1][2:], strict=True):
+        assert [float(x) for x in two_row.split(",")] == pytest.approx([float(x) for x in one_row.split(",")], rel=1e-2)
     rows = [
         [[float(value) for value in line.split(",")] for line in text.splitlines()[1:]]
         for text in ((root / "reports/training.csv").read_text() for root in (straight, project))
