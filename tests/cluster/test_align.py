@@ -1,7 +1,7 @@
-"""The whole of `align` on a real cluster: triggered through a deployment, stages as Jobs, data in S3, metrics in MLflow.
+"""The whole of `align` on a real cluster: by a deployment, stages as Jobs, data in S3, metrics in MLflow.
 
-Everything around it is real as well (tests/cluster/world.py). The disturbed run goes through one fault after another and
-has to end in the same bytes as the undisturbed one.
+Everything around it is real as well (tests/cluster/world.py). The disturbed run goes through one fault after another
+and has to end in the same bytes as the undisturbed one.
 """
 
 import json
@@ -144,7 +144,7 @@ class Faults:
         return sorted(self.done)
 
 
-def test_a_run_with_every_fault_gives_the_same_bytes(here: World, undisturbed: Path) -> None:
+def test_a_run_with_every_fault_gives_the_same_bytes(here: World, undisturbed: Path) -> None:  # noqa: PLR0915
     here.project("rough")
     blocker = _takes_all_gpus(here)
     run = here.start("rough")

@@ -1,5 +1,7 @@
-"""All that `align` needs around a cluster, real: S3 through a proxy that can be cut, PostgreSQL, MLflow, Prefect with a
-kubernetes worker, a git server, a namespace as k8s/ makes it, and an image of the code. Pods reach this machine at $HOST.
+"""All that `align` needs around a cluster, real.
+
+S3 through a proxy that can be cut, PostgreSQL, MLflow, Prefect with a kubernetes worker, a git server, a namespace as
+k8s/ makes it, and an image of the code. Pods reach this machine at HOST.
 """
 
 import json
@@ -321,7 +323,8 @@ def _open(port: int) -> bool:
 def _in_namespace(core: client.CoreV1Api, namespace: str, s3: servers.S3, prefect: str, mlflow: str) -> None:
     """Settings, secrets, quota and the Job template of this world."""
     settings = {"PREFECT_API_URL": prefect, "MLFLOW_TRACKING_URI": mlflow, "AWS_ENDPOINT_URL": s3.endpoint,
-                "MLFLOW_S3_ENDPOINT_URL": s3.endpoint, "OMP_NUM_THREADS": "1", "DP2O_STORE_PATIENCE": "120"}  # fmt: skip
+                "MLFLOW_S3_ENDPOINT_URL": s3.endpoint, "OMP_NUM_THREADS": "1",
+                "DP2O_STORE_PATIENCE": "120"}  # fmt: skip
     core.patch_namespaced_config_map("dp2o-settings", namespace, {"data": settings})
     keys = {"AWS_ACCESS_KEY_ID": s3.key, "AWS_SECRET_ACCESS_KEY": s3.secret}
     core.create_namespaced_secret(namespace, {"metadata": {"name": "dp2o-s3"}, "stringData": keys})
