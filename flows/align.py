@@ -32,7 +32,7 @@ from flows.checkout import Checkout, checked_out
 from flows.launchers.base import Launcher
 from flows.launchers.kubernetes import KubernetesLauncher
 from flows.launchers.local import LocalLauncher
-from flows.launchers.settings import KubernetesSettings
+from flows.launchers.settings import KubernetesSettings, Name
 from flows.project import Project
 from flows.stages import Mapped, Part, Reporter, Runner
 
@@ -54,10 +54,30 @@ class LocalSettings(BaseModel):
     run_timeout: float | None = Field(default=None, gt=0, description="seconds a process may run; empty: no limit")
 
 
+CLUSTERS_OWN_TEMPLATE = Path("/etc/dp2o/stage-job.yaml")
+"""Where the flow's pod has the cluster's own Job template, if it has one."""
+
+
 class ClusterSettings(KubernetesSettings):
-    """Jobs of a Kubernetes cluster."""
+    """Jobs of a Kubernetes cluster; what the flow's pod knows of its cluster is the default."""
 
     kind: Literal["kubernetes"] = "kubernetes"
+    image: str = Field(
+        default_factory=lambda: os.environ.get("DP2O_COMPONENTS_IMAGE", ""),
+        min_length=1,
+        validate_default=True,
+        description="components image by digest; default: DP2O_COMPONENTS_IMAGE of the flow's pod",
+    )
+    queue: Name | None = Field(
+        default_factory=lambda: os.environ.get("DP2O_QUEUE") or None,
+        description="Kueue LocalQueue; default: DP2O_QUEUE of the flow's pod, else none",
+    )
+    job_template: Path = Field(
+        default_factory=lambda: (
+            CLUSTERS_OWN_TEMPLATE if CLUSTERS_OWN_TEMPLATE.is_file() else Path("k8s/stage-job.yaml")
+        ),
+        description="the Job that is filled in for each part; default: the cluster's own, else k8s/stage-job.yaml",
+    )
 
 
 LauncherSettings = Annotated[LocalSettings | ClusterSettings, Field(discriminator="kind")]

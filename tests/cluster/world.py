@@ -188,8 +188,8 @@ class World:
 
     def start(self, name: str, stages: list[str] | None = None, **launcher: Any) -> str:
         """A run of the deployment on the project `name`; its id."""
-        given = {"kind": "kubernetes", "image": self.image, "namespace": self.namespace,
-                 "job_template": "/etc/dp2o/stage-job.yaml", "ttl": 300, "unschedulable_grace": 300,
+        given = {"kind": "kubernetes", "namespace": self.namespace,
+                 "ttl": 300, "unschedulable_grace": 300,
                  "resources": {"default": {"cpu": "100m", "memory": "3Gi"}}}  # fmt: skip
         parameters = {
             "repository": f"{self.git_url}/{name}",
@@ -285,7 +285,7 @@ def world(namespace: str, admin: client.ApiClient, folder: Path) -> Iterator[Wor
                    "--export-all", "--enable=receive-pack", str(repositories)]  # fmt: skip
         stack.enter_context(servers.process(command, folder / "git.log", lambda: _open(port)))
         image = ci_image("git")
-        _in_namespace(core, namespace, s3, prefect.url, mlflow.url)
+        _in_namespace(core, namespace, s3, prefect.url, mlflow.url, image)
         environment = prefect.environment
         made = World(namespace, image, core, batch, s3, proxy, mlflow, environment, repositories,
                      f"git://{HOST}:{port}", folder)  # fmt: skip
@@ -320,9 +320,11 @@ def _open(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def _in_namespace(core: client.CoreV1Api, namespace: str, s3: servers.S3, prefect: str, mlflow: str) -> None:
+def _in_namespace(
+    core: client.CoreV1Api, namespace: str, s3: servers.S3, prefect: str, mlflow: str, image: str
+) -> None:
     """Settings, secrets, quota and the Job template of this world."""
-    settings = {"PREFECT_API_URL": prefect, "MLFLOW_TRACKING_URI": mlflow, "AWS_ENDPOINT_URL": s3.endpoint,
+    settings = {"DP2O_COMPONENTS_IMAGE": image, "PREFECT_API_URL": prefect, "MLFLOW_TRACKING_URI": mlflow, "AWS_ENDPOINT_URL": s3.endpoint,
                 "MLFLOW_S3_ENDPOINT_URL": s3.endpoint, "OMP_NUM_THREADS": "1",
                 "DP2O_STORE_PATIENCE": "120"}  # fmt: skip
     core.patch_namespaced_config_map("dp2o-settings", namespace, {"data": settings})
@@ -360,7 +362,7 @@ def _deploy(made: World, folder: Path) -> None:
     path = folder / "template.json"
     path.write_text(json.dumps(template))
     variables = os.environ | made.prefect | {
-        "DP2O_REPOSITORY": made.git_url, "DP2O_BRANCH": "main", "DP2O_COMPONENTS_IMAGE": made.image,
+        "DP2O_REPOSITORY": made.git_url, "DP2O_BRANCH": "main", 
         "DP2O_FLOW_IMAGE": made.image, "DP2O_PROJECT": str(ROOT)}  # fmt: skip
     for command in (
         ["work-pool", "create", POOL, "--type", "kubernetes", "--base-job-template", str(path)],
