@@ -54,7 +54,7 @@ class LocalSettings(BaseModel):
     run_timeout: float | None = Field(default=None, gt=0, description="seconds a process may run; empty: no limit")
 
 
-CLUSTERS_OWN_TEMPLATE = Path("/etc/dp2o/stage-job.yaml")
+OWN_TEMPLATE = Path("/etc/dp2o/stage-job.yaml")
 """Where the flow's pod has the cluster's own Job template, if it has one."""
 
 
@@ -73,9 +73,7 @@ class ClusterSettings(KubernetesSettings):
         description="Kueue LocalQueue; default: DP2O_QUEUE of the flow's pod, else none",
     )
     job_template: Path = Field(
-        default_factory=lambda: (
-            CLUSTERS_OWN_TEMPLATE if CLUSTERS_OWN_TEMPLATE.is_file() else Path("k8s/stage-job.yaml")
-        ),
+        default_factory=lambda: OWN_TEMPLATE if OWN_TEMPLATE.is_file() else Path("k8s/stage-job.yaml"),
         description="the Job that is filled in for each part; default: the cluster's own, else k8s/stage-job.yaml",
     )
 

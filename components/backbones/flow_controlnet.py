@@ -48,10 +48,10 @@ class FlowControlNet(ABC):
     SAMPLER: ClassVar[frozenset[str]] = frozenset({"scale", "steps", "conditioning_scale", "dtype", "vae_tiling"})
     """Settings that change what is sampled."""
 
-    READ: ClassVar[Callable[[Path, Any], FlowParts]]
+    READ: ClassVar[Callable[..., FlowParts]]
     """Parts of the ControlNet at a place and of its base."""
 
-    FREEZE: ClassVar[Callable[[Any, Any], None]]
+    FREEZE: ClassVar[Callable[..., None]]
     """Takes from a control branch's training what cannot change the transformer's prediction."""
 
     BLOCKS: ClassVar[tuple[str, ...]]

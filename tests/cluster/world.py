@@ -324,9 +324,15 @@ def _in_namespace(
     core: client.CoreV1Api, namespace: str, s3: servers.S3, prefect: str, mlflow: str, image: str
 ) -> None:
     """Settings, secrets, quota and the Job template of this world."""
-    settings = {"DP2O_COMPONENTS_IMAGE": image, "PREFECT_API_URL": prefect, "MLFLOW_TRACKING_URI": mlflow, "AWS_ENDPOINT_URL": s3.endpoint,
-                "MLFLOW_S3_ENDPOINT_URL": s3.endpoint, "OMP_NUM_THREADS": "1",
-                "DP2O_STORE_PATIENCE": "120"}  # fmt: skip
+    settings = {
+        "DP2O_COMPONENTS_IMAGE": image,
+        "PREFECT_API_URL": prefect,
+        "MLFLOW_TRACKING_URI": mlflow,
+        "AWS_ENDPOINT_URL": s3.endpoint,
+        "MLFLOW_S3_ENDPOINT_URL": s3.endpoint,
+        "OMP_NUM_THREADS": "1",
+        "DP2O_STORE_PATIENCE": "120",
+    }
     core.patch_namespaced_config_map("dp2o-settings", namespace, {"data": settings})
     keys = {"AWS_ACCESS_KEY_ID": s3.key, "AWS_SECRET_ACCESS_KEY": s3.secret}
     core.create_namespaced_secret(namespace, {"metadata": {"name": "dp2o-s3"}, "stringData": keys})
