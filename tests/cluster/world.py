@@ -284,7 +284,7 @@ def world(namespace: str, admin: client.ApiClient, folder: Path) -> Iterator[Wor
         command = ["git", "daemon", "--reuseaddr", f"--listen={HOST}", f"--port={port}", f"--base-path={repositories}",
                    "--export-all", "--enable=receive-pack", str(repositories)]  # fmt: skip
         stack.enter_context(servers.process(command, folder / "git.log", lambda: _open(port)))
-        image = ci_image("git")
+        image = ci_image("git", "libgl1", "libglib2.0-0")
         _in_namespace(core, namespace, s3, prefect.url, mlflow.url, image)
         environment = prefect.environment
         made = World(namespace, image, core, batch, s3, proxy, mlflow, environment, repositories,
