@@ -4,11 +4,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # flows use digests as well, and have no torch
+    import torch
 
 
 def of_bytes(content: bytes) -> str:
@@ -36,8 +38,10 @@ def of_pixels(image: NDArray[np.uint8]) -> str:
     return of_bytes(header + np.ascontiguousarray(image).tobytes())[:16]
 
 
-def of_state(state: Mapping[str, torch.Tensor]) -> str:
+def of_state(state: "Mapping[str, torch.Tensor]") -> str:
     """Hex sha256 of a state dict: names, dtypes, shapes and values, in the order of the names."""
+    import torch  # noqa: PLC0415
+
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()

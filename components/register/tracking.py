@@ -48,7 +48,7 @@ def connected(settings: RegisterSettings, root: Path) -> Iterator[mlflow.MlflowC
         if not is_server(uri) and status >= 500:
             raise  # a local database does not fail by itself: a defect, shown with its traceback
         if 400 <= status < 500 and status not in _TRY_AGAIN:
-            raise BadInput(f"MLflow at {uri} refused: {error.message}") from error
+            raise BadInput(f"MLflow at {uri} refused: {error.message}{_way_out(status)}") from error
         raise ResumeLater(
             f"MLflow at {uri} cannot be used now: {error.message}\n"
             "Nothing is lost: run the same command again when the server answers, "
@@ -56,11 +56,26 @@ def connected(settings: RegisterSettings, root: Path) -> Iterator[mlflow.MlflowC
         ) from error
 
 
+def _way_out(status: int) -> str:
+    """For refusals that are about who asks."""
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    if status == 401:
+        who = f"does not know {user} with this password" if user else "wants to know who asks"
+        return f"\n401: the server {who}: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if status == 403:
+        return (
+            f"\n403: {user or 'nobody'} may not do this: EDIT on the registered model is needed, for a promotion on "
+            "<name>-dev, <name> and <name>-history; ask whoever has MANAGE"
+        )
+    return ""
+
+
 def experiment_id(client: mlflow.MlflowClient, settings: RegisterSettings, root: Path) -> str:
-    """The settings' experiment, made if it is not there; with a local database its artifacts go to root/mlartifacts."""
+    """The settings' experiment, made if it is not there; artifacts of a local database go to mlartifacts beside it."""
     found = client.get_experiment_by_name(settings.experiment)
     if found is not None:
         return str(found.experiment_id)
-    local = not is_server(tracking_uri(settings, root))
-    location = (root.resolve() / "mlartifacts").as_uri() if local else None
+    uri = tracking_uri(settings, root)
+    # Beside the database: a task runs in a workspace of its own, with the project's database named by its whole path.
+    location = (Path(uri.removeprefix(_SQLITE)).parent / "mlartifacts").as_uri() if uri.startswith(_SQLITE) else None
     return str(client.create_experiment(settings.experiment, artifact_location=location))
