@@ -95,7 +95,9 @@ class KubernetesSettings(_Frozen):
         description="seconds a pod may fit no node before that is an error; a pod that only waits for others to free "
         "what it needs has the queue timeout instead",
     )
-    ttl: Seconds = Field(HOUR, description="seconds a finished Job stays, for people to look at, if nobody deletes it")
+    ttl: Seconds = Field(
+        default=HOUR, description="seconds a finished Job stays, for people to look at, if nobody deletes it"
+    )
     api: Api = Api()
 
     @model_validator(mode="after")
