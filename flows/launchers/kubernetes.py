@@ -24,7 +24,7 @@ from flows.launchers import classify, job_template
 from flows.launchers.api import CONFLICT, NOT_FOUND, UNAUTHORIZED, Api, ApiUnavailableError, Json, said
 from flows.launchers.base import Ended, Failure, State, Work
 from flows.launchers.names import name_of
-from flows.launchers.pod_logs import Follower, PodLog
+from flows.launchers.pod_logs import POD_SETTLES, Follower, PodLog
 from flows.launchers.settings import KubernetesSettings
 from flows.launchers.watch import Mirror
 
@@ -34,8 +34,6 @@ POD_EXPECTED = 5.0
 """Seconds after which a Job without a pod is asked for the reason."""
 ASK_AGAIN = 15.0
 """Seconds for which an answer about the whole namespace serves all who wait."""
-POD_SETTLES = 3.0
-"""Seconds a failed Job's pod may be told later than the Job itself: they come by two watches."""
 LAST_LINES = 10.0
 """Seconds the rest of a log may take after the Job's end."""
 IDLE = 60.0
@@ -256,10 +254,11 @@ class KubernetesLauncher:
         entry.changes += 1
         entry.changed.notify_all()
 
-    def _own_pods(self, entry: _Entry, job: Json) -> list[Json]:
-        """The Job's pods, oldest first; those that are gone as they were last."""
+    def _own_pods(self, entry: _Entry, job: Json, gone: bool) -> list[Json]:
+        """The Job's pods, oldest first; with `gone` also those that are gone, as they were last."""
         mirror = entry.watched.pods
-        seen = (mirror.get(name) or mirror.last_seen(name) for name in self._pods_of.get(entry.name, ()))
+        names = self._pods_of.get(entry.name, ())
+        seen = (mirror.get(name) or (mirror.last_seen(name) if gone else None) for name in names)
         own = [pod for pod in seen if pod is not None and classify.belongs(pod, job)]
         return sorted(own, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
 
@@ -289,7 +288,7 @@ class KubernetesLauncher:
                 if on_line is not None and entry.follower is None and look.state in (State.RUNNING, State.FINISHING):
                     self._follow(entry)
             if look.ended is not None and on_line is not None:
-                self._finish_log(entry)
+                self._finish_log(entry, look.ended)
             while on_line is not None and entry.lines:
                 on_line(entry.lines.popleft())
             if look.state is not before and on_state is not None:
@@ -321,10 +320,10 @@ class KubernetesLauncher:
             if job is None or not classify.end_of(job):
                 self._check_reachable(entry)
                 return _Look(State.PENDING, ask=self._ask_whether_lost)
-        pods = self._own_pods(entry, job)
+        pods = self._own_pods(entry, job, gone=False)
         state = classify.state_of(job, pods)
         if state is State.FAILED:
-            return self._look_at_failed(entry, job, pods)
+            return self._look_at_failed(entry, job, self._own_pods(entry, job, gone=True))
         if state is State.SUCCEEDED:
             return _Look(state, classify.ended(job, pods))
         self._check_reachable(entry)
@@ -476,7 +475,7 @@ class KubernetesLauncher:
     def _started_pods(self, entry: _Entry) -> list[tuple[str, PodLog]]:
         with self._lock:
             job = entry.watched.jobs.get(entry.name) or entry.watched.jobs.last_seen(entry.name)
-            pods = self._own_pods(entry, job) if job is not None else []
+            pods = self._own_pods(entry, job, gone=True) if job is not None else []
         return [(pod["metadata"]["uid"], self._log(pod, entry.since)) for pod in pods if classify.has_started(pod)]
 
     def _log(self, pod: Json, since: str | None) -> PodLog:
@@ -494,9 +493,9 @@ class KubernetesLauncher:
         entry.follower = Follower(lambda: self._started_pods(entry), emit)
         entry.follower.start()
 
-    def _finish_log(self, entry: _Entry) -> None:
+    def _finish_log(self, entry: _Entry, ended: Ended) -> None:
         with self._lock:
-            if entry.follower is None and entry.created:  # it was shorter than a look
+            if entry.follower is None and ended.exit_code is not None:  # it was shorter than a look
                 self._follow(entry)
         if entry.follower is not None:
             entry.follower.finish(LAST_LINES)
@@ -506,7 +505,7 @@ class KubernetesLauncher:
         entry = self._entry(handle)
         with self._lock:
             job = entry.watched.jobs.get(handle) or entry.watched.jobs.last_seen(handle)
-            pods = self._own_pods(entry, job) if job is not None else []
+            pods = self._own_pods(entry, job, gone=True) if job is not None else []
         for pod in pods:
             log = self._log(pod, None)
             for _ in range(5):

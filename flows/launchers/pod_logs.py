@@ -3,6 +3,7 @@
 import logging
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import urllib3
@@ -13,6 +14,8 @@ from flows.launchers.api import Api, Json, Lines, said
 LOGGER = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+POD_SETTLES = 3.0
+"""Seconds a pod may be told later than its Job's end: they come by two watches."""
 SILENCE = 3600.0
 """Seconds a log may be silent before its connection is made anew: training can think for long between two lines."""
 
@@ -75,7 +78,6 @@ class Follower:
     def __init__(self, pods: Callable[[], list[tuple[str, PodLog]]], emit: Callable[[str], None]) -> None:
         self._pods, self._emit = pods, emit
         self._logs: dict[str, PodLog] = {}
-        self._done: set[str] = set()
         self._finishing = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -99,19 +101,23 @@ class Follower:
 
     def _run(self) -> None:
         pause = FIRST_PAUSE
+        late = time.monotonic() + 2 * POD_SETTLES
         while not self._stopping.is_set():
             last_round = self._finishing.is_set()
-            for uid, fresh in self._pods():
+            pods = self._pods()
+            for uid, fresh in pods:
                 log = self._logs.setdefault(uid, fresh)
-                if uid not in self._done:
-                    pause = (
-                        FIRST_PAUSE if self._read(uid, log, follow=not last_round) else min(2 * pause, LONGEST_PAUSE)
-                    )
-            if last_round:
+                whole = self._read(log, follow=not last_round)
+                pause = FIRST_PAUSE if whole else min(2 * pause, LONGEST_PAUSE)
+            if not last_round:
+                late = time.monotonic() + POD_SETTLES
+                self._finishing.wait(pause)
+            elif pods or time.monotonic() > late:
                 return
-            self._finishing.wait(pause)
+            else:
+                self._stopping.wait(POD_SETTLES / 20)  # the Job's end may be told before its pod's start
 
-    def _read(self, uid: str, log: PodLog, follow: bool) -> bool:
+    def _read(self, log: PodLog, follow: bool) -> bool:
         """Whether it was read to its end."""
         try:
             for line in log.read(follow):

@@ -165,7 +165,7 @@ def place(
     for launcher in made.launchers:
         launcher.close()
     batch.delete_collection_namespaced_job(namespace, propagation_policy="Background")
-    until(lambda: not made.pods(), 120)
+    until(lambda: not made.pods(), 180)  # a busy kubelet takes its time to clear volumes
 
 
 @pytest.fixture

@@ -149,6 +149,22 @@ def test_a_pod_that_is_gone_before_anyone_looked_still_says_why(
     assert launcher.wait(NAME).failure is Failure.CORRUPT_INPUT
 
 
+def test_a_pod_that_is_gone_does_not_run_any_more(cluster: FakeCluster, launcher: KubernetesLauncher) -> None:
+    waiter = submitted(launcher, cluster)
+    cluster.run(NAME)
+    until(lambda: waiter.states[-1:] == [State.RUNNING])
+    cluster.remove("pods", f"{NAME}-pod")  # preempted: its last word was Running
+    until(lambda: waiter.states[-1:] == [State.PENDING])
+    cluster.job(NAME, "Suspended", suspend=True)
+    until(lambda: waiter.states[-1:] == [State.QUEUED])
+    cluster.job(NAME, "Suspended=False")
+    cluster.pod(NAME, "another", phase="Running", containerStatuses=[{"name": "stage", "state": {"running": {}}}])
+    until(lambda: waiter.states[-1:] == [State.RUNNING])
+    cluster.pod(NAME, "another", phase="Succeeded")
+    cluster.job(NAME, "Complete")
+    assert waiter.ended().state is State.SUCCEEDED
+
+
 def test_a_finished_job_that_its_ttl_removed_has_succeeded(cluster: FakeCluster, launcher: KubernetesLauncher) -> None:
     launcher.submit(WORK)
     until(lambda: cluster.watching == 2)
@@ -486,6 +502,20 @@ def test_lines_come_once_over_a_connection_that_breaks(cluster: FakeCluster, lau
     expected = [line for number in range(4) for line in (f"{number} a", f"{number} b", "")] + ["last"]
     assert waiter.lines == expected
     assert list(launcher.logs(NAME)) == expected
+
+
+def test_the_log_of_a_pod_that_is_told_of_after_its_jobs_end(
+    cluster: FakeCluster, launcher: KubernetesLauncher
+) -> None:
+    cluster.fail("GET .*/pods$", 503, times=6)
+    launcher.submit(WORK)
+    cluster.run(NAME)
+    cluster.write(NAME, "all of it")
+    cluster.finish(NAME)
+    waiter = Waiter(launcher)
+    assert waiter.ended().state is State.SUCCEEDED
+    assert waiter.lines == ["all of it"]
+    assert not [fault for fault in cluster.faults if fault.times]
 
 
 def test_a_log_that_cannot_be_had_changes_nothing(cluster: FakeCluster, launcher: KubernetesLauncher) -> None:
