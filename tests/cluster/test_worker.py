@@ -66,7 +66,7 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
             except httpx.HTTPError:
                 return False
 
-        _wait_for("Prefect's server", ready)
+        _wait_for("Prefect's server", ready, 300)
         yield environment
     finally:
         _stop(server)
