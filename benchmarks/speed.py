@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.parts import candidates, incremental, memory, pairs, scores
+from benchmarks.parts import candidates, controlnet, incremental, memory, pairs, scores
 from benchmarks.parts.project import CHECKOUT
 from benchmarks.timing import Comparison
 from components.artifacts.publish import write_json
@@ -23,7 +23,8 @@ from components.backbones.tiny_flow import CONFIG
 from components.entry import STAGES
 from components.errors import BadInput, ExitCode
 
-PARTS = ("pairs", "candidates", "scores", "incremental", "memory")
+PARTS = ("pairs", "candidates", "controlnet", "scores", "incremental", "memory")
+COMPARED = ("pairs", "candidates", "controlnet", "scores")
 COMMITTED_MODEL = Path("components/backbones/weights/tiny_flow")
 
 
@@ -38,13 +39,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--json", type=Path, metavar="OUT", help="write everything measured here as well")
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="backbone; default: the committed one")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads of the first three parts")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads of the parts with a peer")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each contender")
     parser.add_argument("--top", type=int, default=8, help="N, winners and losers a group (pairs)")
     parser.add_argument("--peer-pairs", type=int, default=8, help="pairs the peer does a turn (pairs)")
     parser.add_argument("--candidates", type=int, default=16, help="M, candidates an LR image")
-    parser.add_argument("--peer-candidates", type=int, default=4, help="candidates the peer makes a turn (candidates)")
-    parser.add_argument("--steps", type=int, default=6, help="Euler steps (candidates, incremental)")
+    parser.add_argument(
+        "--widths", type=int, nargs=4, default=controlnet.WIDTHS, help="of the UNet's levels (controlnet)"
+    )
+    parser.add_argument(
+        "--peer-candidates", type=int, default=4, help="candidates a peer makes a turn (candidates, controlnet)"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=6, help="steps of the sampler (candidates, controlnet, incremental)"
+    )
     parser.add_argument("--metrics", nargs="+", help="default: those of the embedded preset that pyiqa has (scores)")
     parser.add_argument("--lrs", type=int, default=20, help="LR images before a tenth more comes (incremental)")
     parser.add_argument("--incremental-candidates", type=int, default=4, help="M (incremental)")
@@ -95,7 +103,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"machine": machine(), "model": "random weights" if folder is None else folder.name}
     print_machine(result)
     for part in options.only:
-        if part in {"pairs", "candidates", "scores"}:
+        if part in COMPARED:
             comparisons = compared(part, options, folder)
             print_comparisons(comparisons)
             result[part] = [comparison.to_json() for comparison in comparisons]
@@ -117,6 +125,10 @@ def compared(part: str, options: argparse.Namespace, folder: Path | None) -> lis
     if part == "candidates":
         return candidates.measure(
             CHECKOUT, folder, options.candidates, options.peer_candidates, options.steps, options.rounds
+        )
+    if part == "controlnet":
+        return controlnet.measure(
+            CHECKOUT, options.candidates, options.peer_candidates, options.steps, options.rounds, tuple(options.widths)
         )
     return scores.measure(CHECKOUT, options.metrics or scores.metrics_with_peer(), options.candidates, options.rounds)
 

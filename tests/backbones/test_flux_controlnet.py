@@ -11,6 +11,8 @@ import torch
 from diffusers import FluxControlNetModel, FluxControlNetPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch._dynamo.utils import counters
+from torch._inductor import config as inductor_config
 
 from components.backbones import flow_controlnet, vae
 from components.backbones.base import Condition, sample_rows
@@ -185,6 +187,50 @@ def test_compiled_blocks_predict_the_same(load: Callable[..., FluxControlNet], m
     policy.sum().backward()
     assert model.policy.x_embedder.weight.grad is not None
     assert list(model.policy.state_dict()) == list(load().policy.state_dict())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler: install g++ to run this")
+def test_what_inductor_compiles_predicts_the_same_and_has_the_same_gradients(tmp_path: Path) -> None:
+    """torch's own compiler on the CPU, with recomputed activations: one double block each, a minute of compiling."""
+    base = write_base(tmp_path / "base", num_layers=1, num_single_layers=0)
+    control = write_control(tmp_path / "control", num_layers=1)
+    plain, compiled = (
+        FluxControlNet.load(control, flux_settings(base, control, compile=on, gradient_checkpointing=on), CPU)
+        for on in (False, True)
+    )
+    found = []
+    with inductor_config.patch({"cpp.simdlen": 1}):  # plain loops: compiled in half of the time
+        for model in (plain, compiled):
+            shake(model)
+            policy, reference = model.errors(*training_batch(model))
+            (policy * torch.tensor([1.0, -2.0])).sum().backward()
+            gradients = {name: weight.grad for name, weight in model.policy.named_parameters()}
+            found.append((policy.detach(), reference, gradients))
+    assert counters["inductor"], "nothing was compiled"
+    torch.compiler.reset()
+    (policy, reference, gradients), (other_policy, other_reference, other_gradients) = found
+    assert torch.allclose(policy, other_policy, rtol=1e-5)
+    assert torch.allclose(reference, other_reference, rtol=1e-5)
+    assert not torch.allclose(policy, reference, rtol=1e-3)
+    for name, gradient in gradients.items():
+        other = other_gradients[name]
+        assert (gradient is None) == (other is None), name
+        assert gradient is None or other is None or torch.allclose(gradient, other, rtol=1e-3, atol=1e-6), name
+
+
+def test_a_prompt_is_encoded_once(load: Callable[..., FluxControlNet]) -> None:
+    model, calls = load(), []
+    encode = model.encode_prompt
+    model.encode_prompt = lambda prompt: calls.append(prompt) or encode(prompt)  # type: ignore[method-assign,func-returns-value]
+    both = model.condition(lr_images(), PROMPTS)
+    again = model.condition(lr_images(1), PROMPTS[1:])
+    assert calls == list(PROMPTS)
+    assert torch.equal(again.encodings["prompt"], both.encodings["prompt"][1:])
+    for number in range(flow_controlnet.KEPT):
+        model.encoded(f"{number}")
+    model.encoded(PROMPTS[0])  # forgotten by now
+    assert calls.count(PROMPTS[0]) == 2
 
 
 @pytest.mark.parametrize("lora_rank", [0, 2])
@@ -469,6 +515,21 @@ def test_another_policy_is_refused(load: Callable[..., FluxControlNet], tmp_path
         load().load_policy(write_control(tmp_path, num_layers=1))
     with pytest.raises(BadInput, match=rf"{ADAPTER}.*backbone.lora_rank"):
         load(lora_rank=1).load_policy(tmp_path)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_text_encoders_may_stay_on_the_host_of_a_gpu(base: Path, control: Path) -> None:
+    device = torch.device("cuda")
+    here, there = (
+        FluxControlNet.load(control, flux_settings(base, control, text_on_cpu=on), device) for on in (False, True)
+    )
+    assert {weight.device.type for encoder in there.encoders for weight in encoder.parameters()} == {"cpu"}
+    conditions = [model.condition(lr_images(), PROMPTS) for model in (here, there)]
+    for name in ("prompt", "pooled"):
+        one, other = (condition.encodings[name] for condition in conditions)
+        assert other.device.type == "cuda"
+        assert torch.allclose(one, other, atol=1e-4)
 
 
 @pytest.mark.gpu

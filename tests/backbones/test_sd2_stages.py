@@ -1,19 +1,24 @@
 """Stable Diffusion through generate and train: candidates with their latents, training, a policy for stock use."""
 
+import gc
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from diffusers import ControlNetModel
 
 from components.artifacts import latents, tables
-from components.artifacts.shards import ShardFolder
+from components.artifacts.shards import Shard, ShardFolder
 from components.backbones.registry import load_backbone
 from components.entry import run_stage
 from components.errors import ExitCode
 from components.settings import load_settings
+from components.train.groups import GroupImages, groups_of
+from components.train.trainer import Trainer
 from tests.backbones.tiny_pipelines import write_sd_base, write_sd_control
 from tests.made import SIDE, write_dataset, write_pairs, write_params
 
@@ -39,6 +44,70 @@ def write_settings(root: Path, **backbone: Any) -> None:
 def first_loss(root: Path) -> float:
     names, values = (root / "reports/training.csv").read_text().splitlines()[:2]
     return float(dict(zip(names.split(","), values.split(","), strict=True))["loss"])
+
+
+def test_parts_of_the_work_on_several_gpus_are_the_whole(tmp_path: Path) -> None:
+    """Two parts, each by a process of its own in life, fill the cache; the run that collects makes nothing, and its
+    files are those of one process, byte for byte. Likewise the scores."""
+    base = write_sd_base(tmp_path / "whole/models/sd2")
+    write_sd_control(tmp_path / "whole/models/control", base)
+    write_dataset(tmp_path / "whole", ["align", "align", "align", "validation"])
+    write_settings(tmp_path / "whole", steps=1)
+    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
+    outputs = ("data/candidates/00000-of-00001.tar", "data/candidates.parquet", "data/scores.parquet")
+    for stage in ("generate", "score"):
+        assert run_stage(stage, tmp_path / "whole/params.yaml") == ExitCode.OK
+        done = []
+        for index in (1, 0):  # whichever GPU comes first
+            before = set((tmp_path / "parts/cache").rglob("*"))
+            assert run_stage(stage, tmp_path / "parts/params.yaml", Shard(index, 2)) == ExitCode.OK
+            done.append(len([path for path in set((tmp_path / "parts/cache").rglob("*")) - before if path.is_file()]))
+        assert sum(done) == 3
+        assert min(done) > 0
+        cached = {path: path.stat().st_mtime_ns for path in (tmp_path / "parts/cache").rglob("*") if path.is_file()}
+        assert run_stage(stage, tmp_path / "parts/params.yaml") == ExitCode.OK
+        assert cached == {
+            path: path.stat().st_mtime_ns for path in (tmp_path / "parts/cache").rglob("*") if path.is_file()
+        }
+    for name in outputs:
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_memory_does_not_grow_over_steps(tmp_path: Path) -> None:
+    """Tensors alive after each step, once conditions are cached: encodings, activations and gradients are let go."""
+    base = write_sd_base(tmp_path / "models/sd2")
+    write_sd_control(tmp_path / "models/control", base)
+    lr_ids = write_dataset(tmp_path, ["align", "align", "validation"])[:2]
+    write_settings(tmp_path)
+    assert run_stage("generate", tmp_path / "params.yaml") == ExitCode.OK
+    write_pairs(tmp_path, lr_ids, TOP, M)
+    settings = load_settings(tmp_path / "params.yaml")
+    plan = settings.train.model_copy(update={"steps": 8, "validate_every": 100, "checkpoint_every": 100})
+    read = [tables.read_rows(tmp_path / f"data/{name}.parquet", schema) for name, schema in
+            (("dataset", tables.DATASET), ("candidates", tables.CANDIDATES), ("pairs", tables.PAIRS))]  # fmt: skip
+    alive: list[int] = []
+    trainer = Trainer(
+        plan,
+        load_backbone(settings, tmp_path, torch.device("cpu")),
+        groups_of(read[2]),
+        GroupImages(tmp_path, read[0], read[1]),
+        lambda: {"reward": 0.5},
+        tmp_path / "checkpoints",
+        Accelerator(cpu=True),
+    )
+    step = trainer._step
+
+    def watched(*arguments: Any) -> None:
+        step(*arguments)
+        gc.collect()
+        tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
+        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+        alive.append(sum(storages.values()))
+
+    trainer._step = watched  # type: ignore[method-assign]
+    trainer.run()
+    assert len(alive) == 8
+    assert max(alive[2:]) - min(alive[2:]) < 1000  # bytes; a row's activations alone are a hundred times that
 
 
 def test_candidates_are_made_and_trained_on(tmp_path: Path) -> None:

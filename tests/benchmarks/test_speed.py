@@ -37,10 +37,22 @@ def folder(tmp_path: Path, small: TinyFlow) -> Path:
 def test_comparisons_are_written(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "speed.json"
     sizes = "--rounds 1 --top 2 --peer-pairs 2 --candidates 2 --peer-candidates 1 --steps 1 --metrics psnr ssim"
-    arguments = ["--only", "pairs", "candidates", "scores", "--model", str(folder), "--json", str(out), *sizes.split()]
+    sizes += " --widths 16 16 16 16"
+    arguments = [
+        "--only",
+        "pairs",
+        "candidates",
+        "controlnet",
+        "scores",
+        "--model",
+        str(folder),
+        "--json",
+        str(out),
+        *sizes.split(),
+    ]
     assert main(arguments) == ExitCode.OK
     result = json.loads(out.read_text())
-    assert set(result) == {"machine", "model", "pairs", "candidates", "scores"}
+    assert set(result) == {"machine", "model", "pairs", "candidates", "controlnet", "scores"}
     assert set(result["machine"]["versions"]) == {"python", "torch", "diffusers", "pyiqa", "numpy"}
     assert [row["peer_name"] for row in result["pairs"]] == [
         "Diffusion-DPO, 1 pair a call",
@@ -48,7 +60,8 @@ def test_comparisons_are_written(tmp_path: Path, folder: Path, capsys: pytest.Ca
     ]
     assert [row["name"] for row in result["scores"]] == ["score, psnr", "score, ssim", "score, all 2"]
     assert [row["target"] for row in result["scores"]] == [None, None, 3.0]
-    for part in ("pairs", "candidates", "scores"):
+    assert [row["target"] for row in result["controlnet"]] == [1.5, None]
+    for part in ("pairs", "candidates", "controlnet", "scores"):
         for row in result[part]:
             assert set(row) == {"name", "unit", "peer_name", "ours", "peer", "wall", "cpu", "target"}
             assert 0 < row["wall"]["low"] <= row["wall"]["median"] <= row["wall"]["high"]

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -6,6 +7,7 @@ import pytest
 
 from components.errors import BadInput
 from components.prompts.manifest import read_prompts
+from tests.made import REPOSITORY
 
 KNOWN = {"1.png", "sub/2.jpg"}
 
@@ -17,6 +19,13 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
     expected = {"1.png": "cat, asleep", "sub/2.jpg": ""}
     assert read_prompts(tmp_path / "m.csv", "tags", KNOWN) == expected
     assert read_prompts(tmp_path / "m.parquet", "tags", KNOWN) == expected
+
+
+def test_the_documented_table_is_one(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```csv\n(.*?)```", (REPOSITORY / "docs/prompts.md").read_text(), re.DOTALL)
+    (tmp_path / "manifest.csv").write_text(example, encoding="utf-8")
+    prompts = read_prompts(tmp_path / "manifest.csv", "tags", {"lake.jpg", "street/corner.png"})
+    assert prompts["lake.jpg"] == "lake, mountain, water, sky, tree"
 
 
 @pytest.mark.parametrize(
