@@ -136,7 +136,7 @@ def promote(
             return _refused(settings, client, name, history, version, report, reached)
         source = f"{version.name}/{version.version}"
         if approval is None and (who := rejected_by(history, source, report)):
-            text = f"{source} was rejected by {who}: approve it after all with --approved-by, or judge it anew with --again"
+            text = f"{source} was rejected by {who}: approve it after all with --approved-by, or judge it --again"
             return Outcome("rejected", version.name, int(version.version), text, report)
         client.set_registered_model_alias(version.name, CHALLENGER, version.version)
         reached("challenger set")
