@@ -335,7 +335,7 @@ def promote(
         if outcome.report:
             print(verdicts.as_text(outcome.report))
         print(outcome.text)
-    if outcome.decision in {"refused", "awaits approval"}:
+    if outcome.decision in {"refused", "rejected", "awaits approval"}:
         raise typer.Exit(ExitCode.REFUSED)
 
 

@@ -24,7 +24,7 @@ from components.register.ledger import Content, History
 from components.register.registry import load_upscaler
 from components.register.tracking import connected
 from components.register.transaction import Reached, commit, into_production, nowhere, settle
-from components.register.verdicts import Question, Report, holds, now_ms, recorded, same
+from components.register.verdicts import Question, Report, holds, now_ms, recorded, rejected_by, same
 from components.register.versions import (
     CANDIDATE,
     CHALLENGER,
@@ -95,7 +95,8 @@ def promote(
     """Gate a version against the champion and, if all checks say yes and policy allows, make it the champion.
 
     A report of the same versions, benchmark set, metrics and limits that is young enough is not made again: an approval
-    that comes a day later costs seconds.
+    that comes a day later costs seconds. A person's no to a report holds as long as the report does, against the policy
+    `automatic` as well.
 
     Args:
         reference: `name@alias` or `name/version`; default the candidate.
@@ -133,6 +134,10 @@ def promote(
         reached("judged")
         if not report["passed"]:
             return _refused(settings, client, name, history, version, report, reached)
+        source = f"{version.name}/{version.version}"
+        if approval is None and (who := rejected_by(history, source, report)):
+            text = f"{source} was rejected by {who}: approve it after all with --approved-by, or judge it --again"
+            return Outcome("rejected", version.name, int(version.version), text, report)
         client.set_registered_model_alias(version.name, CHALLENGER, version.version)
         reached("challenger set")
         automatic = (policy or settings.gate.policy) == "automatic"
@@ -141,7 +146,6 @@ def promote(
         version = client.get_model_version(version.name, version.version)  # with its new tags
         number = into_production(client, version, name)
         reached("copied")
-        source = f"{version.name}/{version.version}"
         by, why = (approval.by, approval.reason) if approval else ("policy", "")
         reason = f"{source} passed {len(report['checks'])} checks on {report['benchmark']}{_said(why)}"
         parent_number = history.champion

@@ -109,19 +109,25 @@ def standing(settings: RegisterSettings, root: Path, reference: str) -> Standing
         source, report = f"{version.name}/{version.version}", recorded(version)
         champion = alias_version(client, name, CHAMPION)
         tags = client.get_model_version(name, str(champion)).tags if champion is not None else {}
-        rejections = [
-            record.content.by
-            for record in ledger.read(client, name).records
-            if record.content.kind == "refuse" and record.content.source == source and same(record.content.gate, report)
-        ]
+        history = ledger.read(client, name)
     return Standing(
         source,
         report,
         name,
         champion,
         is_champion=champion is not None and tags.get(IDENTITY_TAG) == version.tags.get(IDENTITY_TAG, ""),
-        rejected_by=rejections[-1] if rejections and report is not None and report["passed"] else "",
+        rejected_by=rejected_by(history, source, report) if report is not None else "",
     )
+
+
+def rejected_by(history: ledger.History, source: str, report: Report) -> str:
+    """Who said no to this report of `source` although it passed; empty if nobody did."""
+    people = [
+        record.content.by
+        for record in history.records
+        if record.content.kind == "refuse" and record.content.source == source and same(record.content.gate, report)
+    ]
+    return people[-1] if people and report["passed"] else ""
 
 
 def same(one: Report, other: Report | None) -> bool:

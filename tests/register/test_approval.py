@@ -137,6 +137,11 @@ def test_a_person_may_say_no_and_later_yes(copy: Copy) -> None:
     assert [record.status for record in ledger.read(copy.client, "sr").records] == ["refused"]  # said twice, kept once
     with pytest.raises(BadInput, match="sr-dev/2 has not passed the gate: there is nothing to reject"):
         promotion.reject(settings, root, "eve", "", "sr-dev/2")
+    for policy in ("manual", "automatic"):
+        again = copy.promote(policy=policy)
+        assert again.decision == "rejected"
+        assert "was rejected by eve: approve it after all with --approved-by" in again.text
+    assert alias_version(copy.client, "sr-dev", CHALLENGER) is None
     assert copy.promote(approval=ADA).decision == "promoted"
     assert standing(settings.register_, root, "sr-dev/1").is_champion
 
@@ -173,12 +178,12 @@ def test_killed_at_any_point_of_a_refusal_there_is_one_record_of_it(copy: Copy, 
     assert (record.status, record.content.source) == ("refused", "sr-dev/2")
 
 
-def second_champion(copy: Copy) -> None:
-    """sr-dev/2 as the next champion, as if the gate had passed it."""
+def second_champion(copy: Copy, version: int = 2) -> None:
+    """`sr-dev/<version>` as the next champion, as if the gate had passed it."""
     history = settle(copy.client, "sr")
-    number = into_production(copy.client, copy.client.get_model_version("sr-dev", "2"), "sr")
+    number = into_production(copy.client, copy.client.get_model_version("sr-dev", str(version)), "sr")
     follows = ledger.following(history)
-    commit(copy.client, "sr", Content("promote", "sr", number, "sr-dev/2", 1, *follows, "eve", "made", {}))
+    commit(copy.client, "sr", Content("promote", "sr", number, f"sr-dev/{version}", 1, *follows, "eve", "made", {}))
 
 
 @pytest.mark.parametrize("point", ["recorded", "moved"])
@@ -205,9 +210,10 @@ def test_killed_at_any_point_of_a_rollback_the_next_command_ends_consistent(copy
 def test_the_copy_in_production_gets_the_report_of_its_last_promotion(copy: Copy) -> None:
     copy.promote(approval=ADA)
     first = copy.client.get_model_version("sr", "1").tags["dp2o.gate"]
-    second_champion(copy)
-    outcome = copy.promote(approval=ADA)  # now against sr/2, which it beats
-    assert (outcome.decision, outcome.version) == ("promoted", 1)
+    copy.project.register(noised(0.2, seed=1))  # the base model's weights: sr-dev/1 has beaten them once
+    second_champion(copy, version=3)
+    outcome = copy.promote(approval=ADA)
+    assert (outcome.decision, outcome.version) == ("promoted", 1), outcome.text
     assert outcome.report is not None
     assert outcome.report["champion"] == "sr/2"
     tags = copy.client.get_model_version("sr", "1").tags

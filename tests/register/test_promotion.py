@@ -82,13 +82,13 @@ def test_a_hacked_reward_gains_and_is_refused(tmp_path: Path) -> None:
     verdicts = measured.verdicts(Hacked(metric, steps=8))
     assert verdicts["reward gain"] == verdicts["win rate"] == "yes"
     refused = {name for name, verdict in verdicts.items() if verdict == "no"}
-    assert {"fidelity psnr drop", "held out vif", "held out gmsd"} <= refused
+    assert {"fidelity psnr drop", "held out gmsd"} <= refused
 
 
 @pytest.mark.parametrize(
     ("kind", "spoil", "rows"),
     [
-        ("slow", lambda images: (time.sleep(0.4), images)[1], {"latency of the champion's", "latency"}),
+        ("slow", lambda images: (time.sleep(1.5), images)[1], {"latency of the champion's", "latency"}),
         ("hungry", lambda images: images + torch.ones(200_000_000).mean() - 1.0, {"memory"}),
     ],
 )
@@ -100,7 +100,11 @@ def test_what_costs_too_much_is_refused(
     before, after = measured.bench.costs(measured.frozen, models)
     champion = replace(measured.champion, seconds=before.seconds, memory_mb=before.memory_mb)
     limits = measured.bench.settings.gate.model_copy(
-        update={"max_latency_ratio": 3.0, "max_seconds": 0.35, "max_memory_mb": before.memory_mb + 500.0}
+        update={
+            "max_latency_ratio": 1.5,
+            "max_seconds": before.seconds + 0.75,
+            "max_memory_mb": before.memory_mb + 500.0,
+        }
     )
     evidence = replace(champion, seconds=after.seconds, memory_mb=after.memory_mb)
     checks = judge(champion, evidence, measured.frozen.expected(), limits)

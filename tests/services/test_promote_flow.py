@@ -112,7 +112,7 @@ def test_nobody_answers(started: Callable[..., Any], project: Project) -> None:
 
 
 def test_a_person_says_no_then_yes(started: Callable[..., Any], project: Project) -> None:
-    """In three runs and two answers, one measurement."""
+    """A no holds as long as its report; who starts the flow with `again` is asked about a new one."""
     client = project.client()
     judged = judged_ms(client, "sr-dev")
     with started(wait_hours=1) as run:
@@ -126,7 +126,12 @@ def test_a_person_says_no_then_yes(started: Callable[..., Any], project: Project
     assert (record.status, record.content.by) == ("refused", "ada")
     assert "grain in the sky" in record.content.reason
 
-    with started(reference="sr-dev/1") as run:
+    with started(reference="sr-dev/1", policy="automatic") as run:
+        assert run.end().state.name == "Rejected"  # no policy goes over a person's head
+    assert judged_ms(client, "sr-dev") == judged
+    assert alias_version(client, "sr", CHAMPION) is None
+
+    with started(reference="sr-dev/1", again=True) as run:
         waiting = run.until(lambda run: run.state.is_paused())
         assert alias_version(client, "sr-dev", CHALLENGER) == 1
         (table,) = run.artifacts()
@@ -140,7 +145,7 @@ def test_a_person_says_no_then_yes(started: Callable[..., Any], project: Project
         assert "Promoted: sr/1 is the champion" in run.artifacts()[-1]
     assert (ended.state.type, ended.state.name) == (StateType.COMPLETED, "Promoted")
     assert alias_version(client, "sr", CHAMPION) == 1
-    assert judged_ms(client, "sr") == judged
+    assert judged_ms(client, "sr") == judged_ms(client, "sr-dev") > judged
     record = ledger.read(client, "sr").records[-1]
     assert (record.content.by, record.status) == ("ada", "counts")
     assert "looked at it again" in record.content.reason
