@@ -43,6 +43,7 @@ app = typer.Typer(
             "1   a defect of ours; the traceback is printed",
             "2   settings, data or arguments must change first; the message says how",
             "3   the gate refused a promotion, or it waits for an approval",
+            "65  an object of the store is damaged; it was set aside",
             "75  stopped with everything saved, or a server is away: run the same command again",
             "Examples (each command's --help has more):",
             "dp2o run",

@@ -4,9 +4,10 @@ For each stage that DVC says is out of date, one process a part runs through a l
 they made is recorded in dvc.lock, committed and pushed. No image passes through the flow itself.
 """
 
+import argparse
 import json
-import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from threading import BoundedSemaphore
 from typing import Annotated, Literal, cast
 from uuid import UUID
 
+import yaml
 from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -26,7 +28,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.artifacts.store import Store
-from components.errors import BadInput
+from components.errors import BadInput, ExitCode, ResumeLater
 from components.task import Result
 from flows.checkout import Checkout, checked_out
 from flows.launchers.base import Launcher
@@ -303,6 +305,24 @@ def _mlflow_link(run_id: str) -> str:
     return f" ([open]({uri.rstrip('/')}/#/runs/{run_id}))" if uri.startswith("http") else ""
 
 
+def main() -> None:
+    """The flow from a command line, without a deployment."""
+    parser = argparse.ArgumentParser(prog="python -m flows.align", description="What `dvc repro` does, by a launcher.")
+    parser.add_argument("repository", nargs="?", default=".", help="folder, or URL together with --branch")
+    parser.add_argument("--branch", help="clone it, and commit and push there; default: the folder as it is, no commit")
+    parser.add_argument("--stage", action="append", help="only this one; may be given several times")
+    parser.add_argument("--options", type=Path, help="YAML of AlignSettings: launcher, store, concurrency, gpus …")
+    parsed = parser.parse_args()
+    given = yaml.safe_load(parsed.options.read_text()) if parsed.options else {}
+    try:
+        align(parsed.repository, parsed.branch, parsed.stage, AlignSettings.model_validate(given))
+    except BadInput as error:
+        print(f"align: {error}", file=sys.stderr)
+        sys.exit(ExitCode.BAD_INPUT)
+    except ResumeLater as error:
+        print(f"align: {error}", file=sys.stderr)
+        sys.exit(ExitCode.RESUME)
+
+
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
-    align()
+    main()
