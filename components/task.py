@@ -75,6 +75,8 @@ class Task(BaseModel):
         lock: text of dvc.lock, for the stage that records it in the registry.
         commit: git commit of the code, likewise.
         dirty: whether the code differs from that commit, likewise.
+        arguments: a command of the component instead of its stage, for example `promote`; its outputs are what is there
+            of `outputs` in the end, also when it ends with a no (exit code 3).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,6 +89,7 @@ class Task(BaseModel):
     lock: str = ""
     commit: str = ""
     dirty: bool = False
+    arguments: list[str] = []
 
     @property
     def digest(self) -> str:
@@ -158,10 +161,10 @@ def run_task(assignment: Assignment) -> int:
             lazy = bring_inputs(task, store, root)
             fetched = time.monotonic()
             code = _run_child(assignment, task, store, root)
-            if code != ExitCode.OK:
+            if code != ExitCode.OK and not (task.arguments and code == ExitCode.REFUSED):
                 return code
             ran = time.monotonic()
-            files = [path for path in made(root, task.outputs, assignment) if path not in lazy]
+            files = [path for path in made(root, task, assignment) if path not in lazy]
             outputs = {path: store.keep(root / path) for path in files}
             opened = sum((root / path).stat().st_size for path in lazy if (root / path).exists())
             figures = {
@@ -175,6 +178,7 @@ def run_task(assignment: Assignment) -> int:
             result = Result(outputs={path: (c.md5, c.size) for path, c in outputs.items()}, figures=figures)
             store.write(task.result_key(assignment.action, assignment.shard), result.model_dump(mode="json"))
             logger.info("%d files made; %s", len(outputs), json.dumps({k: round(v, 1) for k, v in figures.items()}))
+            return code
     except BadInput as error:
         print(f"dp2o {assignment.stage}: {error}", file=sys.stderr)
         return ExitCode.BAD_INPUT
@@ -184,7 +188,6 @@ def run_task(assignment: Assignment) -> int:
     except ResumeLater as error:
         print(f"dp2o {assignment.stage}: {error}", file=sys.stderr)
         return ExitCode.RESUME
-    return ExitCode.OK
 
 
 def _read(assignment: Assignment) -> tuple[Task, Store]:
@@ -298,7 +301,7 @@ def contents(store: Store, entry: Input) -> dict[str, Content]:
     return {f"{entry.path}/{row['relpath']}": Content(row["md5"], -1) for row in rows}
 
 
-def made(root: Path, outputs: Sequence[str], assignment: Assignment) -> list[str]:
+def made(root: Path, task: Task, assignment: Assignment) -> list[str]:
     """Files that the stage made, relative to the root.
 
     Raises:
@@ -308,13 +311,13 @@ def made(root: Path, outputs: Sequence[str], assignment: Assignment) -> list[str
         name = assignment.shard.name if assignment.shard else ""
         return sorted(file.relative_to(root).as_posix() for file in (root / "data").rglob(f"{name}.*"))
     files: list[str] = []
-    for output in outputs:
+    for output in task.outputs:
         path = root / output
         if path.is_dir():
             files += [file.relative_to(root).as_posix() for file in path.rglob("*") if file.is_file()]
         elif path.is_file():
             files.append(output)
-        elif assignment.action == "run" and assignment.shard is None:
+        elif assignment.action == "run" and assignment.shard is None and not task.arguments:
             raise RuntimeError(f"{assignment.stage} ended well without {output}, which dvc.yaml says it makes")
     return sorted(files)
 
@@ -339,9 +342,11 @@ def overrides(params: str, store_url: str, halvings: int, given: Sequence[str] =
     return chosen
 
 
-def command(assignment: Assignment, params: str, store_url: str) -> list[str]:
+def command(assignment: Assignment, params: str, store_url: str, arguments: Sequence[str] = ()) -> list[str]:
     """The child's command line."""
-    module = ["-m", f"components.{assignment.stage}"]
+    module = ["-m", f"components.{assignment.stage}", *arguments]
+    if arguments:
+        return [sys.executable, "-u", *module]
     if assignment.processes > 1:
         workers = ["--standalone", f"--nproc-per-node={assignment.processes}"]
         module = ["-m", "torch.distributed.run", *workers, *module]
@@ -364,7 +369,7 @@ def _run_child(assignment: Assignment, task: Task, store: Store, root: Path) -> 
         DIRTY_VARIABLE: str(task.dirty).lower() if task.commit else "",
     }
     child = subprocess.Popen(
-        command(assignment, task.params, store.url),
+        command(assignment, task.params, store.url, task.arguments),
         cwd=root,
         env=environment,
         stdout=subprocess.PIPE,
