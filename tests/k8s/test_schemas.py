@@ -134,9 +134,9 @@ def test_a_job_without_gpu_goes_to_the_flavor_without() -> None:
     assert quotas["dp2o-cpu"]["nvidia.com/gpu"] == "0"
 
 
-def test_the_namespaces_queue_leads_to_one_that_is_there() -> None:
-    (queue,) = of_kind("gpu", "LocalQueue").values()
-    assert queue["metadata"]["namespace"] == "dp2o"
+def test_the_settings_name_the_queue_that_is_there() -> None:
+    name = of_kind("gpu", "ConfigMap")["dp2o-settings"]["data"]["DP2O_QUEUE"]
+    queue = of_kind("gpu", "LocalQueue")[name]
     assert queue["spec"]["clusterQueue"] in of_kind("gpu", "ClusterQueue")
 
 

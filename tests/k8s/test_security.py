@@ -104,7 +104,8 @@ def _images(overlay: str) -> set[str]:
 
 
 def test_images_of_production_are_digests() -> None:
-    for image in _images("gpu"):
+    images = _images("gpu") | {of_kind("gpu", "ConfigMap")["dp2o-settings"]["data"]["DP2O_COMPONENTS_IMAGE"]}
+    for image in images:
         assert re.fullmatch(r"[a-z0-9.-]+(/[a-z0-9._-]+)+@sha256:[0-9a-f]{64}", image), image
 
 
