@@ -1,0 +1,220 @@
+"""Parts and their tries, with a launcher that is told how each process ends and makes up what it made."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from components.artifacts.shards import Shard
+from components.artifacts.store import Content, Store
+from components.errors import BadInput
+from components.task import Result, Task, read_result
+from flows.launchers.base import Ended, Failure, State, Work, WorkFailedError
+from flows.project import Project
+from flows.stages import Part, Runner
+from tests.flows.made import FOLDERS, make_project, outputs
+
+LOG = logging.getLogger("test")
+OK = Ended(State.SUCCEEDED, exit_code=0)
+
+
+class Scripted:
+    """A launcher whose processes end as `script` says, by default well and with results in the store."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.store, self.folder = store, folder
+        self.script: dict[tuple[str, str], list[Ended]] = {}
+        self.works: list[Work] = []
+        self.deleted: list[str] = []
+        self.before: Callable[[Work], None] = lambda work: None
+
+    def submit(self, work: Work) -> str:
+        self.works.append(work)
+        return str(len(self.works) - 1)
+
+    def wait(
+        self,
+        handle: str,
+        on_state: Callable[[State], None] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Ended:
+        work = self.works[int(handle)]
+        self.before(work)
+        ends = self.script.get((work.stage, work.shard), [])
+        ended = ends.pop(0) if ends else OK
+        if ended == OK:
+            self._make(work)
+        return ended
+
+    def logs(self, handle: str) -> Iterator[str]:
+        return iter(())
+
+    def delete(self, handle: str) -> None:
+        self.deleted.append(handle)
+
+    def close(self) -> None: ...
+
+    def _make(self, work: Work) -> None:
+        flags = dict(zip(work.command[1::2], work.command[2::2], strict=False))
+        document = self.store.read(flags["--task"].partition("/dp2o/")[2])
+        assert document is not None
+        task = Task.model_validate(document)
+        shard = Shard.parse(flags["--shard"]) if "--shard" in flags else None
+        action = "publish" if "--publish" in work.command else "gather" if "--gather" in work.command else "run"
+        if action == "publish":
+            assert shard is not None
+            paths = [f"data/{task.stage}.parts/{shard.name}.parquet"]
+            paths += [f"data/candidates/{shard.name}.tar"] if task.stage == "generate" else []
+        elif action == "gather":
+            paths = [path for path in task.outputs if path not in FOLDERS]
+        elif shard is not None:
+            paths = []
+        else:
+            paths = [file for out in task.outputs for file in
+                     ([f"{out}/{inner}" for inner in FOLDERS[out]] if out in FOLDERS else [out])]  # fmt: skip
+        made: dict[str, tuple[str, int]] = {}
+        for path in paths:
+            target = self.folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(f"{path} of {task.stage}\n")
+            content = self.store.keep(target)
+            made[path] = (content.md5, content.size)
+        self.store.write(task.result_key(action, shard), Result(outputs=made).model_dump(mode="json"))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(f"file://{tmp_path / 'store'}")
+
+
+@pytest.fixture
+def launcher(store: Store, tmp_path: Path) -> Scripted:
+    return Scripted(store, tmp_path / "made")
+
+
+@pytest.fixture
+def runner(store: Store, launcher: Scripted, tmp_path: Path) -> Runner:
+    return Runner(make_project(tmp_path / "project"), store, launcher, "run", sleep=lambda seconds: None)
+
+
+def part_of(runner: Runner, tmp_path: Path) -> Part:
+    """generate's only part, with prepare recorded."""
+    project = runner.project
+    project.record("prepare", outputs(project, "prepare", runner.store, tmp_path / "prepared"), runner.store)
+    task = project.task("generate", runner.store.url)
+    runner.store.write(task.key, task.model_dump(mode="json"))
+    return Part("generate", task, "publish", Shard(0, 1))
+
+
+def test_every_stage_runs_once_and_is_recorded(runner: Runner, launcher: Scripted) -> None:
+    ran = [name for name in runner.project.stages if runner.update(name)]
+    assert ran == runner.project.stages
+    assert not any(runner.project.stale(name) for name in ran)
+    count = Counter((work.stage, work.shard) for work in launcher.works)
+    assert count[("generate", "gather")] == count[("generate", "00000-of-00001")] == 1
+    assert set(count.values()) == {1}
+    assert len(launcher.deleted) == len(launcher.works)
+    assert not any(runner.update(name) for name in ran)
+
+
+def test_a_flow_that_starts_again_takes_what_was_made(runner: Runner, launcher: Scripted, tmp_path: Path) -> None:
+    for name in ("prepare", "generate"):
+        runner.update(name)
+    before = len(launcher.works)
+    (runner.project.root / "dvc.lock").unlink()  # the clone of the flow that died is gone
+    again = Runner(Project(runner.project.root), runner.store, launcher, "run", sleep=lambda seconds: None)
+    for name in ("prepare", "generate"):
+        assert again.update(name)
+    assert len(launcher.works) == before
+
+
+def test_evaluate_in_parts_fills_the_cache_first(runner: Runner, launcher: Scripted) -> None:
+    runner.shards = {"evaluate": 3, "score": 2}
+    for name in runner.project.stages:
+        runner.update(name)
+    shards = [work.shard for work in launcher.works if work.stage == "evaluate"]
+    assert shards == ["00000-of-00003", "00001-of-00003", "00002-of-00003", "whole"]
+    assert [work.shard for work in launcher.works if work.stage == "score"] == [
+        "00000-of-00002", "00001-of-00002", "gather",
+    ]  # fmt: skip
+
+
+def test_gpus_are_for_those_who_compute(runner: Runner, launcher: Scripted) -> None:
+    runner.gpus = {"generate": 1, "train": 8}
+    for name in runner.project.stages:
+        runner.update(name)
+    gpus = {(work.stage, work.shard): work.gpus for work in launcher.works}
+    assert gpus[("generate", "00000-of-00001")] == 1
+    assert gpus[("generate", "gather")] == gpus[("pair", "whole")] == 0
+    (train,) = [work for work in launcher.works if work.stage == "train"]
+    assert train.gpus == 8
+    assert train.command[train.command.index("--processes") + 1] == "8"
+
+
+def failed(failure: Failure) -> Ended:
+    return Ended(State.FAILED, failure, "told so")
+
+
+def test_tries_have_names_of_their_own(runner: Runner, launcher: Scripted, tmp_path: Path) -> None:
+    part = part_of(runner, tmp_path)
+    launcher.script[("generate", "00000-of-00001")] = [
+        failed(Failure.EVICTED), failed(Failure.OUT_OF_MEMORY), failed(Failure.RESUME_LATER),
+    ]  # fmt: skip
+    runner.perform(part, LOG)
+    assert [work.attempt for work in launcher.works] == [0, 1, 2, 3]
+    halved = ["--halvings" in work.command for work in launcher.works]
+    assert halved == [False, False, True, True]
+    assert len({work.command[work.command.index("--log") + 1] for work in launcher.works}) == 4
+
+
+def test_what_cannot_get_better_ends_with_its_name(runner: Runner, launcher: Scripted, tmp_path: Path) -> None:
+    part = part_of(runner, tmp_path)
+    launcher.script[("generate", "00000-of-00001")] = [failed(Failure.BAD_INPUT)]
+    with pytest.raises(
+        WorkFailedError, match=r"generate 00000-of-00001: BadInput.*told so\n.*trying again"
+    ):
+        runner.perform(part, LOG)
+    assert len(launcher.works) == len(launcher.deleted) == 1
+
+
+def test_a_good_end_without_a_result_is_no_success(runner: Runner, launcher: Scripted, tmp_path: Path) -> None:
+    part = part_of(runner, tmp_path)
+    launcher.script[("generate", "00000-of-00001")] = [Ended(State.SUCCEEDED)] * 11
+    with pytest.raises(WorkFailedError, match="its result is not in the store"):
+        runner.perform(part, LOG)
+
+
+def test_a_damaged_shard_is_made_again_by_its_stage(runner: Runner, launcher: Scripted) -> None:
+    for name in ("prepare", "generate"):
+        runner.update(name)
+    task = runner.project.task("generate", runner.store.url)
+    known = read_result(runner.store, task, "publish", Shard(0, 1))
+    assert known is not None
+    md5, size = known.outputs["data/candidates/00000-of-00001.tar"]
+    lock = (runner.project.root / "dvc.lock").read_text()
+
+    def lose(work: Work) -> None:
+        if work.stage == "score" and len([one for one in launcher.works if one.stage == "score"]) == 1:
+            Path(runner.store.object_path(md5)).unlink()
+
+    launcher.before = lose
+    launcher.script[("score", "00000-of-00001")] = [failed(Failure.CORRUPT_INPUT)]
+    runner.update("score")
+    assert runner.store.has(Content(md5, size))
+    made = [(work.stage, work.shard) for work in launcher.works]
+    assert made.count(("generate", "00000-of-00001")) == 2
+    assert made.count(("generate", "gather")) == 1  # its result is whole
+    assert made.count(("score", "00000-of-00001")) == 2
+    after = (runner.project.root / "dvc.lock").read_text()
+    assert after.startswith(lock.partition("  score")[0].rstrip())
+
+
+def test_what_no_stage_made_cannot_be_made_again(runner: Runner, launcher: Scripted, tmp_path: Path) -> None:
+    part = part_of(runner, tmp_path)
+    foreign = part.task.inputs[-1].model_copy(update={"path": "photos/x", "md5": "0" * 32, "origin": "store"})
+    part = Part("generate", part.task.model_copy(update={"inputs": [foreign]}), "publish", Shard(0, 1))
+    launcher.script[("generate", "00000-of-00001")] = [failed(Failure.CORRUPT_INPUT)]
+    with pytest.raises(BadInput, match="no stage makes it"):
+        runner.perform(part, LOG)
