@@ -165,3 +165,16 @@ def test_a_large_lr_is_refused_before_the_model_is_read(project: Path, monkeypat
     done = CliRunner().invoke(app, ["generate", "--params", str(limited)])
     assert done.exit_code == ExitCode.BAD_INPUT
     assert "has 8 x 8 px, backbone.max_lr_pixels is 63: lower prepare.crop" in done.stderr
+
+
+def test_metrics_that_cannot_score_are_refused_before_anything_is_generated(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paper = project / "paper.yaml"
+    paper.write_text((project / "params.yaml").read_text().replace("  nr: []\n", "  nr: [musiq]\n", 1))
+    assert "musiq" in paper.read_text()
+    monkeypatch.setattr("components.generate.stage.load_backbone", lambda *arguments: pytest.fail("was read"))
+    done = CliRunner().invoke(app, ["generate", "--params", str(paper)])
+    assert done.exit_code == ExitCode.BAD_INPUT
+    assert "metric musiq lacks its weight file pyiqa/musiq_koniq_ckpt-e95806b9.pth" in done.stderr
+    assert "Nothing was generated" in done.stderr

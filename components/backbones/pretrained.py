@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedTokenizerBase
 
 from components.errors import BadInput
 
@@ -71,12 +72,17 @@ def read_part(kind: Any, source: Path, setting: str, subfolder: str, **options: 
     """A tokenizer, a text encoder of transformers, or a scheduler.
 
     Raises:
-        BadInput: it is not there or damaged.
+        BadInput: it is not there or damaged, or a tokenizer without words: transformers makes one of an empty folder.
     """
     try:
-        return kind.from_pretrained(str(source), subfolder=subfolder, **options)
+        part = kind.from_pretrained(str(source), subfolder=subfolder, **options)
     except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
         raise BadInput(_cannot_read(source, subfolder, setting, error)) from error
+    if isinstance(part, PreTrainedTokenizerBase) and len(part) <= len(set(part.all_special_tokens)):
+        raise BadInput(
+            f"{setting}: {_place(source, subfolder)} has no vocabulary, only special tokens; restore it from its source"
+        )
+    return part
 
 
 def check_pipeline_folder(source: Path, setting: str, parts: tuple[str, ...]) -> None:

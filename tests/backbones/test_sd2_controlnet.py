@@ -543,6 +543,14 @@ def test_a_missing_part_is_named(sd2: Folders, tmp_path: Path, part: str) -> Non
         folders.load()
 
 
+def test_a_tokenizer_without_words_is_refused(sd2: Folders, tmp_path: Path) -> None:
+    folders = sd2.copy(tmp_path)
+    for file in (folders.base / "tokenizer").iterdir():
+        file.unlink()
+    with pytest.raises(BadInput, match=r"backbone\.base: .*tokenizer (has no vocabulary|cannot be read)"):
+        folders.load()
+
+
 @pytest.mark.usefixtures("unread")
 def test_a_controlnet_that_does_not_fit_its_base_is_refused(sd2: Folders, sd1_v: Folders, tmp_path: Path) -> None:
     settings = sd_settings(sd2.base, sd1_v.control)
