@@ -84,6 +84,8 @@ def limit_threads(settings: Settings) -> None:
 def start_logging() -> None:
     """Log to stderr, one line a record."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", datefmt="%H:%M:%S")
+    for chatty in ("aiobotocore", "botocore"):  # a line for every client that finds its credentials
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def run_stage(

@@ -40,7 +40,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "score": {"fr": [], "nr": ["rank_nss"], "held_out": ["psnr"]},
     "pair": {"top": 1},
     "train": {"steps": 4, "groups_per_step": 2, "micro_batch": 1, "warmup_steps": 1, "checkpoint_every": 1,
-              "validate_every": 2, "validation_images": 1, "validation_seeds": 1},
+              "validate_every": 2, "validation_images": 2, "validation_seeds": 2},
     "evaluate": {"seeds": 2, "bootstrap": 100, "peers": ["bicubic"]},
 }  # fmt: skip
 
