@@ -11,7 +11,7 @@ padding is cropped from the images.
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -48,10 +48,10 @@ class FlowControlNet(ABC):
     SAMPLER: ClassVar[frozenset[str]] = frozenset({"scale", "steps", "conditioning_scale", "dtype", "vae_tiling"})
     """Settings that change what is sampled."""
 
-    READ: ClassVar[Callable[..., FlowParts]]
+    READ: ClassVar["staticmethod[[Path, Any], FlowParts]"]
     """Parts of the ControlNet at a place and of its base."""
 
-    FREEZE: ClassVar[Callable[..., None]]
+    FREEZE: ClassVar["staticmethod[[Any, Any], None]"]
     """Takes from a control branch's training what cannot change the transformer's prediction."""
 
     BLOCKS: ClassVar[tuple[str, ...]]

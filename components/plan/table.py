@@ -127,13 +127,18 @@ def _ways_out(plan: Plan) -> list[str]:
         ways.append("train.precision bf16")
     if backbone.family != "tiny_flow" and backbone.dtype == "float32":
         ways.append("backbone.dtype bfloat16")
-    if backbone.family in ("flux_controlnet", "sd3_controlnet") and not backbone.text_on_cpu:
-        ways.append("backbone.text_on_cpu true")
     if backbone.family != "tiny_flow" and not backbone.lora_rank:
         ways.append("backbone.lora_rank above 0")
     split = next((peak for peak in plan.memory if peak.stage == FSDP), None)
+    text = sum(part.bytes for part in plan.figures.parts if " text" in part.name and not part.on_host)
+    movable = text if backbone.family in ("flux_controlnet", "sd3_controlnet") else 0
+    if movable and all(peak.total - movable <= kind.gpu.memory for kind in plan.kinds):
+        ways.append("backbone.text_on_cpu true")
+    launch = "`accelerate launch --config_file launch/fsdp2.yaml`"
     if split is not None and all(split.total <= kind.gpu.memory for kind in plan.kinds):
-        ways.append("`accelerate launch --config_file launch/fsdp2.yaml`")
+        ways.append(launch)
+    elif split is not None and movable and all(split.total - movable <= kind.gpu.memory for kind in plan.kinds):
+        ways.append(f"{launch} with backbone.text_on_cpu true")
     ways.append("a larger GPU")
     return [f"To train on {', '.join(small)}: {', or '.join(ways)}."]
 
