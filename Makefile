@@ -30,7 +30,7 @@ demo: install ## photos to a registered, aligned model and a report: `dvc repro`
 	@$(BIN)/dp2o results
 
 test: install ## every test that needs no root and no servers (pytest tests/services starts real ones)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest # tiny networks: more threads only wait for each other
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile # tiny networks: more threads only wait for each other
 
 lint: install ## style and types
 	$(BIN)/ruff check .
