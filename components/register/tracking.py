@@ -12,6 +12,7 @@ from components.errors import BadInput, ResumeLater
 from components.settings import RegisterSettings
 
 _SQLITE = "sqlite:///"
+_WHO = (401, 403)
 _TRY_AGAIN = (408, 429)  # request timeout, too many requests: the only client errors that pass by themselves
 
 
@@ -44,7 +45,7 @@ def connected(settings: RegisterSettings, root: Path) -> Iterator[mlflow.MlflowC
     try:
         yield mlflow.MlflowClient()
     except MlflowException as error:
-        status = error.get_http_status_code()
+        status = _status(error)
         if not is_server(uri) and status >= 500:
             raise  # a local database does not fail by itself: a defect, shown with its traceback
         if 400 <= status < 500 and status not in _TRY_AGAIN:
@@ -54,6 +55,19 @@ def connected(settings: RegisterSettings, root: Path) -> Iterator[mlflow.MlflowC
             "Nothing is lost: run the same command again when the server answers, "
             "or unset MLFLOW_TRACKING_URI to use the local database"
         ) from error
+
+
+def _status(error: MlflowException) -> int:
+    """HTTP status; that of a refused user, too, which MLflow's copying of versions wraps into an error of the server's.
+
+    Other statuses of inner errors mean little: what MLflow looks for and does not find is an inner 404.
+    """
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, MlflowException) and inner.get_http_status_code() in _WHO:
+            return int(inner.get_http_status_code())
+        inner = inner.__cause__ or inner.__context__
+    return int(error.get_http_status_code())
 
 
 def _way_out(status: int) -> str:

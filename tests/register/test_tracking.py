@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, TEMPORARILY_UNAVAILABLE
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 
 from components.errors import BadInput, ResumeLater
 from components.register.tracking import connected, tracking_uri
@@ -43,3 +43,16 @@ def test_refusal_is_final_and_trouble_is_not(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
     with pytest.raises(raised, match="why"), connected(SETTINGS, tmp_path):
         raise MlflowException("why", error_code=code)
+
+
+@pytest.mark.parametrize(("inner", "raised"), [(PERMISSION_DENIED, BadInput), (RESOURCE_DOES_NOT_EXIST, ResumeLater)])
+def test_a_refusal_that_mlflow_wraps_is_still_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, inner: int, raised: type[Exception]
+) -> None:
+    """Copying a version without the right ends in an internal error about the refusal: tried for ever."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    with pytest.raises(raised, match="copy failed"), connected(SETTINGS, tmp_path):
+        try:
+            raise MlflowException("inner", error_code=inner)
+        except MlflowException as error:
+            raise MlflowException("copy failed") from error
