@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ import typer
 from components.entry import STAGES, run_stage, start_logging
 from components.errors import BadInput, ExitCode, ResumeLater
 
-PIPELINE, MODELS, LOOK = "Pipeline", "Models", "Look"
+PIPELINE, MODELS, LOOK, OPERATE = "Pipeline", "Models", "Look", "Operate"
 
 BEST = "models/aligned/best"
 
@@ -344,6 +345,43 @@ def history(params: Params = Path("params.yaml"), as_json: AsJson = False) -> No
     print(f"champion: {'none' if found.champion is None else f'version {found.champion}'}")
     if alias != found.champion:
         print(f"the alias is at {alias}: cut off, or moved by hand; the next promote or rollback puts it right")
+
+
+@app.command(
+    rich_help_panel=OPERATE,
+    epilog=examples(
+        "dp2o intake   (what arrived since the last time)",
+        "dp2o intake --dry-run --json   (judge, write nothing)",
+        "dp2o intake --since 2030-01-01 --until 2030-02-01   (look at that month again, at what was set aside, too)",
+    ),
+)
+def intake(
+    since: Annotated[datetime | None, typer.Option(help="Backfill: objects dated from then on, UTC.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Backfill: objects dated before then, UTC.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Backfill of all that is there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge, but write nothing, here or in S3.")] = False,
+    params: Params = Path("params.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Take in new LR images from S3; what cannot be used goes to the quarantine prefix with a reason."""
+    start_logging()
+    with user_errors("intake"):
+        from components.intake.stage import Scope, run_intake, write_report  # noqa: PLC0415
+        from components.settings import load_settings  # noqa: PLC0415
+
+        scope = Scope(_utc(since), _utc(until), everything, dry_run)
+        root = params.resolve().parent
+        outcome = run_intake(load_settings(params), root, scope)
+        if not dry_run:
+            write_report(root, outcome)
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        print(outcome.text)
+
+
+def _utc(date: datetime | None) -> datetime | None:
+    return None if date is None else date.replace(tzinfo=UTC)
 
 
 @app.command(rich_help_panel=LOOK, epilog=examples("dp2o status", "dp2o status --json"))

@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from components.errors import BadInput
+from components.intake.intake_settings import IntakeSettings
 from components.prepare.degradation_settings import DegradationSettings
 from components.register.gate_settings import GateSettings
 
@@ -76,6 +77,7 @@ class PrepareSettings(Block):
     sources: list[Path]
     align_sources: list[Path] = []
     lr_sources: list[Path] = []
+    align_lr_sources: list[Path] = []
     crop: Count
     scale: Count
     crops_per_photo: Count
@@ -296,6 +298,7 @@ class Settings(Block):
     register_: RegisterSettings = Field(alias="register")  # `register` is a method of pydantic's metaclass
     report: ReportSettings
     gate: GateSettings = GateSettings()
+    intake: IntakeSettings = IntakeSettings()
 
     @model_validator(mode="after")
     def _pairs_fit_groups(self) -> "Settings":

@@ -1,14 +1,18 @@
 """Content digests: the names by which pixels, files, weights and settings are known."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # torch takes seconds to import, and flows must do without
+    import torch
 
 
 def of_bytes(content: bytes) -> str:
@@ -38,6 +42,8 @@ def of_pixels(image: NDArray[np.uint8]) -> str:
 
 def of_state(state: Mapping[str, torch.Tensor]) -> str:
     """Hex sha256 of a state dict: names, dtypes, shapes and values, in the order of the names."""
+    import torch  # noqa: PLC0415
+
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()

@@ -16,8 +16,8 @@ logger = logging.getLogger("dp2o.register")
 
 UNKNOWN = "unknown"
 
-NOT_OF_THE_MODEL = frozenset({"run", "register", "report", "gate"})
-"""Blocks of params.yaml that say where things run, how they are shown and what is promoted, not what the model is."""
+NOT_OF_THE_MODEL = frozenset({"run", "register", "report", "gate", "intake", "drift", "monitor"})
+"""Blocks of params.yaml that say where things run, how they are shown, what is promoted and what is watched, not what the model is."""
 
 
 @dataclass(frozen=True)
