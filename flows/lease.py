@@ -17,8 +17,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,8 +29,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from components.artifacts.s3 import Client, Place, s3_errors, server_time, status_of
+from components.errors import ResumeLater
 
 logger = logging.getLogger("dp2o.lease")
+
+_ATTEMPTS = 10
 
 
 class HeldByAnotherError(Exception):
@@ -121,7 +126,7 @@ class Lease:
             now = _now(self._client, self._place)
             expires = now if over else now + timedelta(seconds=self._seconds)
             renewed = replace(self._held, expires=expires.isoformat())
-            self._etag = _put(self._client, self._place, renewed, IfMatch=self._etag)
+            self._etag = _put(self._client, self._place, renewed, self._etag)
             self._held = renewed
         except (BotoCoreError, ClientError) as error:
             if status_of(error) in (404, 412):
@@ -159,7 +164,7 @@ def take(client: Client, place: Place, what: str, seconds: float = 300.0, owner:
 
     owner = owner or f"{socket.gethostname()} process {os.getpid()}"
     with s3_errors(f"lease {place}"):
-        while True:
+        for _ in range(_ATTEMPTS):
             found = _read(client, place)
             now = _now(client, place)
             if found is not None and not found[0].expired(now):
@@ -168,14 +173,16 @@ def take(client: Client, place: Place, what: str, seconds: float = 300.0, owner:
             times = (now.isoformat(), (now + timedelta(seconds=seconds)).isoformat())
             held = Held(owner, uuid.uuid4().hex, what, *times, holders)
             try:
-                etag = _put(client, place, held, **({"IfMatch": found[1]} if found else {"IfNoneMatch": "*"}))
+                etag = _put(client, place, held, found[1] if found else None)
             except ClientError as error:
                 if status_of(error) not in (404, 409, 412):
                     raise
+                time.sleep(random.uniform(0.1, 0.5))
                 continue  # another was quicker: look again at who holds it
             if found:
                 logger.info("lease %s taken; %s had it until %s", place, found[0].owner, found[0].expires)
             return Lease(client, place, held, etag, seconds)
+    raise ResumeLater(f"lease {place}: {_ATTEMPTS} conditional writes were refused, and nobody holds it: run it again")
 
 
 @contextmanager
@@ -227,9 +234,21 @@ def _now(client: Client, place: Place) -> datetime:
     return server_time(client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix, MaxKeys=1))
 
 
-def _put(client: Client, place: Place, held: Held, **condition: str) -> str:
-    body = json.dumps(asdict(held), indent=2).encode()
-    answer = client.put_object(
-        Bucket=place.bucket, Key=_key(place), Body=body, ContentType="application/json", **condition
-    )
-    return str(answer["ETag"])
+def _put(client: Client, place: Place, held: Held, after: str | None) -> str:
+    """Write where nothing is (`after` None), or over the object with that ETag; the new ETag.
+
+    The standard has quotes around an ETag; Ceph 16 compares them with its own that has none. Either form is a condition,
+    so that trying the other one can only succeed where the first should have.
+    """
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    request = {"Bucket": place.bucket, "Key": _key(place), "ContentType": "application/json"}
+    request["Body"] = json.dumps(asdict(held), indent=2)
+    if after is None:
+        return str(client.put_object(**request, IfNoneMatch="*")["ETag"])
+    try:
+        return str(client.put_object(**request, IfMatch=after)["ETag"])
+    except ClientError as error:
+        if status_of(error) != 412:
+            raise
+        return str(client.put_object(**request, IfMatch=after.strip('"'))["ETag"])
