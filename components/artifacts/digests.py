@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+<<<<<<< HEAD
 if TYPE_CHECKING:  # torch takes seconds to import, and flows must do without
+=======
+if TYPE_CHECKING:  # flows use digests as well, and have no torch
+>>>>>>> main
     import torch
 
 
@@ -40,7 +44,7 @@ def of_pixels(image: NDArray[np.uint8]) -> str:
     return of_bytes(header + np.ascontiguousarray(image).tobytes())[:16]
 
 
-def of_state(state: Mapping[str, torch.Tensor]) -> str:
+def of_state(state: "Mapping[str, torch.Tensor]") -> str:
     """Hex sha256 of a state dict: names, dtypes, shapes and values, in the order of the names."""
     import torch  # noqa: PLC0415
 

@@ -90,7 +90,10 @@ _TEXTS = {
         "the work stopped with everything saved, or a server is away (exit code 75)",
         "nothing to do: it is started again and continues",
     ),
-    Failure.REFUSED: ("the gate said no, or waits for an approval (exit code 3)", "the report says which check, and why"),
+    Failure.REFUSED: (
+        "the gate said no, or waits for an approval (exit code 3)",
+        "the report says which check, and why",
+    ),
     Failure.REJECTED: (
         "the cluster does not accept the Job",
         "the message says which field or quota; look at the Job template and the namespace's limits",
