@@ -88,6 +88,10 @@ class Store:
         """Whether the object is there, in its full size."""
         return self._size(self.object_path(content.md5)) == content.size
 
+    def exists(self, md5: str) -> bool:
+        """Whether there is an object of that name, whatever its size."""
+        return self._size(self.object_path(md5)) is not None
+
     def keep(self, path: Path) -> Content:
         """Put a file, unless it is there."""
         content = md5_of(path)
