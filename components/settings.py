@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from components.artifacts.cache import CacheFolder
 from components.artifacts.store import Store
 from components.errors import BadInput
+from components.drift.drift_settings import DriftSettings
 from components.intake.intake_settings import IntakeSettings
+from components.monitor.monitor_settings import MonitorSettings
 from components.prepare.degradation_settings import DegradationSettings
 from components.register.gate_settings import GateSettings
 
@@ -312,6 +314,8 @@ class Settings(Block):
     report: ReportSettings
     gate: GateSettings = GateSettings()
     intake: IntakeSettings = IntakeSettings()
+    drift: DriftSettings = DriftSettings()
+    monitor: MonitorSettings = MonitorSettings()
 
     @model_validator(mode="after")
     def _pairs_fit_groups(self) -> "Settings":

@@ -1,7 +1,5 @@
 """Content digests: the names by which pixels, files, weights and settings are known."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping
@@ -11,11 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-<<<<<<< HEAD
-if TYPE_CHECKING:  # torch takes seconds to import, and flows must do without
-=======
 if TYPE_CHECKING:  # flows use digests as well, and have no torch
->>>>>>> main
     import torch
 
 

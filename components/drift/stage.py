@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from components.artifacts import tables
 from components.artifacts.publish import write_json, write_text
-from components.artifacts.shards import ShardFolder, ShardReader
+from components.artifacts.shards import Shard, ShardFolder, ShardReader
 from components.drift import pending as incoming
 from components.drift.decision import Decision, decide
 from components.drift.distance import Comparison, compare
@@ -48,6 +48,17 @@ class Outcome:
         """Plain values, as in reports/drift.json."""
         rows = [row.as_json() for row in self.comparisons]
         return {"decision": self.decision.as_json(), "comparisons": rows, "shards": list(self.shards)}
+
+
+def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
+    """`run_drift`, as a stage is run.
+
+    Raises:
+        BadInput: a shard is asked for, or see there.
+    """
+    if shard is not None:
+        raise BadInput("drift compares whole distributions and cannot run in shards: leave --shard out")
+    run_drift(settings, root)
 
 
 def run_drift(settings: Settings, root: Path) -> Outcome:

@@ -1,4 +1,4 @@
-from components.cli import main
+from components.entry import stage_main
 
 if __name__ == "__main__":
-    main("intake")
+    stage_main("intake")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime  # pydantic reads the annotations
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0.0)]
@@ -34,6 +35,25 @@ class IntakeSettings(BaseModel):
     )
     attempts: Count = Field(default=8, description="Calls a request to S3 before it counts as failed.")
     timeout: Annotated[float, Field(gt=0.0)] = Field(default=30.0, description="Of a request to S3, s.")
+
+    since: datetime | None = Field(default=None, description="Backfill: objects dated from then on.")
+    until: datetime | None = Field(default=None, description="Backfill: objects dated before then.")
+    everything: bool = Field(default=False, description="Backfill of all that is there.")
+    dry_run: bool = Field(default=False, description="Judge, but write nothing but the report.")
+
+    @field_validator("since", "until")
+    @classmethod
+    def _in_utc(cls, date: datetime | None) -> datetime | None:
+        return date.replace(tzinfo=UTC) if date is not None and date.tzinfo is None else date
+
+    @property
+    def backfill(self) -> bool:
+        """True where dates decide what is looked at, not the watermark."""
+        return self.everything or self.since is not None or self.until is not None
+
+    def includes(self, date: datetime) -> bool:
+        """Whether an object's date lies within since and until."""
+        return (self.since is None or date >= self.since) and (self.until is None or date < self.until)
 
     @model_validator(mode="after")
     def _consistent(self) -> IntakeSettings:

@@ -13,7 +13,7 @@ from typing import Any
 from components.artifacts import digests, tables
 from components.artifacts.publish import atomic_file, write_json
 from components.artifacts.s3 import Client, Place, connect, s3_errors, status_of
-from components.artifacts.shards import write_shard
+from components.artifacts.shards import Shard, write_shard
 from components.errors import BadInput
 from components.intake import watermark
 from components.intake.examine import check_entry
@@ -34,32 +34,6 @@ Reached = Callable[[str], None]
 
 def nowhere(point: str) -> None:
     """The `Reached` of every day."""
-
-
-@dataclass(frozen=True)
-class Scope:
-    """Which objects a run looks at.
-
-    Attributes:
-        since, until: dates, by the server's clock, since ≤ modified < until: a *backfill*, which looks at what lies
-            before the watermark again, at what is in quarantine too, and leaves the watermark.
-        everything: a backfill of all that is there.
-        dry_run: judge, but write nothing, here or in S3.
-    """
-
-    since: datetime | None = None
-    until: datetime | None = None
-    everything: bool = False
-    dry_run: bool = False
-
-    @property
-    def backfill(self) -> bool:
-        """True where the watermark does not decide."""
-        return self.everything or self.since is not None or self.until is not None
-
-    def includes(self, modified: datetime) -> bool:
-        """Whether a date lies within since and until."""
-        return (self.since is None or modified >= self.since) and (self.until is None or modified < self.until)
 
 
 @dataclass
@@ -103,8 +77,22 @@ class Outcome:
         return "; ".join(parts) + (" (dry run: nothing was written)" if self.dry_run else "")
 
 
-def run_intake(settings: Settings, root: Path, scope: Scope | None = None, reached: Reached = nowhere) -> Outcome:
+def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
+    """`run_intake`, as a stage is run.
+
+    Raises:
+        BadInput: a shard is asked for, or see there.
+    """
+    if shard is not None:
+        raise BadInput("intake has one watermark and cannot run in shards: leave --shard out")
+    logger.info("%s", run_intake(settings, root).text)
+
+
+def run_intake(settings: Settings, root: Path, reached: Reached = nowhere) -> Outcome:
     """One look at `intake.source`.
+
+    A *backfill* (`intake.since`, `until`, `everything`) looks at what lies before the watermark again, at what is in
+    quarantine, too, and leaves the watermark where it is.
 
     What is published, in this order: the shard with the new pictures, the table of their origins, the watermark. A crash
     between leaves what the next run makes again, to the byte, from the same listing.
@@ -113,7 +101,7 @@ def run_intake(settings: Settings, root: Path, scope: Scope | None = None, reach
         BadInput: intake is not configured, S3 refuses, or the state or a table is damaged.
         ResumeLater: S3 cannot be reached, or fails.
     """
-    limits, scope = settings.intake, scope or Scope()
+    limits = settings.intake
     if not limits.source:
         raise BadInput("intake.source is empty: write the place where new LR images arrive, s3://bucket/prefix/")
     source = Place.parse(limits.source, "intake.source")
@@ -124,8 +112,10 @@ def run_intake(settings: Settings, root: Path, scope: Scope | None = None, reach
         client = connect(limits.attempts, limits.timeout)
         side = settings.prepare.crop // settings.prepare.scale
         with Examiner(side, limits.max_pixels, limits.seconds_an_image) as examiner:
-            run = _Run(client, source, quarantine, limits, root, scope, root / settings.run.cache / "intake", examiner)
-            return run(reached)
+            spool = root / settings.run.cache / "intake"
+            outcome = _Run(client, source, quarantine, limits, root, spool, examiner)(reached)
+    write_json(root / REPORT, outcome.as_json())
+    return outcome
 
 
 @dataclass
@@ -146,12 +136,11 @@ class _Run:
         quarantine: Place,
         limits: IntakeSettings,
         root: Path,
-        scope: Scope,
         spool: Path,
         examiner: Examiner,
     ) -> None:
         self.client, self.source, self.quarantine, self.limits = client, source, quarantine, limits
-        self.root, self.scope, self.spool, self.examiner = root, scope, spool, examiner
+        self.root, self.spool, self.examiner = root, spool, examiner
         self.overlap = timedelta(hours=limits.overlap_hours)
         self.origins = _origins(root)
         self.taken = {_identity(row) for row in self.origins}
@@ -159,7 +148,7 @@ class _Run:
         # A killed run's pictures: <identity>-<pixels>-<width>x<height>.png
         self.spooled = {path.name.partition("-")[0]: path for path in spool.glob("*-*-*.png")}
         self.kept: list[_Kept] = []
-        self.outcome = Outcome(str(source), dry_run=scope.dry_run)
+        self.outcome = Outcome(str(source), dry_run=limits.dry_run)
         self.reasons: Counter[str] = Counter()
 
     def __call__(self, reached: Reached) -> Outcome:
@@ -170,8 +159,8 @@ class _Run:
         for found in listed(self.client, self.source):
             self.outcome.listed += 1
             if not self._wanted(found, state):
-                if not state.passed(found.modified, self.overlap):
-                    handled += [(found.identity, found.modified)] if self._was_handled(found, state) else []
+                if self._was_handled(found, state):
+                    handled.append((found.identity, found.modified))
                 continue
             if found.age < self.limits.settle_seconds or count >= self.limits.max_images:
                 self.outcome.waiting += 1
@@ -182,11 +171,11 @@ class _Run:
             handled.append((found.identity, found.modified))
         self.outcome.quarantined = dict(sorted(self.reasons.items()))
         self.outcome.accepted = sorted(str(kept.row["pixels"]) for kept in self.kept)
-        if not self.scope.dry_run:
+        if not self.limits.dry_run:
             reached("examined")
             self._publish(reached)
-            after = state.after(handled, oldest_waiting, self.overlap, self.scope.backfill)
-            if after != state:
+            after = state.after(handled, oldest_waiting, self.overlap, self.limits.backfill)
+            if after != state or not (self.root / watermark.STATE).is_file():
                 watermark.write(self.root / watermark.STATE, self.source, after)
             reached("watermark written")
             for path in self.spool.glob("*.png"):
@@ -194,19 +183,20 @@ class _Run:
         return self.outcome
 
     def _wanted(self, found: Found, state: watermark.Watermark) -> bool:
-        if self.scope.backfill:
-            return self.scope.includes(found.modified) and found.identity not in self.taken
+        if self.limits.backfill:
+            return self.limits.includes(found.modified) and found.identity not in self.taken
         return state.is_new(found, self.overlap) and found.identity not in self.taken
 
     def _was_handled(self, found: Found, state: watermark.Watermark) -> bool:
-        return found.identity in state.handled or found.identity in self.taken
+        done = found.identity in state.handled or found.identity in self.taken
+        return done and not state.passed(found.modified, self.overlap)
 
     def _handle(self, found: Found) -> None:
         try:
             self._take(found)
         except UnusablePhotoError as problem:
             self.reasons[str(problem.reason)] += 1
-            if not self.scope.dry_run:
+            if not self.limits.dry_run:
                 set_aside(self.client, self.source, self.quarantine, found, problem)
             # the key is a stranger's text: quoted, so that it cannot forge lines of the log
             logger.info("%r set aside: %s", found.key, problem)
@@ -226,7 +216,7 @@ class _Run:
         taken = self.examiner(data)
         if taken.pixels in self.known:
             raise UnusablePhotoError(Reason.DUPLICATE, f"same pixels as {self.known[taken.pixels]}")
-        if not self.scope.dry_run:
+        if not self.limits.dry_run:
             path = self.spool / f"{found.identity}-{taken.pixels}-{taken.width}x{taken.height}.png"
             with atomic_file(path) as temporary:
                 temporary.write_bytes(taken.png)
@@ -278,7 +268,10 @@ class _Run:
         for path in folder.glob("*.tar"):
             if path.name not in named:  # of a run that died before its table: its pictures are in this run's shard
                 path.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
         if not self.kept:
+            if not (self.root / ORIGINS).is_file():
+                tables.write_rows(self.root / ORIGINS, tables.INCOMING, [])
             return
         self.kept.sort(key=lambda kept: str(kept.row["pixels"]))
         names = [str(kept.row["pixels"]) for kept in self.kept]
@@ -293,11 +286,6 @@ class _Run:
         rows = sorted([*self.origins, *(kept.row for kept in self.kept)], key=lambda row: str(row["pixels"]))
         tables.write_rows(self.root / ORIGINS, tables.INCOMING, rows)
         reached("origins recorded")
-
-
-def write_report(root: Path, outcome: Outcome) -> None:
-    """Publish reports/intake.json."""
-    write_json(root / REPORT, outcome.as_json())
 
 
 def _origins(root: Path) -> list[tables.Row]:

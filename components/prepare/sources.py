@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from components.artifacts import inputs
 from components.artifacts.shards import ShardReader
 from components.prepare.reading import SUFFIXES
 
@@ -26,7 +27,7 @@ def photos(folder: Path) -> list[Photo]:
         BadInput: a tar is damaged.
     """
     found = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted({*(path for path in folder.rglob("*") if path.is_file()), *inputs.below(folder)}):
         name = path.relative_to(folder).as_posix()
         if path.suffix.lower() in SUFFIXES:
             found.append(Photo(name, path.read_bytes))

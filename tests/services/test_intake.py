@@ -19,7 +19,7 @@ from components.artifacts import tables
 from components.artifacts.s3 import Client, connect
 from components.artifacts.shards import ShardReader
 from components.errors import BadInput, ResumeLater
-from components.intake.stage import FOLDER, ORIGINS, Outcome, Scope, run_intake
+from components.intake.stage import FOLDER, ORIGINS, Outcome, run_intake
 from components.intake.watermark import STATE
 from components.settings import Settings
 from tests.made import write_params
@@ -45,7 +45,8 @@ class Inbox:
         self.client.put_object(Bucket=self.name, Key=f"in/{key}", Body=data)
 
     def run(self, **scope: Any) -> Outcome:
-        return run_intake(self.settings, self.root, Scope(**scope))
+        limits = self.settings.intake.model_copy(update=scope)
+        return run_intake(self.settings.model_copy(update={"intake": limits}), self.root)
 
     def reasons(self) -> dict[str, dict[str, Any]]:
         """Quarantine records by key."""
@@ -118,7 +119,7 @@ def test_what_is_too_young_waits_and_is_not_passed_over(inbox: Inbox) -> None:
     inbox.configure(settle_seconds=3600.0)
     outcome = inbox.run()
     assert (outcome.waiting, outcome.accepted) == (1, [])
-    assert not (inbox.root / STATE).is_file()
+    assert json.loads((inbox.root / STATE).read_text())[f"s3://{inbox.name}/in/"] == {"watermark": None, "handled": []}
     inbox.configure()
     assert len(inbox.run().accepted) == 1
 
@@ -137,7 +138,7 @@ def test_dry_run_writes_nothing(inbox: Inbox) -> None:
     outcome = inbox.run(dry_run=True)
     assert (len(outcome.accepted), outcome.quarantined) == (1, {"unreadable": 1})
     assert inbox.reasons() == {}
-    assert sorted(path.name for path in inbox.root.rglob("*") if path.is_file()) == ["params.yaml"]
+    assert sorted(path.name for path in inbox.root.rglob("*") if path.is_file()) == ["intake.json", "params.yaml"]
 
 
 def test_a_backfill_looks_at_quarantined_objects_again_but_takes_nothing_twice(inbox: Inbox) -> None:
