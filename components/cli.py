@@ -411,7 +411,8 @@ def drift(params: Params = Path("params.yaml"), as_json: AsJson = False) -> None
 )
 def monitor(
     pairs: Annotated[
-        str | None, typer.Argument(help="Folder or s3:// prefix with <name>.lr.png and <name>.sr.png; default: settings.")
+        str | None,
+        typer.Argument(help="Folder or s3:// prefix with <name>.lr.png and <name>.sr.png; default: settings."),
     ] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="Most pairs; the newest.")] = None,
     params: Params = Path("params.yaml"),

@@ -21,6 +21,7 @@ logger = logging.getLogger("dp2o.champion")
 
 FOLDER, REPORT = Path("models/champion"), Path("reports/champion.json")
 
+
 def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     """Publish models/champion (empty where there is no champion yet) and reports/champion.json: which it is.
 

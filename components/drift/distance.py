@@ -59,7 +59,9 @@ def compare(
         return Comparison(name, "unknown", "there is no reference to compare with", *sizes)
     odd = int((~np.isfinite(before)).sum()), int((~np.isfinite(after)).sum())
     if any(odd):
-        return Comparison(name, "unknown", f"{odd[0]} values of the reference and {odd[1]} new ones are missing", *sizes)
+        return Comparison(
+            name, "unknown", f"{odd[0]} values of the reference and {odd[1]} new ones are missing", *sizes
+        )
     if sizes[1] < limits.min_images:
         reason = f"{sizes[1]} new pictures, {limits.min_images} are needed (drift.min_images)"
         return Comparison(name, "too few", reason, *sizes)
@@ -68,7 +70,9 @@ def compare(
         return Comparison(name, "unknown", reason, *sizes)
     edges = bin_edges(before, limits.bins)
     if not len(edges):
-        return Comparison(name, "unknown", f"the reference is {before[0]:g} throughout: nothing can be told by it", *sizes)
+        return Comparison(
+            name, "unknown", f"the reference is {before[0]:g} throughout: nothing can be told by it", *sizes
+        )
     expected, found = fractions(before, edges), fractions(after, edges)
     index = psi(expected * sizes[0], found * sizes[1])
     test = stats.ks_2samp(before, after)

@@ -179,7 +179,10 @@ def _page(settings: Settings, outcome: Outcome, reference: Values, found: Values
     counts = {name: len(next(iter(values.values()), [])) for name, values in (("old", reference), ("new", found))}
     facts = [
         ("training set", f"{counts['old']} source pictures of the align split"),
-        ("new", f"{outcome.decision.new} pictures of {len(outcome.shards)} intakes: {', '.join(outcome.shards) or 'none'}"),
+        (
+            "new",
+            f"{outcome.decision.new} pictures of {len(outcome.shards)} intakes: {', '.join(outcome.shards) or 'none'}",
+        ),
         ("NR score", f"{limits.metric} of the LR, enlarged {settings.prepare.scale} times by bicubic interpolation"),
     ]
     decision = outcome.decision

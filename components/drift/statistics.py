@@ -74,4 +74,5 @@ def measure(picture: Picture) -> dict[str, float]:
 
 
 def _luma(picture: Picture) -> Plane:
-    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float64)
+    luma: Plane = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float64)
+    return luma

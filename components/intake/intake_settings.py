@@ -17,9 +17,7 @@ class IntakeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str = Field(default="", description="s3://bucket/prefix/ to look under; empty: none.")
-    quarantine: str = Field(
-        default="", description="s3://bucket/prefix/ for what cannot be used; not within `source`."
-    )
+    quarantine: str = Field(default="", description="s3://bucket/prefix/ for what cannot be used; not within `source`.")
     settle_seconds: NotNegative = Field(
         default=60.0, description="Objects younger than this, by the server's clock, wait for the next run."
     )

@@ -276,9 +276,7 @@ class _Run:
         self.kept.sort(key=lambda kept: str(kept.row["pixels"]))
         names = [str(kept.row["pixels"]) for kept in self.kept]
         self.outcome.shard = f"{digests.of_json(names)[:16]}.tar"
-        members = (
-            (f"{kept.row['pixels']}.png", kept.path.read_bytes()) for kept in self.kept if kept.path is not None
-        )
+        members = ((f"{kept.row['pixels']}.png", kept.path.read_bytes()) for kept in self.kept if kept.path is not None)
         write_shard(folder / self.outcome.shard, members)
         reached("shard published")
         for kept in self.kept:

@@ -98,7 +98,16 @@ def _frames() -> bytes:
     return buffer.getvalue()
 
 
-ODD_KEYS = ["../../etc/passwd.png", "ünï/写真 1.png", "a//b.png", "line\nbreak.png", "a/./b.png", "C:\\x.png", "/abs.png", "-rf"]
+ODD_KEYS = [
+    "../../etc/passwd.png",
+    "ünï/写真 1.png",
+    "a//b.png",
+    "line\nbreak.png",
+    "a/./b.png",
+    "C:\\x.png",
+    "/abs.png",
+    "-rf",
+]
 """Names that are no names of files; the pictures behind them are good."""
 
 
