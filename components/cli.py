@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -254,7 +255,8 @@ def show_model(
 ) -> None:
     """Model card of one version: figures with confidence intervals, and what it was made of."""
     with user_errors("models show"):
-        from components.register.registry import CANDIDATE, show_version  # noqa: PLC0415
+        from components.register.registry import show_version  # noqa: PLC0415
+        from components.register.versions import CANDIDATE  # noqa: PLC0415
         from components.settings import load_settings  # noqa: PLC0415
 
         settings = load_settings(params).register_
@@ -267,22 +269,39 @@ def show_model(
     print(f"version {version.version} ({aliases}), run {version.run_id}\n\n{card}")
 
 
+class PolicyName(StrEnum):
+    """Who decides once the gate has said yes."""
+
+    MANUAL = "manual"
+    AUTOMATIC = "automatic"
+
+
+Reference = Annotated[
+    str | None, typer.Argument(help="name@alias or name/version; default: the settings' model, alias candidate.")
+]
+Reason = Annotated[str, typer.Option(help="Why; recorded for good.")]
+
+
 @app.command(
     rich_help_panel=MODELS,
     epilog=examples(
         "dp2o promote   (gate the candidate; with gate.policy manual it then waits)",
-        "dp2o promote --approved-by ada   (gate, and promote if it passes)",
+        "dp2o promote --approved-by ada   (promote it if it passes; a report that still holds is not made again)",
         "dp2o promote dp2o-sr-tiny-flow-dev/3 --json | jq '.report.checks[] | select(.verdict == \"no\")'",
     ),
 )
 def promote(
-    reference: Annotated[
-        str | None, typer.Argument(help="name@alias or name/version; default: the settings' model, alias candidate.")
-    ] = None,
+    reference: Reference = None,
     approved_by: Annotated[str | None, typer.Option(help="Who approves; recorded for good.")] = None,
+    reason: Reason = "",
+    report: Annotated[
+        str, typer.Option(help="First digits of the report's `question`: approve that one, and no later one.")
+    ] = "",
+    policy: Annotated[PolicyName | None, typer.Option(help="Instead of gate.policy.")] = None,
     new_benchmark: Annotated[
         bool, typer.Option("--new-benchmark", help="Freeze a new set from the present test split, and judge on it.")
     ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Measure even if there is a report that still holds.")] = False,
     params: Params = Path("params.yaml"),
     as_json: AsJson = False,
 ) -> None:
@@ -290,22 +309,52 @@ def promote(
     start_logging()
     with user_errors("promote"):
         from components.entry import limit_threads  # noqa: PLC0415
-        from components.register import promotion  # noqa: PLC0415
+        from components.register import promotion, verdicts  # noqa: PLC0415
         from components.settings import load_settings  # noqa: PLC0415
 
+        if (reason or report) and not approved_by:
+            raise BadInput("--reason and --report belong to an approval: give --approved-by as well")
         settings = load_settings(params)
         limit_threads(settings)
-        outcome = promotion.promote(settings, params.resolve().parent, reference, approved_by, new_benchmark)
+        outcome = promotion.promote(
+            settings,
+            params.resolve().parent,
+            reference,
+            promotion.Approval(approved_by, reason, report) if approved_by else None,
+            policy.value if policy else None,
+            new_benchmark,
+            again,
+        )
     if as_json:
         print_json(outcome.as_json())
     else:
-        for check in outcome.report["checks"] if outcome.report else []:
-            value = f"{check['value']:.4g}" if isinstance(check["value"], float) else str(check["value"])[:12]
-            limit = f"{check['threshold']:.4g}" if isinstance(check["threshold"], float) else check["threshold"]
-            print(f"  {check['verdict']:<3} {check['name']:<30} {value:>12} {str(limit)[:12]:>12}  {check['reason']}")
+        if outcome.report:
+            print(verdicts.as_text(outcome.report))
         print(outcome.text)
     if outcome.decision in {"refused", "awaits approval"}:
         raise typer.Exit(ExitCode.REFUSED)
+
+
+@app.command(rich_help_panel=MODELS, epilog=examples('dp2o reject --by ada --reason "grain in skies"'))
+def reject(
+    by: Annotated[str, typer.Option(help="Who says no; recorded for good.")],
+    reason: Reason = "",
+    reference: Annotated[
+        str | None, typer.Argument(help="name@alias or name/version; default: the settings' model, alias challenger.")
+    ] = None,
+    params: Params = Path("params.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Say no to a version that passed the gate and waits: it is recorded, and the alias challenger goes."""
+    with user_errors("reject"):
+        from components.register import promotion  # noqa: PLC0415
+        from components.settings import load_settings  # noqa: PLC0415
+
+        outcome = promotion.reject(load_settings(params), params.resolve().parent, by, reason, reference)
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        print(outcome.text)
 
 
 @app.command(
@@ -315,6 +364,7 @@ def promote(
 def rollback(
     by: Annotated[str, typer.Option(help="Who does it; recorded for good.")],
     to: Annotated[int | None, typer.Option(help="An earlier champion's version; default: the last one.")] = None,
+    reason: Reason = "",
     params: Params = Path("params.yaml"),
     as_json: AsJson = False,
 ) -> None:
@@ -323,7 +373,7 @@ def rollback(
         from components.register import promotion  # noqa: PLC0415
         from components.settings import load_settings  # noqa: PLC0415
 
-        outcome = promotion.rollback(load_settings(params), params.resolve().parent, by, to)
+        outcome = promotion.rollback(load_settings(params), params.resolve().parent, by, to, reason)
     if as_json:
         print_json(outcome.as_json())
     else:

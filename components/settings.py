@@ -292,6 +292,7 @@ class RegisterSettings(Block):
     experiment: str
     model_name: str
     tracking_uri: str
+    webhook: str = ""
 
 
 class ReportSettings(Block):

@@ -79,8 +79,10 @@ class Project:
         return next(self._reasons(self._stage(name)), "")
 
     def _reasons(self, stage: PipelineStage) -> Iterator[str]:
+        if not any(output.hash_info for output in stage.outs):
+            yield "it never ran"
         if stage.changed_stage():
-            yield "it is new or its command changed"
+            yield "its command changed"
         for dependency in stage.deps:
             if isinstance(dependency, ParamsDependency):
                 changed = dependency.status()
@@ -199,6 +201,7 @@ class Project:
                 dependency.hash_info, dependency.meta = producer.hash_info, producer.meta
         for output in stage.outs:
             output.hash_info, output.meta = self._recorded(output, files, store)
+            (self.root / output.def_path).parent.mkdir(parents=True, exist_ok=True)  # of a .gitignore
             if not output.use_cache:
                 with atomic_file(self.root / output.def_path) as temporary:
                     temporary.write_bytes(store.read_object(files[output.def_path].md5))
@@ -213,7 +216,7 @@ class Project:
         inside = {name.removeprefix(f"{path}/"): made for name, made in files.items() if name.startswith(f"{path}/")}
         if not inside:
             raise BadInput(f"stage {output.stage.name} made no {path}, which dvc.yaml says it makes")
-        tree = Tree()  # type: ignore[no-untyped-call]
+        tree = Tree()
         for name, made in inside.items():
             tree.add(tuple(name.split("/")), Meta(size=made.size), HashInfo("md5", made.md5))
         tree.digest()

@@ -42,11 +42,10 @@ def fetch(settings: Settings, root: Path) -> dict[str, Any]:
 
     from components.backbones.registry import FAMILIES, located  # noqa: PLC0415
     from components.entry import resolve_device  # noqa: PLC0415
-    from components.register.promotion import production_name  # noqa: PLC0415
     from components.register.tracking import connected  # noqa: PLC0415
-    from components.register.transaction import CHAMPION, alias_version  # noqa: PLC0415
+    from components.register.versions import CHAMPION, alias_version, production_name  # noqa: PLC0415
 
-    name = production_name(settings)
+    name = production_name(settings.register_.model_name)
     with connected(settings.register_, root) as client, atomic_folder(root / FOLDER) as folder:
         number = alias_version(client, name, CHAMPION)
         if number is None:

@@ -27,9 +27,8 @@ from components.monitor.health import Health, judge
 from components.monitor.pairs import Pair, newest_pairs
 from components.prepare.crops import choose_crops
 from components.register.guards import measure_guards
-from components.register.promotion import GATE_TAG, production_name
 from components.register.tracking import connected, experiment_id
-from components.register.transaction import CHAMPION, alias_version
+from components.register.versions import CHAMPION, GATE_TAG, alias_version, production_name
 from components.settings import Settings
 
 logger = logging.getLogger("dp2o.monitor")
@@ -86,7 +85,7 @@ def run_monitor(settings: Settings, root: Path) -> Health:
 
 
 def _record(client: mlflow.MlflowClient, settings: Settings, metrics: list[str]) -> Record:
-    name = production_name(settings)
+    name = production_name(settings.register_.model_name)
     number = alias_version(client, name, CHAMPION)
     if number is None:
         raise BadInput(f"{name} has no champion: nothing serves that could be watched; `dp2o promote` makes one")

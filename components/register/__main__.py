@@ -2,7 +2,13 @@ import sys
 
 from components.entry import stage_main
 
-COMMANDS = {"promote": ["promote"], "rollback": ["rollback"], "history": ["history"], "show": ["models", "show"]}
+COMMANDS = {
+    "promote": ["promote"],
+    "reject": ["reject"],
+    "rollback": ["rollback"],
+    "history": ["history"],
+    "show": ["models", "show"],
+}
 """The stage itself has no command; these are `dp2o`'s."""
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ Key = tuple[str, int]
 Values = NDArray[np.float64]
 
 REWARD = "reward"
+REVISION = 1
+"""Part of what a report is an answer to: raise it when the same measurements may get another verdict."""
 BOUND_QUANTILE = 0.95
 """A guard's bound holds for this part of the restorations: one odd photo is no hack, one in twenty is."""
 

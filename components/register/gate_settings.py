@@ -38,6 +38,10 @@ class GateSettings(BaseModel):
     policy: Literal["manual", "automatic"] = Field(
         default="manual", description="manual: a passed gate waits for --approved-by; automatic: it is promoted."
     )
+    valid_hours: NotNegative = Field(
+        default=168.0,
+        description="Hours for which a report of the same versions, set, metrics and limits is used again.",
+    )
     benchmark: str = Field(
         default="", description="Name of the frozen benchmark set; empty: the newest, frozen at first use."
     )

@@ -1,7 +1,8 @@
-"""Promote, roll back, and tell what happened."""
+"""Promote, reject, roll back, and tell what happened."""
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,37 +10,42 @@ from typing import Any, Literal
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 
+from components.artifacts import digests
 from components.artifacts.publish import write_json
 from components.backbones.registry import located
 from components.entry import resolve_device
 from components.errors import BadInput
-from components.register import benchmark, ledger
+from components.metrics.suite import suite_digests
+from components.register import benchmark, ledger, notify
 from components.register.benchmark import FrozenSet
 from components.register.evidence import Bench
-from components.register.gate import Check, judge, passed
+from components.register.gate import REVISION, judge, passed
 from components.register.ledger import Content, History
-from components.register.registry import CANDIDATE, IDENTITY_TAG, load_upscaler, resolve
+from components.register.registry import load_upscaler
 from components.register.tracking import connected
-from components.register.transaction import (
+from components.register.transaction import Reached, commit, into_production, nowhere, settle
+from components.register.verdicts import Question, Report, holds, now_ms, recorded, same
+from components.register.versions import (
+    CANDIDATE,
+    CHALLENGER,
     CHAMPION,
-    Reached,
+    GATE_TAG,
+    IDENTITY_TAG,
+    PARENT_TAG,
+    VERDICT_TAG,
     alias_version,
-    commit,
-    into_production,
-    nowhere,
-    settle,
+    production_name,
+    resolve,
 )
 from components.settings import Settings
 from components.upscale.upscaler import Upscaler
 
 logger = logging.getLogger("dp2o.register")
 
-CHALLENGER = "challenger"
-GATE_TAG, VERDICT_TAG, PARENT_TAG = "dp2o.gate", "dp2o.gate_verdict", "dp2o.parent"
-DEVELOPMENT = "-dev"
 REPORT = Path("reports/gate.json")
 
-Decision = Literal["promoted", "already champion", "refused", "awaits approval"]
+Decision = Literal["promoted", "already champion", "refused", "awaits approval", "rejected"]
+Policy = Literal["manual", "automatic"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Outcome:
     model: str
     version: int
     text: str
-    report: dict[str, Any] | None
+    report: Report | None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -63,81 +69,127 @@ class Outcome:
         }
 
 
-def production_name(settings: Settings) -> str:
-    """Registered model whose champion serves: `register.model_name` without `-dev`."""
-    return settings.register_.model_name.removesuffix(DEVELOPMENT)
+@dataclass(frozen=True)
+class Approval:
+    """Who says yes, why, and to which report: the first digits of its `question`, or empty for whatever holds now."""
+
+    by: str
+    reason: str = ""
+    report: str = ""
+
+    def is_of(self, report: Report) -> bool:
+        """Whether this report is what was approved."""
+        return str(report["question"]).startswith(self.report)
 
 
 def promote(
     settings: Settings,
     root: Path,
     reference: str | None = None,
-    approved_by: str | None = None,
+    approval: Approval | None = None,
+    policy: Policy | None = None,
     new_benchmark: bool = False,
+    again: bool = False,
     reached: Reached = nowhere,
 ) -> Outcome:
     """Gate a version against the champion and, if all checks say yes and policy allows, make it the champion.
 
+    A report of the same versions, benchmark set, metrics and limits that is young enough is not made again: an approval
+    that comes a day later costs seconds.
+
     Args:
         reference: `name@alias` or `name/version`; default the candidate.
-        approved_by: who approves; without it the policy `manual` stops after the gate, with alias `challenger` set.
+        approval: without one the policy `manual` stops after the gate, with alias `challenger` set.
+        policy: default the settings'.
         new_benchmark: freeze a new set from the present test split first, and judge on it.
+        again: measure, even if there is a report that holds.
         reached: told of every point on the way.
 
     Raises:
         BadInput: no such version, it is not what its tags say, or the benchmark set cannot be read.
         ResumeLater: another promotion came first, or the registry is away.
     """
-    name = production_name(settings)
+    name = production_name(settings.register_.model_name)
     with connected(settings.register_, root) as client:
         history = settle(client, name)
         version = resolve(client, reference or f"{settings.register_.model_name}@{CANDIDATE}")
         if IDENTITY_TAG not in version.tags:
             raise BadInput(f"{version.name}/{version.version} was not registered by `dp2o register`: it has no lineage")
-        champion = history.champion
-        if champion is not None and _identity(client, name, champion) == version.tags[IDENTITY_TAG]:
+        champion = None if history.champion is None else client.get_model_version(name, str(history.champion))
+        if champion is not None and champion.tags.get(IDENTITY_TAG) == version.tags[IDENTITY_TAG]:
             _drop_challenger(client, version)
-            return Outcome("already champion", name, champion, f"{name}/{champion} is the champion already", None)
+            number = int(champion.version)
+            return Outcome("already champion", name, number, f"{name}/{number} is the champion already", None)
 
-        checks, frozen = _judged(settings, root, client, name, champion, version, new_benchmark)
-        report = _report(version, name, champion, frozen, checks)
+        report = _judged(settings, root, champion, version, new_benchmark, again)
         write_json(root / REPORT, report)
-        good = passed(checks)
-        parent = str(champion) if champion is not None else f"base {version.tags['dp2o.base_model'][:12]}"
+        parent = champion.version if champion is not None else f"base {version.tags['dp2o.base_model'][:12]}"
         for key, value in (
-            (PARENT_TAG, parent),
-            (VERDICT_TAG, "passed" if good else "refused"),
+            (PARENT_TAG, str(parent)),
+            (VERDICT_TAG, "passed" if report["passed"] else "refused"),
             (GATE_TAG, json.dumps(report, allow_nan=False)),
         ):
             client.set_model_version_tag(version.name, version.version, key, value)
         reached("judged")
-        source = f"{version.name}/{version.version}"
-        if not good:
-            return _refused(client, name, champion, version, history, report, checks, approved_by)
+        if not report["passed"]:
+            return _refused(settings, client, name, history, version, report, reached)
         client.set_registered_model_alias(version.name, CHALLENGER, version.version)
         reached("challenger set")
-        if settings.gate.policy == "manual" and not approved_by:
-            text = f"{source} passed the gate and waits: approve with `dp2o promote --approved-by NAME`"
-            return Outcome("awaits approval", version.name, int(version.version), text, report)
+        automatic = (policy or settings.gate.policy) == "automatic"
+        if not automatic and (approval is None or not approval.is_of(report)):
+            return _waits(settings, version, report, approval)
+        version = client.get_model_version(version.name, version.version)  # with its new tags
         number = into_production(client, version, name)
         reached("copied")
-        by, reason = approved_by or "policy", f"{source} passed {len(checks)} checks on {frozen.name}"
-        content = Content("promote", name, number, source, champion, *ledger.following(history), by, reason, report)
+        source = f"{version.name}/{version.version}"
+        by, why = (approval.by, approval.reason) if approval else ("policy", "")
+        reason = f"{source} passed {len(report['checks'])} checks on {report['benchmark']}{_said(why)}"
+        parent_number = history.champion
+        content = Content(
+            "promote", name, number, source, parent_number, *ledger.following(history), by, reason, report
+        )
         record = commit(client, name, content, reached)
         _drop_challenger(client, version)
         reached("finished")
         text = f"{name}/{number} is the champion (record {record}): {reason}"
+        _tell(settings, text, "good", version=f"{name}/{number}", before=report["champion"], by=by)
         return Outcome("promoted", name, number, text, report)
 
 
-def rollback(settings: Settings, root: Path, by: str, to: int | None = None, reached: Reached = nowhere) -> Outcome:
+def reject(settings: Settings, root: Path, by: str, reason: str, reference: str | None = None) -> Outcome:
+    """Write down that a person does not want a version that passed the gate; it loses the alias challenger.
+
+    Args:
+        reference: default the challenger.
+
+    Raises:
+        BadInput: no such version, or it never passed the gate.
+        ResumeLater: the registry is away.
+    """
+    name = production_name(settings.register_.model_name)
+    with connected(settings.register_, root) as client:
+        history = settle(client, name)
+        version = resolve(client, reference or f"{settings.register_.model_name}@{CHALLENGER}")
+        report = recorded(version)
+        source = f"{version.name}/{version.version}"
+        if report is None or not report["passed"]:
+            raise BadInput(f"{source} has not passed the gate: there is nothing to reject")
+        _refuse(client, name, history, version, report, by, f"rejected by a person{_said(reason)}")
+        text = f"{source} is rejected by {by}{_said(reason)}"
+        _tell(settings, text, "warning", version=source, champion=_serving(name, history.champion), by=by)
+        return Outcome("rejected", version.name, int(version.version), text, report)
+
+
+def rollback(
+    settings: Settings, root: Path, by: str, to: int | None = None, reason: str = "", reached: Reached = nowhere
+) -> Outcome:
     """Give the alias back to the champion before this one, or to the earlier champion `to`; moves nothing else.
 
     Raises:
         BadInput: there is no such earlier champion.
         ResumeLater: another promotion or rollback came first, or the registry is away.
     """
-    name = production_name(settings)
+    name = production_name(settings.register_.model_name)
     with connected(settings.register_, root) as client:
         history = settle(client, name)
         earlier = list(history.champions[:-1])
@@ -147,11 +199,13 @@ def rollback(settings: Settings, root: Path, by: str, to: int | None = None, rea
         target = earlier[-1] if to is None else to
         if target not in earlier:
             raise BadInput(f"{name}/{target} is no earlier champion; those are {', '.join(map(str, earlier))}")
-        reason = f"from {name}/{present} back to {name}/{target}"
+        why = f"from {name}/{present} back to {name}/{target}{_said(reason)}"
         follows = ledger.following(history)
-        content = Content("rollback", name, target, f"{name}/{target}", present, *follows, by, reason, {})
+        content = Content("rollback", name, target, f"{name}/{target}", present, *follows, by, why, {})
         record = commit(client, name, content, reached)
-        return Outcome("promoted", name, target, f"{name}/{target} is the champion again (record {record})", None)
+        text = f"{name}/{target} is the champion again (record {record}): {why}"
+        _tell(settings, text, "warning", version=f"{name}/{target}", before=f"{name}/{present}", by=by)
+        return Outcome("promoted", name, target, text, None)
 
 
 def history(settings: Settings, root: Path) -> tuple[History, int | None]:
@@ -161,7 +215,7 @@ def history(settings: Settings, root: Path) -> tuple[History, int | None]:
         BadInput: a record was changed after it was written.
         ResumeLater: the registry is away.
     """
-    name = production_name(settings)
+    name = production_name(settings.register_.model_name)
     with connected(settings.register_, root) as client:
         return ledger.read(client, name), alias_version(client, name, CHAMPION)
 
@@ -169,37 +223,69 @@ def history(settings: Settings, root: Path) -> tuple[History, int | None]:
 def _judged(
     settings: Settings,
     root: Path,
-    client: mlflow.MlflowClient,
-    name: str,
-    champion: int | None,
+    champion: ModelVersion | None,
     version: ModelVersion,
     new_benchmark: bool,
-) -> tuple[list[Check], FrozenSet]:
+    again: bool,
+) -> Report:
+    """The report that answers the question: the one that the version carries if it does, else a new one."""
     device = settings.run.device
-    challenger = _verified(settings, root, version, device)
+    challenger = _verified(settings, root, version, device)  # first: what is promoted must be what was judged
+    bench: Bench | None = None
+    frozen = _present_set(settings, root, new_benchmark)
+    if frozen is None:
+        bench = Bench.load(settings, root, resolve_device(device))
+        frozen = bench.freeze(_base_model(settings, root, device))
+        logger.info("benchmark set %s frozen from the test split; keep %s", frozen.name, root / benchmark.FOLDER)
+    question = _question(settings, champion, version, frozen)
+    known = recorded(version)
+    if known is not None and not again and holds(known, question, settings.gate.valid_hours):
+        logger.info("the report on %s/%s still holds: nothing is measured", version.name, version.version)
+        return known
+    bench = bench or Bench.load(settings, root, resolve_device(device))
     if champion is None:
         present = _base(settings, root, version, device)
     else:
-        present = _verified(settings, root, client.get_model_version(name, str(champion)), device)
-    bench = Bench.load(settings, root, resolve_device(device))
-    frozen = _benchmark(settings, root, bench, device, new_benchmark)
+        present = _verified(settings, root, champion, device)
     costs = bench.costs(frozen, [present, challenger])
     before, after = (
         bench.evidence(frozen, model, cost) for model, cost in zip((present, challenger), costs, strict=True)
     )
-    return judge(before, after, frozen.expected(), settings.gate), frozen
+    checks = judge(before, after, frozen.expected(), settings.gate)
+    return {
+        "challenger": f"{version.name}/{version.version}",
+        "champion": f"{champion.name}/{champion.version}" if champion is not None else "base model",
+        "benchmark": frozen.name,
+        "passed": passed(checks),
+        "question": question.digest,
+        "judged_ms": now_ms(),
+        "checks": [check.as_json() for check in checks],
+    }
 
 
-def _benchmark(settings: Settings, root: Path, bench: Bench, device: str, new: bool) -> FrozenSet:
-    """The set that settings name, else the newest; a new one where there is none or one is asked for."""
+def _question(settings: Settings, champion: ModelVersion | None, version: ModelVersion, frozen: FrozenSet) -> Question:
+    limits = settings.gate.model_dump(mode="json", exclude={"policy", "benchmark", "valid_hours"})
+    return Question(
+        _weights(version.tags),
+        version.tags.get("dp2o.base_model", "") if champion is None else _weights(champion.tags),
+        frozen.found,
+        digests.of_json(suite_digests(benchmark.measured_metrics(settings))),
+        digests.of_json([limits, REVISION]),
+    )
+
+
+def _weights(tags: Mapping[str, str]) -> str:
+    return digests.of_json([tags.get(IDENTITY_TAG, ""), tags.get("dp2o.model", "")])
+
+
+def _present_set(settings: Settings, root: Path, new: bool) -> FrozenSet | None:
+    """The set that settings name, else the newest; None where there is none, or a new one is asked for."""
     if new and settings.gate.benchmark:
         raise BadInput(f'gate.benchmark names {settings.gate.benchmark}: set it to "" to judge on a new set')
     have = benchmark.names(root)
-    if not new and (settings.gate.benchmark or have):
-        return benchmark.load(root, settings.gate.benchmark or have[-1])
-    frozen = bench.freeze(_base_model(settings, root, device))
-    logger.info("benchmark set %s frozen from the test split; keep %s", frozen.name, root / benchmark.FOLDER)
-    return frozen
+    if new or not (settings.gate.benchmark or have):
+        return None
+    return benchmark.load(root, settings.gate.benchmark or have[-1])
 
 
 def _base_model(settings: Settings, root: Path, device: str) -> Upscaler:
@@ -232,50 +318,75 @@ def _verified(settings: Settings, root: Path, version: ModelVersion, device: str
     return model
 
 
-def _report(
-    version: ModelVersion, name: str, champion: int | None, frozen: FrozenSet, checks: list[Check]
-) -> dict[str, Any]:
-    return {
-        "challenger": f"{version.name}/{version.version}",
-        "champion": f"{name}/{champion}" if champion is not None else "base model",
-        "benchmark": frozen.name,
-        "passed": passed(checks),
-        "checks": [check.as_json() for check in checks],
-    }
-
-
 def _refused(
+    settings: Settings,
     client: mlflow.MlflowClient,
     name: str,
-    champion: int | None,
-    version: ModelVersion,
     history: History,
-    report: dict[str, Any],
-    checks: list[Check],
-    approved_by: str | None,
+    version: ModelVersion,
+    report: Report,
+    reached: Reached,
 ) -> Outcome:
     source = f"{version.name}/{version.version}"
-    failed = [check for check in checks if check.verdict == "no"]
-    reason = f"{len(failed)} of {len(checks)} checks said no, first {failed[0].name}: {failed[0].reason}"
-    content = Content(
-        "refuse",
-        version.name,
-        int(version.version),
-        source,
-        champion,
-        *ledger.following(history),
-        approved_by or "gate",
-        reason,
-        report,
+    failed = [check for check in report["checks"] if check["verdict"] == "no"]
+    first = f"{failed[0]['name']}: {failed[0]['reason']}"
+    reason = f"{len(failed)} of {len(report['checks'])} checks said no, first {first}"
+    text = f"{source} is refused: {reason}"
+    if _refuse(client, name, history, version, report, "gate", reason):
+        rows = ", ".join(check["name"] for check in failed)
+        _tell(settings, text, "danger", version=source, champion=report["champion"], rows=rows)
+    reached("refused")
+    return Outcome("refused", version.name, int(version.version), text, report)
+
+
+def _refuse(
+    client: mlflow.MlflowClient,
+    name: str,
+    history: History,
+    version: ModelVersion,
+    report: Report,
+    by: str,
+    reason: str,
+) -> bool:
+    """Record it, once for a report, and take the alias challenger away; whether the record is new."""
+    source = f"{version.name}/{version.version}"
+    known = any(
+        record.content.kind == "refuse"
+        and (record.content.source, record.content.by) == (source, by)
+        and same(record.content.gate, report)
+        for record in history.records
     )
-    ledger.append(client, name, content)
-    if alias_version(client, version.name, CHALLENGER) == int(version.version):
-        client.delete_registered_model_alias(version.name, CHALLENGER)
-    return Outcome("refused", version.name, int(version.version), f"{source} is refused: {reason}", report)
+    if not known:
+        number, follows = int(version.version), ledger.following(history)
+        content = Content("refuse", version.name, number, source, history.champion, *follows, by, reason, report)
+        ledger.append(client, name, content)
+    _drop_challenger(client, version)
+    return not known
 
 
-def _identity(client: mlflow.MlflowClient, name: str, version: int) -> str:
-    return str(client.get_model_version(name, str(version)).tags.get(IDENTITY_TAG, ""))
+def _waits(settings: Settings, version: ModelVersion, report: Report, approval: Approval | None) -> Outcome:
+    source = f"{version.name}/{version.version}"
+    text = f"{source} passed the gate and waits: approve with `dp2o promote --approved-by NAME`"
+    if approval is not None:
+        text = (
+            f"{approval.by} approved report {approval.report[:12]}, which no longer holds: champion, benchmark, "
+            f"metrics or limits have changed. {source} was judged anew and passes: look at that report and approve it"
+        )
+    fields = {"version": source, "champion": report["champion"], "report": str(report["question"])[:12]}
+    _tell(settings, text, "warning", **fields)
+    return Outcome("awaits approval", version.name, int(version.version), text, report)
+
+
+def _tell(settings: Settings, text: str, mood: notify.Mood, **fields: str) -> None:
+    notify.tell(settings.register_.webhook, text, mood, fields)
+
+
+def _said(reason: str) -> str:
+    return f": {reason}" if reason else ""
+
+
+def _serving(name: str, champion: int | None) -> str:
+    return "none" if champion is None else f"{name}/{champion}"
 
 
 def _drop_challenger(client: mlflow.MlflowClient, version: ModelVersion) -> None:

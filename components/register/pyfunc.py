@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, Schema
+from numpy.typing import NDArray
 
 from components.artifacts.shards import encode_png
 from components.entry import resolve_device
@@ -33,6 +34,8 @@ SIGNATURE = ModelSignature(
 )
 """In: `image`, base64 of a photo file (PNG, JPEG, WebP, TIFF); `seed`, 0 where absent; `prompt`, where
 absent the training's own. Out: `image`, base64 PNG."""
+
+EXPECTED = "send column `image`: base64, without line breaks, of a JPEG, PNG, WebP or TIFF file's bytes"
 
 
 def input_example() -> pd.DataFrame:
@@ -83,7 +86,8 @@ class ServedUpscaler(PythonModel):  # type: ignore[misc]  # mlflow has no type i
         """Restore each row's `image`; see SIGNATURE.
 
         Raises:
-            MlflowException: a picture cannot be used (INVALID_PARAMETER_VALUE, so that a server answers 400).
+            MlflowException: a picture cannot be used (INVALID_PARAMETER_VALUE, so that a server answers 400), or the
+                network failed on it (INTERNAL_ERROR, 500).
         """
         count = len(model_input)
         seeds = model_input["seed"] if "seed" in model_input else [0] * count
@@ -95,12 +99,37 @@ class ServedUpscaler(PythonModel):  # type: ignore[misc]  # mlflow has no type i
         ]
         return pd.DataFrame({"image": restored})
 
-    def _restore(self, row: int, image: str, seed: int, prompt: str | None) -> str:
+    def _restore(self, row: int, image: Any, seed: int, prompt: str | None) -> str:
+        picture = _picture(row, image, self.upscaler.tiling.max_pixels)
         try:
-            content = base64.b64decode(image, validate=True)
-            picture = decode_picture(content, f"image of row {row}", self.upscaler.tiling.max_pixels)
             return base64.b64encode(encode_png(self.upscaler(picture, seed, prompt=prompt))).decode()
-        except binascii.Error as error:
-            raise MlflowException(f"image of row {row} is not base64: {error}", INVALID_PARAMETER_VALUE) from error
         except BadInput as error:
-            raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from error
+            raise _refusal(f"row {row}: {error}") from error
+        except (RuntimeError, MemoryError) as error:
+            # MLflow would answer 400, as if the request were wrong, with a traceback for whoever asks.
+            raise MlflowException(
+                f"row {row} may be right, but the model failed: {error}", error_code=INTERNAL_ERROR
+            ) from error
+
+
+def _picture(row: int, image: Any, max_pixels: int) -> NDArray[np.uint8]:
+    try:
+        content = base64.b64decode(_ascii(image), validate=True)
+    except (TypeError, binascii.Error) as error:
+        raise _refusal(f"image of row {row} is not base64 ({error}): {EXPECTED}") from error
+    try:
+        return decode_picture(content, f"image of row {row}", max_pixels, "load the model with a larger max_pixels")
+    except BadInput as error:
+        raise _refusal(f"{error}; {EXPECTED}") from error
+
+
+def _ascii(image: Any) -> bytes:
+    if not isinstance(image, str):
+        raise TypeError(f"{type(image).__name__} instead of text")
+    if not image.isascii():
+        raise TypeError("not ASCII")
+    return image.encode()
+
+
+def _refusal(message: str) -> MlflowException:
+    return MlflowException(message, INVALID_PARAMETER_VALUE)

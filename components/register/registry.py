@@ -1,4 +1,4 @@
-"""Registered model versions: find, list, show, and load one to restore pictures with."""
+"""Registered model versions: list, show, and load one to restore pictures with."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,14 +10,9 @@ from mlflow.entities.model_registry import ModelVersion
 
 from components.errors import BadInput
 from components.register.tracking import connected
+from components.register.versions import HEADLINE_TAG, IDENTITY_TAG, PREFIX, resolve
 from components.settings import RegisterSettings
 from components.upscale.upscaler import Upscaler
-
-CANDIDATE = "candidate"
-"""Alias of the version registered last: aligned and evaluated, not yet serving."""
-IDENTITY_TAG = "dp2o.identity"
-HEADLINE_TAG = "dp2o.headline"
-PREFIX = "models:/"
 
 
 @dataclass(frozen=True)
@@ -35,12 +30,6 @@ class Version:
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
-
-
-def find_version(client: mlflow.MlflowClient, name: str, identity: str) -> ModelVersion | None:
-    """The oldest version of `name` with this identity tag."""
-    found = client.search_model_versions(f"name = '{name}' and tags.`{IDENTITY_TAG}` = '{identity}'")
-    return min(found, key=lambda version: int(version.version), default=None)
 
 
 def list_versions(settings: RegisterSettings, root: Path) -> list[Version]:
@@ -85,22 +74,6 @@ def load_upscaler(
         loaded = mlflow.pyfunc.load_model(f"{PREFIX}{found.name}/{found.version}", model_config=config)
     upscaler: Upscaler = loaded.unwrap_python_model().upscaler
     return upscaler
-
-
-def resolve(client: mlflow.MlflowClient, reference: str) -> ModelVersion:
-    """The version that `name@alias` or `name/version` means, with or without `models:/`.
-
-    Raises:
-        BadInput: the reference has another form.
-    """
-    bare = reference.removeprefix(PREFIX)
-    name, at, alias = bare.partition("@")
-    if at and name and alias:
-        return client.get_model_version_by_alias(name, alias)
-    name, slash, version = bare.rpartition("/")
-    if slash and name and version.isdecimal():
-        return client.get_model_version(name, version)
-    raise BadInput(f"{reference} names no model version; write name@alias or name/version, e.g. dp2o-sr@champion")
 
 
 def _version(version: ModelVersion, aliases: dict[str, str]) -> Version:

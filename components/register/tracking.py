@@ -48,12 +48,26 @@ def connected(settings: RegisterSettings, root: Path) -> Iterator[mlflow.MlflowC
         if not is_server(uri) and status >= 500:
             raise  # a local database does not fail by itself: a defect, shown with its traceback
         if 400 <= status < 500 and status not in _TRY_AGAIN:
-            raise BadInput(f"MLflow at {uri} refused: {error.message}") from error
+            raise BadInput(f"MLflow at {uri} refused: {error.message}{_way_out(status)}") from error
         raise ResumeLater(
             f"MLflow at {uri} cannot be used now: {error.message}\n"
             "Nothing is lost: run the same command again when the server answers, "
             "or unset MLFLOW_TRACKING_URI to use the local database"
         ) from error
+
+
+def _way_out(status: int) -> str:
+    """For refusals that are about who asks."""
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    if status == 401:
+        who = f"does not know {user} with this password" if user else "wants to know who asks"
+        return f"\n401: the server {who}: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if status == 403:
+        return (
+            f"\n403: {user or 'nobody'} may not do this: EDIT on the registered model is needed, for a promotion on "
+            "<name>-dev, <name> and <name>-history; ask whoever has MANAGE"
+        )
+    return ""
 
 
 def experiment_id(client: mlflow.MlflowClient, settings: RegisterSettings, root: Path) -> str:

@@ -15,9 +15,16 @@ from mlflow.entities.model_registry import ModelVersion
 from components.errors import ResumeLater
 from components.register import ledger
 from components.register.ledger import Content, History
-from components.register.registry import IDENTITY_TAG, find_version
+from components.register.versions import (
+    CHAMPION,
+    GATE_TAG,
+    IDENTITY_TAG,
+    PARENT_TAG,
+    VERDICT_TAG,
+    alias_version,
+    find_version,
+)
 
-CHAMPION = "champion"
 _ATTEMPTS = 10
 
 Reached = Callable[[str], None]
@@ -45,20 +52,20 @@ def settle(client: mlflow.MlflowClient, name: str) -> History:
     raise ResumeLater(f"the champion of {name} is changed again and again by others: run the same command again")
 
 
-def alias_version(client: mlflow.MlflowClient, name: str, alias: str) -> int | None:
-    """Version that has the alias; None where there is no such model or alias."""
-    found = [model for model in client.search_registered_models(f"name = '{name}'") if model.name == name]
-    return int(found[0].aliases[alias]) if found and alias in found[0].aliases else None
-
-
 def into_production(client: mlflow.MlflowClient, version: ModelVersion, production: str) -> int:
-    """Number of `version` in the production model: its own, or that of its copy, which is made once."""
+    """Number of `version` in the production model: its own, or that of its copy, which is made once.
+
+    A copy of an earlier promotion is judged anew like any other: it gets the new report.
+    """
     if version.name == production:
         return int(version.version)
     exists = [model for model in client.search_registered_models(f"name = '{production}'") if model.name == production]
     copied = find_version(client, production, version.tags[IDENTITY_TAG]) if exists else None
     if copied is None:
         copied = client.copy_model_version(f"models:/{version.name}/{version.version}", production)
+    for tag in (GATE_TAG, VERDICT_TAG, PARENT_TAG):
+        if tag in version.tags and copied.tags.get(tag) != version.tags[tag]:
+            client.set_model_version_tag(production, copied.version, tag, version.tags[tag])
     return int(copied.version)
 
 

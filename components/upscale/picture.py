@@ -23,8 +23,12 @@ SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 """By suffix. All but JPEG keep the restored pixels exactly."""
 
 
-def decode_picture(content: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
+def decode_picture(
+    content: bytes, name: str, max_pixels: int, raise_it: str = "raise --max-pixels"
+) -> NDArray[np.uint8]:
     """Upright 8-bit RGB `[H, W, 3]` of a photo file's bytes; `name` is how errors call it.
+
+    `raise_it` is how errors say that `max_pixels` can be raised.
 
     Raises:
         BadInput: it is no picture, damaged, animated, of an unsupported kind, or has more than `max_pixels` px.
@@ -32,7 +36,7 @@ def decode_picture(content: bytes, name: str, max_pixels: int) -> NDArray[np.uin
     try:
         return read_photo(content, 1, max_pixels)
     except UnusablePhotoError as error:
-        way_out = "; crop or shrink it, or raise --max-pixels" if error.reason is Reason.TOO_LARGE else ""
+        way_out = f"; crop or shrink it, or {raise_it}" if error.reason is Reason.TOO_LARGE else ""
         raise BadInput(f"{name} cannot be used: {error}{way_out}") from error
 
 

@@ -1,8 +1,8 @@
 """Work as Kubernetes Jobs: one `batch/v1` Job for each piece.
 
 A Job's name follows from the work alone, so that submitting again, by a restarted flow or after a create whose answer
-was lost, finds what is there. One watch on Jobs and one on pods serve all who wait. What the launcher needs to be
-allowed in its namespace: create, get, list, watch and delete Jobs; get, list and watch pods; get their logs; list events.
+was lost, finds what is there. One watch on Jobs and one on pods serve all who wait. The launcher needs these rights
+in its namespace: create, get, list, watch and delete Jobs; get, list and watch pods; get their logs; list events.
 """
 
 import logging

@@ -41,6 +41,7 @@ def evaluation(aligned_digest: str) -> dict[str, Any]:
         "win_rate": {"value": 0.75, "ci_low": 0.6, "ci_high": 0.9},
         "metrics": {"clipiqa+": figures(0.5, 0.75, True), "psnr": figures(24.0, 24.5, False)},
         "digests": {"base": "b" * 64, "aligned": aligned_digest, "sampler": "5", "metrics": "e", "normaliser": "9"},
+        "metric_digests": {"clipiqa+": "c", "psnr": "p"},
         "headline": "reward 0.5000 -> 0.6250",
     }
 

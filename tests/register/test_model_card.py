@@ -6,6 +6,7 @@ def test_card_has_figures_use_and_lineage() -> None:
     sampling = {"family": "tiny_flow", "scale": 2, "steps": 6, "colour_fix": "none"}
     card = model_card("my-model", sampling, evaluation("w"), {"dp2o.git_commit": "abc123"})
     assert "models:/my-model@candidate" in card
+    assert "mlflow models serve -m models:/my-model@candidate" in card
     assert "Super-resolution ×2 (tiny_flow, 6 steps, colour fix none)" in card
     assert "2 test images of 2 photos, 4 seeds each" in card
     assert "| psnr | 24.0000 | 24.5000 | +0.5000 | +0.4900 … +0.5100 | higher | no | better |" in card

@@ -2,146 +2,38 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import mlflow
-import numpy as np
 import pytest
 import torch
-import yaml
-from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
 
-from components.artifacts import digests, tables
 from components.artifacts.shards import encode_png, write_shard
-from components.backbones.base import Branch, Condition, Samples
 from components.backbones.tiny_flow import TinyFlow
 from components.cli import app
 from components.errors import BadInput
-from components.register import benchmark, ledger, promotion, stage
+from components.metrics.rank_head import RankMetric
+from components.register import benchmark, ledger, promotion
 from components.register.budget import Cost
 from components.register.evidence import Bench
 from components.register.gate import Evidence, judge
-from components.register.tracking import tracking_uri
-from components.register.transaction import CHAMPION, Reached, alias_version
-from components.settings import Settings, load_settings
+from components.register.transaction import Reached
+from components.register.versions import CHAMPION, alias_version
 from components.upscale.upscaler import Upscaler
-from tests.made import REPOSITORY
-from tests.register.conftest import evaluation
+from tests.register.gated import ADA, CPU, SABOTAGE, STEPS, WEIGHTS, Hacked, Project, Sabotaged, make_project, noised
 from tests.register.test_transaction import killed_at
-
-SIDE, SCALE, STEPS, PHOTOS = 64, 4, 2, 12
-WEIGHTS = REPOSITORY / "components/backbones/weights/tiny_flow"
-CPU = torch.device("cpu")
-
-
-def noised(amount: float, seed: int) -> TinyFlow:
-    """The embedded model with its weights off by `amount` of their size."""
-    model = TinyFlow.load(WEIGHTS, STEPS, CPU)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.policy.parameters():
-            weight.mul_(1.0 + amount * torch.randn(weight.shape, generator=generator))
-    return model
-
-
-def save(model: TinyFlow, folder: Path) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save(folder)
-    return model.digest("policy")
-
-
-@dataclass(frozen=True)
-class Project:
-    """A project whose base model is a spoilt copy of the embedded model: the latter is an honest improvement."""
-
-    root: Path
-    settings: Settings
-
-    def client(self) -> mlflow.MlflowClient:
-        mlflow.set_tracking_uri(tracking_uri(self.settings.register_, self.root))
-        return mlflow.MlflowClient()
-
-    def register(self, model: TinyFlow) -> None:
-        digest = save(model, self.root / "models/aligned/best")
-        base = TinyFlow.load(self.root / "base", STEPS, CPU).digest("policy")
-        figures = evaluation(digest)
-        figures["digests"]["base"] = base
-        (self.root / "reports/evaluation.json").write_text(json.dumps(figures))
-        stage.run(self.settings, self.root)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Project:
     root = tmp_path_factory.mktemp("project")
     shutil.copy(empty_database, root / "mlflow.db")
-    values: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-    values["run"] |= {"device": "cpu", "threads": 1}
-    values["backbone"] |= {"path": "base", "steps": STEPS, "colour_fix": "none"}
-    values["score"] |= {"fr": ["gmsd", "ssim"], "nr": [], "held_out": ["psnr", "vif"], "batch": 16}
-    values["register"] = {"experiment": "test", "model_name": "sr-dev", "tracking_uri": "sqlite:///mlflow.db"}
-    values["gate"] = {"seeds": 2, "min_images": 12, "min_photos": 12, "bootstrap": 500, "max_latency_ratio": 20.0}
-    # Pictures of 64 px have few windows to average spectra over, so their peaks are higher than those of 128 px.
-    values["gate"]["guards"] = {
-        "colour_shift": {"rise": 0.5, "bound": 3.0},
-        "grid": {"rise": 1.0, "bound": 25.0},
-        "border": {"rise": 0.5, "bound": 4.0},
-        "clipping": {"rise": 1.5, "bound": 5.0},
-    }
-    # Twelve pictures give wide intervals: with the usual margins even the honest model could not be shown harmless.
-    values["gate"]["margins"] = {"vif": 0.03}
-    (root / "params.yaml").write_text(yaml.safe_dump(values))
-    (root / "reports").mkdir()
-    save(noised(0.2, seed=1), root / "base")
-    members, rows = [], []
-    for photo in sorted((REPOSITORY / "data/photos").glob("*.jpg"))[:PHOTOS]:
-        with Image.open(photo) as opened:
-            whole = np.asarray(opened.convert("RGB"))
-        top, left = whole.shape[0] // 2 - SIDE // 2, whole.shape[1] // 2 - SIDE // 2
-        hr = np.ascontiguousarray(whole[top : top + SIDE, left : left + SIDE])
-        lr = np.asarray(Image.fromarray(hr).resize((SIDE // SCALE,) * 2, Image.Resampling.BICUBIC))
-        lr_id = digests.of_pixels(lr)
-        members += [(f"{lr_id}.lr.png", encode_png(lr)), (f"{lr_id}.hr.png", encode_png(hr))]
-        row = {"lr_id": lr_id, "split": "test", "source": digests.of_bytes(photo.name.encode()), "has_hr": True}
-        row |= {"source_name": photo.name, "crop_x": left, "crop_y": top, "width": SIDE, "height": SIDE}
-        row |= {"lr_width": SIDE // SCALE, "lr_height": SIDE // SCALE, "scale": SCALE, "shard": "00000.tar"}
-        rows.append(row | {"prompt": "", "degradation": "{}"})
-    write_shard(root / "data/dataset/00000.tar", members)
-    tables.write_rows(root / "data/dataset.parquet", tables.DATASET, rows)
-    return Project(root, load_settings(root / "params.yaml"))
-
-
-class Sabotaged(TinyFlow):
-    """The embedded model with its pictures spoilt on the way out."""
-
-    def __init__(self, name: str, spoil: Callable[[Tensor], Tensor]) -> None:
-        good = TinyFlow.load(WEIGHTS, STEPS, CPU)
-        super().__init__(good.config, good.policy, STEPS, CPU)
-        self._name, self._spoil = name, spoil
-
-    def sample(self, condition: Condition, noise: Tensor, branch: Branch = "policy") -> Samples:
-        return Samples(self._spoil(super().sample(condition, noise, branch).images).clamp(0.0, 1.0), None)
-
-    def digest(self, branch: Branch) -> str:
-        return digests.of_json([super().digest(branch), self._name])
-
-
-def lines(images: Tensor) -> Tensor:
-    rows, columns = torch.meshgrid(torch.arange(images.shape[2]), torch.arange(images.shape[3]), indexing="ij")
-    return images + 8.0 / 255.0 * ((rows % 4 == 0) | (columns % 4 == 0))
-
-
-SABOTAGE: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
-    "colour": (lambda images: images + torch.tensor([8.0, 0.0, -8.0]).view(3, 1, 1) / 255.0, "guard colour_shift"),
-    "grid": (lines, "guard grid rise"),
-    "saturated": (lambda images: (images - 0.5) * 1.6 + 0.5, "guard clipping"),
-    "bottom": (lambda images: torch.cat([images[:, :, :-8], images[:, :, -8:] + 0.1], dim=2), "guard border rise"),
-    "one answer": (lambda images: images.mean(dim=0, keepdim=True).expand_as(images), "diversity of the champion's"),
-}
+    return make_project(root)
 
 
 @dataclass(frozen=True)
@@ -150,8 +42,8 @@ class Measured:
     frozen: benchmark.FrozenSet
     champion: Evidence
 
-    def verdicts(self, model: TinyFlow) -> dict[str, str]:
-        evidence = self.bench.evidence(self.frozen, Upscaler(model, "none"), Cost(1.0, 500.0))
+    def verdicts(self, model: TinyFlow, cost: Cost = Cost(1.0, 500.0)) -> dict[str, str]:  # noqa: B008  # frozen
+        evidence = self.bench.evidence(self.frozen, Upscaler(model, "none"), cost)
         checks = judge(self.champion, evidence, self.frozen.expected(), self.bench.settings.gate)
         return {check.name: check.verdict for check in checks}
 
@@ -176,6 +68,54 @@ def test_noised_weights_are_refused(measured: Measured) -> None:
     assert verdicts["reward gain"] == verdicts["fidelity psnr drop"] == "no"
     # Spoilt weights show as a periodic pattern, which NR metrics reward.
     assert verdicts["guard grid rise"] == "no"
+
+
+def test_a_hacked_reward_gains_and_is_refused(tmp_path: Path) -> None:
+    """Every row about the reward says yes: what says no is what the reward does not contain."""
+    project = make_project(tmp_path, score={"fr": [], "nr": ["rank_effnet"], "held_out": ["psnr", "vif", "gmsd"]})
+    bench = Bench.load(project.settings, project.root, CPU)
+    good = Upscaler(TinyFlow.load(WEIGHTS, STEPS, CPU), "none")
+    frozen = bench.freeze(good)
+    measured = Measured(bench, frozen, bench.evidence(frozen, good, Cost(1.0, 500.0)))
+    metric = bench.suite.metrics["rank_effnet"]
+    assert isinstance(metric, RankMetric)
+    verdicts = measured.verdicts(Hacked(metric, steps=8))
+    assert verdicts["reward gain"] == verdicts["win rate"] == "yes"
+    refused = {name for name, verdict in verdicts.items() if verdict == "no"}
+    assert {"fidelity psnr drop", "held out vif", "held out gmsd"} <= refused
+
+
+@pytest.mark.parametrize(
+    ("kind", "spoil", "rows"),
+    [
+        ("slow", lambda images: (time.sleep(0.4), images)[1], {"latency of the champion's", "latency"}),
+        ("hungry", lambda images: images + torch.ones(200_000_000).mean() - 1.0, {"memory"}),
+    ],
+)
+def test_what_costs_too_much_is_refused(
+    measured: Measured, kind: str, spoil: Callable[[Tensor], Tensor], rows: set[str]
+) -> None:
+    """Measured, as the gate does it, in turns with the champion."""
+    models = [Upscaler(TinyFlow.load(WEIGHTS, STEPS, CPU), "none"), Upscaler(Sabotaged(kind, spoil), "none")]
+    before, after = measured.bench.costs(measured.frozen, models)
+    champion = replace(measured.champion, seconds=before.seconds, memory_mb=before.memory_mb)
+    limits = measured.bench.settings.gate.model_copy(
+        update={"max_latency_ratio": 3.0, "max_seconds": 0.35, "max_memory_mb": before.memory_mb + 500.0}
+    )
+    evidence = replace(champion, seconds=after.seconds, memory_mb=after.memory_mb)
+    checks = judge(champion, evidence, measured.frozen.expected(), limits)
+    budget = {check.name: check.verdict for check in checks if check.name.startswith(("latency", "memory"))}
+    assert rows <= {name for name, verdict in budget.items() if verdict == "no"}, (before, after)
+
+
+def test_a_metric_that_is_not_as_frozen_is_refused_by_its_name(measured: Measured) -> None:
+    frozen = replace(measured.frozen, metrics=measured.frozen.metrics | {"vif": "0" * 64})
+    model = Upscaler(TinyFlow.load(WEIGHTS, STEPS, CPU), "none")
+    evidence = measured.bench.evidence(frozen, model, Cost(1.0, 500.0))
+    assert evidence.rows == {}
+    checks = {check.name: check for check in judge(evidence, evidence, frozen.expected(), measured.bench.settings.gate)}
+    assert checks["metric digests, challenger"].verdict == "no"
+    assert checks["metric digests, challenger"].reason == "not as frozen: vif"
 
 
 def test_the_champion_does_not_beat_itself(measured: Measured) -> None:
@@ -227,7 +167,7 @@ def test_from_the_first_model_to_a_refusal_and_back(measured: Measured, project:
 
     def cut_off(point: str) -> None:
         def promote(reached: Reached) -> object:
-            return promotion.promote(project.settings, project.root, approved_by="ada", reached=reached)
+            return promotion.promote(project.settings, project.root, approval=ADA, reached=reached)
 
         killed_at(point, promote, mlflow.get_tracking_uri())
 
@@ -248,7 +188,7 @@ def test_from_the_first_model_to_a_refusal_and_back(measured: Measured, project:
     assert promotion.promote(project.settings, project.root).decision == "already champion"
 
     project.register(noised(0.3, seed=2))
-    refused = promotion.promote(project.settings, project.root, approved_by="ada")
+    refused = promotion.promote(project.settings, project.root, approval=ADA)
     assert refused.decision == "refused"
     assert "checks said no, first reward gain" in refused.text
     assert alias_version(client, "sr", CHAMPION) == 1

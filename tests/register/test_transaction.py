@@ -13,8 +13,8 @@ from mlflow.exceptions import MlflowException
 from components.errors import BadInput, ResumeLater
 from components.register import ledger
 from components.register.ledger import Content, Record, replay
-from components.register.registry import IDENTITY_TAG
-from components.register.transaction import CHAMPION, Reached, alias_version, commit, into_production, nowhere, settle
+from components.register.transaction import Reached, commit, into_production, nowhere, settle
+from components.register.versions import CHAMPION, IDENTITY_TAG, alias_version
 
 DEV, NAME = "sr-dev", "sr"
 

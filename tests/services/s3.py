@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from components.artifacts.s3 import Client, connect
+from tests.services.servers import S3
 
 
 def new_bucket(versioned: bool = False) -> Iterator[tuple[Client, str]]:
@@ -111,7 +112,16 @@ ODD_KEYS = [
 """Names that are no names of files; the pictures behind them are good."""
 
 
+@pytest.fixture(scope="module")
+def s3_environment(s3: S3) -> Iterator[None]:
+    """The server's address and keys, where boto3 and child processes look for them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.environment.items():
+            patch.setenv(name, value)
+        yield
+
+
 @pytest.fixture
-def bucket() -> Iterator[tuple[Client, str]]:
+def bucket(s3_environment: None) -> Iterator[tuple[Client, str]]:
     """See `new_bucket`."""
     yield from new_bucket()

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,9 @@ from components.intake.stage import FOLDER, ORIGINS, Outcome, run_intake
 from components.intake.watermark import STATE
 from components.settings import Settings
 from tests.made import write_params
-from tests.services.s3 import ODD_KEYS, bucket, hostile, new_bucket, picture  # noqa: F401
+from tests.services.s3 import ODD_KEYS, bucket, hostile, new_bucket, picture, s3_environment  # noqa: F401
 
-pytestmark = pytest.mark.skipif("AWS_ENDPOINT_URL" not in os.environ, reason="AWS_ENDPOINT_URL names no S3 server")
+pytestmark = pytest.mark.usefixtures("s3_environment")
 
 
 class Inbox:
@@ -230,17 +232,12 @@ def test_killed_at_any_point_the_next_run_ends_as_if_nothing_had_happened(inbox:
 
 
 @pytest.fixture(scope="module")
-def ten_thousand() -> Iterator[tuple[Client, str]]:
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
-
+def ten_thousand(s3_environment: None) -> Iterator[tuple[Client, str]]:  # noqa: F811
     for client, name in new_bucket():
-        good = picture(0)
+        put = partial(client.put_object, Bucket=name, Body=picture(0))
         with ThreadPoolExecutor(8) as pool:
-            list(
-                pool.map(
-                    lambda number: client.put_object(Bucket=name, Key=f"in/{number:06d}.png", Body=good), range(10_000)
-                )
-            )
+            for done in [pool.submit(put, Key=f"in/{number:06d}.png") for number in range(10_000)]:
+                done.result()
         yield client, name
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from components.artifacts.s3 import Client, Place
 from flows.lease import HeldByAnotherError, Lease, LostLeaseError, holding, look, take
-from tests.services.s3 import bucket  # noqa: F401
+from tests.services.s3 import bucket, s3_environment  # noqa: F401
 
-pytestmark = pytest.mark.skipif("AWS_ENDPOINT_URL" not in os.environ, reason="AWS_ENDPOINT_URL names no S3 server")
+pytestmark = pytest.mark.usefixtures("s3_environment")
 
 CHILD = """
 import sys, time
@@ -121,8 +121,8 @@ def test_a_holder_that_cannot_ask_stops_and_what_fails_gives_it_back(bucket: tup
         _ = 1 / 0
     with holding(bucket[0], place, "again", 60) as lease:
         assert lease.held.holders == 2
+    lost = take(bucket[0], place, "third", 60)
+    bucket[0].delete_object(Bucket=place.bucket, Key="leases/retrain")
     with pytest.raises(LostLeaseError):
-        lost = take(bucket[0], place, "third", 60)
-        bucket[0].delete_object(Bucket=place.bucket, Key="leases/retrain")
         lost.check()
     lost.release()

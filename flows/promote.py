@@ -1,0 +1,203 @@
+"""Judge a candidate, ask a person where policy says so, and make it the champion.
+
+The flow adds *where* and *who*: the gate, its records and the alias are `components.register`'s, run as work through a
+launcher and read back from the registry. A flow that dies on the way loses nothing: started again, it finds the report
+that holds, the record that counts, and the champion that is.
+
+How it ends: Completed, under a name of its own, where a decision was made, since then nothing is broken, the champion
+serves on, and nobody has to get up at night. Failed where no decision could be made.
+
+| state | type | meaning |
+|---|---|---|
+| Promoted | Completed | the version, or its copy in production, is the champion |
+| Refused | Completed | the gate said no; the artifact has the rows |
+| Rejected | Completed | a person said no |
+| Unanswered | Completed | nobody answered in time; it stays challenger, and `dp2o promote --approved-by` still works |
+| Failed | Failed | the registry is away, settings or data are wrong, or a defect |
+
+An automation may listen to `prefect.flow-run.Refused` and the others by their names.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.exceptions import FlowPauseTimeout
+from prefect.flow_runs import pause_flow_run
+from prefect.input import RunInput
+from prefect.runtime import flow_run
+from prefect.states import Completed
+from pydantic import Field
+
+from components.register.verdicts import Standing, as_markdown, standing
+from components.register.versions import CANDIDATE
+from components.settings import Settings, load_settings
+from flows.launchers.base import Ended, Failure, Work, WorkFailedError
+from flows.launchers.local import LocalLauncher
+
+STAGE = "register"
+ATTEMPTS = 5
+"""Times that work is started that says it may be started again: a server was away, or another was first."""
+FIRST_PAUSE = 5.0
+"""Seconds before the second attempt; doubles."""
+ROUNDS = 3
+"""Times that a person is asked: each champion that came in between makes a new report, which needs a new look."""
+
+Runner = Callable[[Work], Ended]
+"""Runs work to its end, somewhere."""
+Policy = Literal["settings", "manual", "automatic"]
+
+
+class Approval(RunInput):
+    """The form that a person fills in."""
+
+    approve: bool = Field(description="Promote it; otherwise it is rejected.")
+    by: str = Field(min_length=1, description="Your name; recorded for good.")
+    reason: str = Field(default="", description="Why; recorded for good.")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be promoted, and how.
+
+    Attributes:
+        reference: `name@alias` or `name/version`; None for the candidate.
+        policy: who decides after a yes of the gate; `settings` for params.yaml's `gate.policy`.
+        wait_hours: for an answer.
+        options: further ones of `python -m components.register promote`.
+        gpus: for the gate.
+    """
+
+    reference: str | None = None
+    policy: Policy = "settings"
+    wait_hours: float = 72.0
+    options: tuple[str, ...] = ()
+    gpus: int = 0
+
+
+@flow(name="promote", flow_run_name="promote {reference}")
+def promote(
+    project: Annotated[Path, Field(description="Folder with params.yaml, data/benchmark and components.")] = Path(),
+    reference: Annotated[
+        str | None, Field(description="Version to promote: name@alias or name/version; none: the settings' candidate.")
+    ] = None,
+    policy: Annotated[
+        Policy, Field(description="Who decides after a yes of the gate; settings: as gate.policy of params.yaml says.")
+    ] = "settings",
+    wait_hours: Annotated[float, Field(gt=0, description="How long to wait for a person's answer, hours.")] = 72.0,
+    new_benchmark: Annotated[bool, Field(description="Freeze a new benchmark set from the test split first.")] = False,
+    again: Annotated[bool, Field(description="Measure even if there is a report that still holds.")] = False,
+    gpus: Annotated[int, Field(ge=0, description="GPUs for the gate; 0: on the CPU.")] = 0,
+) -> State:
+    """Judge a candidate, ask a person where policy says so, and make it the champion."""
+    settings = load_settings(project / "params.yaml")
+    options = (*(("--new-benchmark",) if new_benchmark else ()), *(("--again",) if again else ()))
+    request = Request(reference, policy, wait_hours, options, gpus)
+    logger = get_run_logger()
+    with LocalLauncher(project / settings.run.cache / "launcher", project=project) as launcher:
+        return decide(
+            lambda work: launcher.wait(launcher.submit(work), on_line=logger.info), request, settings, project
+        )
+
+
+def decide(run: Runner, request: Request, settings: Settings, root: Path) -> State:
+    """The flow itself, within a flow run; `run` says where work happens.
+
+    Raises:
+        BadInput: there is no such version.
+        WorkFailedError: no decision could be made.
+    """
+    name = settings.register_.model_name
+    # By number from here on: a candidate that is registered while this one waits must not take its approval.
+    source = standing(settings.register_, root, request.reference or f"{name}@{CANDIDATE}").source
+    policy = settings.gate.policy if request.policy == "settings" else request.policy
+    options = request.options
+    for number in range(ROUNDS):
+        run_gate = _work(f"gate-{number}", request.gpus, "promote", source, "--policy", policy, *options)
+        stands = _after(run, run_gate, settings, root, source)
+        if (end := _ended(stands)) is not None:
+            return end
+        _publish(stands, "waits for an approval")
+        answer = _ask(stands, request.wait_hours)
+        if answer is None:
+            _publish(stands, "nobody answered in time; it stays challenger")
+            return Completed(name="Unanswered", message=f"nobody answered for {source} in {request.wait_hours:g} hours")
+        if answer.approve:
+            assert stands.report is not None
+            said = (f"--approved-by={answer.by}", f"--reason={answer.reason}", f"--report={stands.report['question']}")
+            work = _work(f"approve-{number}", request.gpus, "promote", source, "--policy", "manual", *said)
+        else:
+            work = _work(f"reject-{number}", 0, "reject", source, f"--by={answer.by}", f"--reason={answer.reason}")
+        stands = _after(run, work, settings, root, source)
+        if (end := _ended(stands)) is not None:
+            return end
+        options = ()  # a set is not frozen twice, and the new report was just made
+        get_run_logger().warning(
+            "the approved report no longer holds: %s was judged anew and needs a new answer", source
+        )
+    raise RuntimeError(
+        f"{source} was approved {ROUNDS} times, and each time another champion or setting had come in between: find "
+        "out who promotes at the same time (dp2o history), then start this flow again"
+    )
+
+
+def _work(shard: str, gpus: int, *command: str) -> Work:
+    run = str(flow_run.id or "local")
+    return Work(run, STAGE, shard, 0, (f"components.{STAGE}", *command), gpus)
+
+
+def _after(run: Runner, work: Work, settings: Settings, root: Path, source: str) -> Standing:
+    """Run `work` and read from the registry what came of it."""
+    pause = FIRST_PAUSE
+    for attempt in range(ATTEMPTS):
+        ended = run(Work(work.run, work.stage, work.shard, attempt, work.command, work.gpus))
+        if ended.failure is not Failure.RESUME_LATER:
+            break
+        if attempt + 1 < ATTEMPTS:
+            time.sleep(pause)
+            pause *= 2.0
+    if ended.failure not in {None, Failure.REFUSED}:
+        raise WorkFailedError(f"{work.command[1]} of {source}", ended)
+    return standing(settings.register_, root, source)
+
+
+def _ended(stands: Standing) -> State | None:
+    """The final state, if a decision was made."""
+    if stands.is_champion:
+        return _end(stands, "Promoted", f"{stands.production}/{stands.champion} is the champion")
+    if stands.report is None:
+        raise RuntimeError(f"{stands.source} has no report although the gate ended: a defect, or its tags were changed")
+    if not stands.report["passed"]:
+        refused = [check["name"] for check in stands.report["checks"] if check["verdict"] == "no"]
+        return _end(stands, "Refused", f"{stands.source}: {', '.join(refused)}")
+    if stands.rejected_by:
+        return _end(stands, "Rejected", f"{stands.source} by {stands.rejected_by}")
+    return None
+
+
+def _end(stands: Standing, name: str, message: str) -> State:
+    _publish(stands, f"{name}: {message}")
+    return Completed(name=name, message=message)
+
+
+def _publish(stands: Standing, headline: str) -> None:
+    """The gate's table as an artifact, one key a model: its history is in Prefect's page of the key."""
+    table = as_markdown(stands.report) if stands.report is not None else ""
+    key = "gate-" + re.sub(r"[^a-z0-9]+", "-", stands.production.lower()).strip("-")
+    create_markdown_artifact(f"# {stands.source}: {headline}\n\n{table}", key=key, description=headline)
+
+
+def _ask(stands: Standing, hours: float) -> Approval | None:
+    """Pause until somebody fills in the form; None if nobody does."""
+    assert stands.report is not None
+    form = Approval.with_initial_data(description=as_markdown(stands.report))
+    try:
+        return pause_flow_run(form, timeout=int(hours * 3600), poll_interval=2, key=str(stands.report["question"])[:16])
+    except FlowPauseTimeout:
+        return None

@@ -1,0 +1,250 @@
+"""After the gate has said yes: approval without a second measurement, a no, death at any point, and the news of it."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from typer.testing import CliRunner
+
+from components.backbones.tiny_flow import TinyFlow
+from components.cli import app
+from components.errors import BadInput
+from components.register import benchmark, ledger, notify, promotion
+from components.register.evidence import Bench
+from components.register.ledger import Content
+from components.register.promotion import Approval
+from components.register.transaction import Reached, commit, into_production, settle
+from components.register.verdicts import standing
+from components.register.versions import CHALLENGER, CHAMPION, IDENTITY_TAG, alias_version
+from tests.register.gated import ADA, CPU, STEPS, WEIGHTS, Project, make_project, noised
+from tests.register.listener import Listener, listening
+from tests.register.test_transaction import killed_at
+
+
+@pytest.fixture(scope="module")
+def waiting(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Project:
+    """sr-dev/1 has passed the gate against its base and waits; sr-dev/2 is registered and useless."""
+    root = tmp_path_factory.mktemp("waiting")
+    shutil.copy(empty_database, root / "mlflow.db")
+    project = make_project(root)
+    project.register(TinyFlow.load(WEIGHTS, STEPS, CPU))
+    assert promotion.promote(project.settings, project.root).decision == "awaits approval"
+    project.register(noised(0.3, seed=2))
+    return project
+
+
+@dataclass
+class Copy:
+    """A copy of the waiting project, and how often models were measured in it."""
+
+    project: Project
+    client: mlflow.MlflowClient
+    measured: int = 0
+
+    def promote(self, reference: str = "sr-dev/1", **arguments: Any) -> promotion.Outcome:
+        settings = arguments.pop("settings", self.project.settings)
+        return promotion.promote(settings, self.project.root, reference, **arguments)
+
+    def limited(self, **limits: Any) -> Any:
+        """The settings with other limits of the gate."""
+        settings = self.project.settings
+        return settings.model_copy(update={"gate": settings.gate.model_copy(update=limits)})
+
+    def judged_ms(self, name: str = "sr-dev") -> int:
+        return int(json.loads(self.client.get_model_version(name, "1").tags["dp2o.gate"])["judged_ms"])
+
+
+@pytest.fixture
+def copy(waiting: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copy:
+    shutil.copytree(waiting.root, tmp_path / "project")
+    project = replace(waiting, root=tmp_path / "project")
+    made = Copy(project, project.client())
+    evidence = Bench.evidence
+
+    def counted(*arguments: Any) -> Any:
+        made.measured += 1
+        return evidence(*arguments)
+
+    monkeypatch.setattr(Bench, "evidence", counted)
+    return made
+
+
+def test_an_approval_measures_nothing_again(copy: Copy) -> None:
+    before = copy.judged_ms()
+    outcome = copy.promote(approval=Approval("ada", "looked at all pictures"))
+    assert (outcome.decision, copy.measured) == ("promoted", 0)
+    assert copy.judged_ms("sr") == before
+    assert json.loads((copy.project.root / "reports/gate.json").read_text())["judged_ms"] == before
+    (record,) = ledger.read(copy.client, "sr").records
+    assert record.content.by == "ada"
+    assert record.content.reason.endswith(": looked at all pictures")
+
+
+@pytest.mark.parametrize("how", ["again", "old", "limits"])
+def test_what_no_longer_holds_is_measured_again(copy: Copy, how: str) -> None:
+    before = copy.judged_ms()
+    limits: dict[str, Any] = {"again": {}, "old": {"valid_hours": 0.0}, "limits": {"min_gain": 0.0001}}[how]
+    outcome = copy.promote(approval=ADA, again=how == "again", settings=copy.limited(**limits))
+    assert (outcome.decision, copy.measured) == ("promoted", 2)
+    assert copy.judged_ms() > before
+
+
+def test_other_places_and_policies_do_not_make_it_anew(copy: Copy) -> None:
+    outcome = copy.promote(policy="automatic", settings=copy.limited(policy="automatic", valid_hours=1.0))
+    assert (outcome.decision, copy.measured) == ("promoted", 0)
+    assert ledger.read(copy.client, "sr").records[0].content.by == "policy"
+
+
+def test_a_changed_set_is_asked_about_again_and_refused(copy: Copy) -> None:
+    """Nobody's approval of pictures that were there before counts for those that are there now."""
+    (name,) = benchmark.names(copy.project.root)
+    manifest = copy.project.root / benchmark.FOLDER / name / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["seeds"] += 1
+    manifest.write_text(json.dumps(content))
+    outcome = copy.promote(approval=ADA)
+    assert outcome.decision == "refused"
+    assert "first benchmark set, champion" in outcome.text
+
+
+def test_the_approval_of_one_report_is_not_one_of_the_next(copy: Copy) -> None:
+    stands = standing(copy.project.settings.register_, copy.project.root, "sr-dev/1")
+    assert stands.report is not None
+    approval = Approval("ada", "", str(stands.report["question"])[:12])
+    outcome = copy.promote(approval=approval, settings=copy.limited(min_gain=0.0001))
+    assert outcome.decision == "awaits approval"
+    assert f"ada approved report {approval.report}, which no longer holds" in outcome.text
+    assert alias_version(copy.client, "sr", CHAMPION) is None
+    assert copy.promote(approval=approval).decision == "promoted"
+
+
+def test_a_person_may_say_no_and_later_yes(copy: Copy) -> None:
+    root, settings = copy.project.root, copy.project.settings
+    params = ["--params", str(root / "params.yaml")]
+    done = CliRunner().invoke(app, ["reject", "--by", "eve", "--reason", "grain in the sky", *params])
+    assert done.exit_code == 0, done.output
+    assert done.stdout == "sr-dev/1 is rejected by eve: grain in the sky\n"
+    assert alias_version(copy.client, "sr-dev", CHALLENGER) is None
+    assert standing(settings.register_, root, "sr-dev/1").rejected_by == "eve"
+    promotion.reject(settings, root, "eve", "grain in the sky", "sr-dev/1")
+    assert [record.status for record in ledger.read(copy.client, "sr").records] == ["refused"]  # said twice, kept once
+    with pytest.raises(BadInput, match="sr-dev/2 has not passed the gate: there is nothing to reject"):
+        promotion.reject(settings, root, "eve", "", "sr-dev/2")
+    assert copy.promote(approval=ADA).decision == "promoted"
+    assert standing(settings.register_, root, "sr-dev/1").is_champion
+
+
+def test_a_reason_without_an_approval_is_refused(copy: Copy) -> None:
+    params = ["--params", str(copy.project.root / "params.yaml")]
+    done = CliRunner().invoke(app, ["promote", "--reason", "why", *params])
+    assert done.exit_code == 2
+    assert "give --approved-by as well" in done.stderr
+
+
+@pytest.mark.parametrize("point", ["judged", "challenger set", "copied", "recorded", "moved", "finished"])
+def test_killed_at_any_point_of_a_promotion_the_next_run_ends_consistent(copy: Copy, point: str) -> None:
+    killed_at(point, lambda reached: copy.promote(approval=ADA, reached=reached), mlflow.get_tracking_uri())
+    moved = point in {"moved", "finished"}
+    assert alias_version(copy.client, "sr", CHAMPION) == (1 if moved else None)
+    outcome = copy.promote(approval=ADA)
+    assert outcome.decision == ("already champion" if moved or point == "recorded" else "promoted")
+    assert alias_version(copy.client, "sr", CHAMPION) == 1
+    assert alias_version(copy.client, "sr-dev", CHALLENGER) is None
+    (record,) = ledger.read(copy.client, "sr").records
+    assert (record.status, record.content.version) == ("counts", 1)
+    (version,) = copy.client.search_model_versions("name = 'sr'")
+    assert version.tags["dp2o.gate"] == copy.client.get_model_version("sr-dev", "1").tags["dp2o.gate"]
+
+
+@pytest.mark.parametrize("point", ["judged", "refused"])
+def test_killed_at_any_point_of_a_refusal_there_is_one_record_of_it(copy: Copy, point: str) -> None:
+    killed_at(point, lambda reached: copy.promote("sr-dev/2", reached=reached), mlflow.get_tracking_uri())
+    assert len(ledger.read(copy.client, "sr").records) == (1 if point == "refused" else 0)
+    assert copy.promote("sr-dev/2").decision == "refused"
+    assert copy.measured == 0  # the child measured; its report holds
+    (record,) = ledger.read(copy.client, "sr").records
+    assert (record.status, record.content.source) == ("refused", "sr-dev/2")
+
+
+def second_champion(copy: Copy) -> None:
+    """sr-dev/2 as the next champion, as if the gate had passed it."""
+    history = settle(copy.client, "sr")
+    number = into_production(copy.client, copy.client.get_model_version("sr-dev", "2"), "sr")
+    follows = ledger.following(history)
+    commit(copy.client, "sr", Content("promote", "sr", number, "sr-dev/2", 1, *follows, "eve", "made", {}))
+
+
+@pytest.mark.parametrize("point", ["recorded", "moved"])
+def test_killed_at_any_point_of_a_rollback_the_next_command_ends_consistent(copy: Copy, point: str) -> None:
+    copy.promote(approval=ADA)
+    second_champion(copy)
+    root, settings = copy.project.root, copy.project.settings
+
+    def work(reached: Reached) -> object:
+        return promotion.rollback(settings, root, "ada", reached=reached)
+
+    killed_at(point, work, mlflow.get_tracking_uri())
+    assert alias_version(copy.client, "sr", CHAMPION) == (1 if point == "moved" else 2)
+    with pytest.raises(
+        BadInput, match="no earlier champion"
+    ):  # it is done already, and going back further is not asked
+        promotion.rollback(settings, root, "ada")
+    history = ledger.read(copy.client, "sr")
+    assert history.champions == [1]
+    assert alias_version(copy.client, "sr", CHAMPION) == 1
+    assert [record.content.kind for record in history.records] == ["promote", "promote", "rollback"]
+
+
+def test_the_copy_in_production_gets_the_report_of_its_last_promotion(copy: Copy) -> None:
+    copy.promote(approval=ADA)
+    first = copy.client.get_model_version("sr", "1").tags["dp2o.gate"]
+    second_champion(copy)
+    outcome = copy.promote(approval=ADA)  # now against sr/2, which it beats
+    assert (outcome.decision, outcome.version) == ("promoted", 1)
+    assert outcome.report is not None
+    assert outcome.report["champion"] == "sr/2"
+    tags = copy.client.get_model_version("sr", "1").tags
+    assert json.loads(tags["dp2o.gate"]) == outcome.report != json.loads(first)
+    assert tags["dp2o.parent"] == "2"
+    assert ledger.read(copy.client, "sr").records[0].content.gate == json.loads(first)  # what was, stays
+    assert len(copy.client.search_model_versions(f"name = 'sr' and tags.`{IDENTITY_TAG}` != ''")) == 2
+
+
+@pytest.fixture
+def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
+    with listening() as made:
+        monkeypatch.setenv(notify.VARIABLE, made.url)
+        yield made
+
+
+def test_people_are_told_of_every_decision(copy: Copy, listener: Listener) -> None:
+    copy.promote()
+    copy.promote(approval=ADA)
+    copy.promote("sr-dev/2")
+    second_champion(copy)
+    promotion.rollback(copy.project.settings, copy.project.root, "ada", reason="complaints")
+    waits, promoted, refused, back = listener.heard
+    assert "waits: approve with" in waits["text"]
+    assert "sr/1 is the champion (record 1)" in promoted["text"]
+    assert promoted["attachments"][0]["color"] == "good"
+    assert "sr-dev/2 is refused" in refused["text"]
+    fields = {field["title"]: field["value"] for field in refused["attachments"][0]["fields"]}
+    assert fields["champion"] == "sr/1"
+    assert "reward gain" in fields["rows"]
+    assert "from sr/2 back to sr/1: complaints" in back["text"]
+
+
+@pytest.mark.parametrize("kind", ["hangs", "fails"])
+def test_no_webhook_holds_up_a_promotion(
+    copy: Copy, listener: Listener, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(notify.tell, "__defaults__", (0.5,))
+    listener.answer = lambda handler: time.sleep(5.0) if kind == "hangs" else listener.say(handler, 500)
+    assert copy.promote(approval=ADA).decision == "promoted"
+    assert alias_version(copy.client, "sr", CHAMPION) == 1

@@ -1,0 +1,334 @@
+"""Registration, gate, promotion and rollback against an MLflow server on PostgreSQL that knows its users."""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow.server import get_app_client
+from skimage import data
+
+from components.artifacts import digests
+from components.backbones.tiny_flow import TinyFlow
+from components.errors import BadInput, ResumeLater
+from components.register import ledger, lineage, promotion
+from components.register.ledger import Content
+from components.register.registry import load_upscaler
+from components.register.transaction import Reached, commit, into_production, nowhere, settle
+from components.register.versions import CHALLENGER, CHAMPION, IDENTITY_TAG, alias_version
+from components.upscale.upscaler import Upscaler
+from tests.register.gated import ADA, CPU, STEPS, WEIGHTS, Project, make_project, noised
+from tests.services.servers import Mlflow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def admin(mlflow_server: Mlflow) -> Iterator[Mlflow]:
+    """Whoever asks in this module is the admin, unless a test says otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in mlflow_server.environment().items():
+            patch.setenv(name, value)
+        mlflow.set_tracking_uri(mlflow_server.url)
+        yield mlflow_server
+
+
+@pytest.fixture
+def user(admin: Mlflow, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Be a new user with the given permissions, by registered model, for the rest of the test."""
+
+    def become(**permissions: str) -> None:
+        client = get_app_client("basic-auth", tracking_uri=admin.url)
+        name, password = f"trainer-{secrets.token_hex(3)}", secrets.token_hex(12)
+        client.create_user(name, password)
+        for model, permission in permissions.items():
+            client.grant_user_permission(name, "registered_model", model.replace("_", "-"), permission)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", name)
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+
+    return become
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A project whose first version was registered and promoted, with two more versions that would pass."""
+
+    project: Project
+    client: mlflow.MlflowClient
+    outcome: promotion.Outcome
+
+
+def repository(root: Path) -> str:
+    """A git repository in `root` with one commit, and a dvc.lock; the commit."""
+    (root / "dvc.lock").write_text("schema: '2.0'\nstages: {train: {cmd: train}, register: {cmd: register}}\n")
+    for command in (["init", "-q"], ["add", "params.yaml", "dvc.lock"], ["commit", "-q", "-m", "a run"]):
+        author = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
+        subprocess.run(["git", *author, *command], cwd=root, check=True)
+    return subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=root, text=True).strip()
+
+
+@pytest.fixture(scope="module")
+def judged(admin: Mlflow, tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    project = make_project(tmp_path_factory.mktemp("project"))
+    repository(project.root)
+    project.register(TinyFlow.load(WEIGHTS, STEPS, CPU))
+    outcome = promotion.promote(project.settings, project.root, approval=ADA)
+    return Judged(project, mlflow.MlflowClient(), outcome)
+
+
+def test_the_first_model_is_gated_and_promoted(judged: Judged) -> None:
+    assert judged.outcome.decision == "promoted", judged.outcome.text
+    assert alias_version(judged.client, "sr", CHAMPION) == 1
+    assert alias_version(judged.client, "sr-dev", CHALLENGER) is None
+    (record,) = ledger.read(judged.client, "sr").records
+    assert (record.content.kind, record.content.by, record.content.source) == ("promote", "ada", "sr-dev/1")
+
+
+def test_a_promoted_version_carries_what_it_was_made_of(judged: Judged) -> None:
+    """Everything is read back from the server, by another client than wrote it, and checked against its source."""
+    root, settings = judged.project.root, judged.project.settings
+    version = judged.client.get_model_version("sr", "1")
+    tags = version.tags
+    weights = TinyFlow.load(WEIGHTS, STEPS, CPU).digest("policy")
+    assert tags["dp2o.model"] == weights
+    assert tags["dp2o.base_model"] == TinyFlow.load(root / "base", STEPS, CPU).digest("policy")
+    assert tags["dp2o.git_commit"] == subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=root, text=True).strip()
+    assert tags["dp2o.dvc_lock"] == digests.of_json({"train": {"cmd": "train"}})
+    assert tags["dp2o.dataset"] == digests.of_file(root / "data/dataset.parquet")
+    assert tags["dp2o.params"] == lineage.params_digest(settings)
+    evaluated = json.loads((root / "reports/evaluation.json").read_text())
+    assert json.loads(tags["dp2o.metric_digests"]) == evaluated["metric_digests"]
+    assert tags["dp2o.metrics"] == evaluated["digests"]["metrics"]
+    report = json.loads(tags["dp2o.gate"])
+    assert report == judged.outcome.report
+    assert len(report["checks"]) > 20
+    assert tags["dp2o.parent"] == f"base {tags['dp2o.base_model'][:12]}"
+    assert version.description.startswith("# sr-dev")
+    assert weights in version.description
+    info = mlflow.models.get_model_info("models:/sr@champion")
+    assert info.signature.inputs.input_names() == ["image", "seed", "prompt"]
+    example = mlflow.pyfunc.load_model("models:/sr@champion").input_example
+    assert list(example.columns) == ["image", "seed"]
+    loaded = load_upscaler(settings.register_, root, "sr@champion", {}, "cpu")
+    assert loaded.digest == weights
+    photo = data.astronaut()[:20, 100:130].copy()
+    here = Upscaler(TinyFlow.load(WEIGHTS, STEPS, CPU), "none")
+    np.testing.assert_array_equal(loaded(photo, 3), here(photo, 3))
+
+
+def test_artifacts_go_through_the_server(judged: Judged) -> None:
+    """No client needs the store's keys."""
+    run = judged.client.get_run(judged.client.get_model_version("sr-dev", "1").run_id)
+    assert run.info.artifact_uri.startswith("mlflow-artifacts:")
+    assert {file.path for file in judged.client.list_artifacts(run.info.run_id)} >= {"model_card.md", "params.yaml"}
+
+
+def test_a_user_without_the_right_cannot_promote(judged: Judged, user: Callable[..., None]) -> None:
+    """A trainer may register and judge candidates: EDIT on the development model alone."""
+    judged.project.register(noised(0.01, seed=3))
+    records = len(ledger.read(judged.client, "sr").records)
+    user(sr_dev="EDIT")
+    with pytest.raises(BadInput, match=r"403: trainer-\w+ may not do this: EDIT on the registered model") as refused:
+        promotion.promote(judged.project.settings, judged.project.root, approval=ADA)
+    assert "sr-history" in str(refused.value) or "<name>-history" in str(refused.value)
+    assert len(ledger.read(judged.client, "sr").records) == records
+    assert alias_version(judged.client, "sr", CHAMPION) == 1
+    with pytest.raises(BadInput, match="403"):
+        promotion.rollback(judged.project.settings, judged.project.root, by="eve")
+
+
+def test_a_reader_cannot_even_judge(judged: Judged, user: Callable[..., None]) -> None:
+    user()
+    before = judged.client.get_model_version("sr-dev", "1").tags
+    with pytest.raises(BadInput, match="403"):
+        promotion.promote(judged.project.settings, judged.project.root, "sr-dev/1", approval=ADA, again=True)
+    assert judged.client.get_model_version("sr-dev", "1").tags == before
+    records, alias = promotion.history(judged.project.settings, judged.project.root)
+    assert (records.champion, alias) == (1, 1)
+
+
+@pytest.mark.parametrize(("name", "told"), [("", "wants to know who asks"), ("admin", "does not know admin")])
+def test_who_does_not_say_who_he_is_gets_nothing(
+    judged: Judged, monkeypatch: pytest.MonkeyPatch, name: str, told: str
+) -> None:
+    if name:
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a wrong password")
+    else:
+        monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+        monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
+    with pytest.raises(BadInput, match=f"401: the server {told}.*: set MLFLOW_TRACKING_USERNAME"):
+        promotion.history(judged.project.settings, judged.project.root)
+
+
+@pytest.fixture
+def names(admin: Mlflow, tmp_path: Path) -> tuple[str, str]:
+    """Development and production model of a test's own; three versions in the former."""
+    client = mlflow.MlflowClient()
+    production = f"race-{secrets.token_hex(3)}"
+    development = f"{production}-dev"
+    client.create_registered_model(development)
+    for number in (1, 2, 3):
+        run = client.create_run("0")
+        source = f"{run.info.artifact_uri}/model"
+        client.create_model_version(development, source, run.info.run_id, tags={IDENTITY_TAG: f"identity{number}"})
+    return development, production
+
+
+def transact(names: tuple[str, str], version: int, reached: Reached = nowhere) -> None:
+    """What follows the gate in a promotion."""
+    development, production = names
+    client = mlflow.MlflowClient()
+    history = settle(client, production)
+    number = into_production(client, client.get_model_version(development, str(version)), production)
+    reached("copied")
+    if history.champion != number:
+        follows, source = ledger.following(history), f"{development}/{version}"
+        content = Content("promote", production, number, source, history.champion, *follows, "ada", "passed", {})
+        commit(client, production, content, reached)
+    reached("finished")
+
+
+def go_back(production: str, to: int, reached: Reached = nowhere) -> None:
+    client = mlflow.MlflowClient()
+    history = settle(client, production)
+    if history.champion != to:
+        follows = ledger.following(history)
+        text = f"{production}/{to}"
+        content = Content("rollback", production, to, text, history.champion, *follows, "ada", "bad", {})
+        commit(client, production, content, reached)
+
+
+def test_edit_on_the_three_models_is_enough(names: tuple[str, str], user: Callable[..., None]) -> None:
+    client, (development, production) = mlflow.MlflowClient(), names
+    transact(names, 1)
+    user(**{development: "EDIT", production: "EDIT", production + ledger.SUFFIX: "EDIT"})
+    transact(names, 2)
+    assert alias_version(client, production, CHAMPION) == 2
+    go_back(production, 1)
+    assert alias_version(client, production, CHAMPION) == 1
+
+
+def in_a_process(work: Callable[[], object]) -> int:
+    """Fork, run `work`, and the child's process id; its exit code is 0, or 75 where it lost."""
+    child = os.fork()
+    if child:
+        return child
+    code = 17
+    try:
+        work()
+        code = 0
+    except ResumeLater as lost:
+        Path(os.environ["LOST"]).write_text(str(lost))
+        code = 75
+    finally:
+        os._exit(code)
+
+
+def killed_at(point: str, work: Callable[[Reached], object]) -> None:
+    child = in_a_process(lambda: work(lambda name: os.kill(os.getpid(), signal.SIGKILL) if name == point else None))
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), f"never reached {point}"
+
+
+@pytest.mark.parametrize("point", ["copied", "recorded", "moved", "finished"])
+def test_a_promotion_killed_anywhere_ends_consistent_when_it_is_run_again(names: tuple[str, str], point: str) -> None:
+    client, production = mlflow.MlflowClient(), names[1]
+    transact(names, 1)
+    killed_at(point, lambda reached: transact(names, 2, reached))
+    assert alias_version(client, production, CHAMPION) == (2 if point in {"moved", "finished"} else 1)
+    transact(names, 2)
+    history = ledger.read(client, production)
+    assert history.champion == alias_version(client, production, CHAMPION) == 2
+    assert [(record.content.version, record.status) for record in history.records] == [(1, "counts"), (2, "counts")]
+    assert len(client.search_model_versions(f"name = '{production}'")) == 2
+
+
+@pytest.mark.parametrize("point", ["recorded", "moved"])
+def test_a_rollback_killed_anywhere_ends_consistent(names: tuple[str, str], point: str) -> None:
+    client, production = mlflow.MlflowClient(), names[1]
+    transact(names, 1)
+    transact(names, 2)
+    killed_at(point, lambda reached: go_back(production, 1, reached))
+    go_back(production, 1)
+    history = ledger.read(client, production)
+    assert history.champions == [1]
+    assert alias_version(client, production, CHAMPION) == 1
+    assert [record.content.kind for record in history.records] == ["promote", "promote", "rollback"]
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_of_two_processes_one_wins_and_the_other_says_why(
+    names: tuple[str, str], attempt: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOST", str(tmp_path / "lost"))
+    client, production = mlflow.MlflowClient(), names[1]
+    transact(names, 1)
+
+    def meet(version: int) -> Reached:
+        """Both have read the history before either writes."""
+
+        def reached(point: str) -> None:
+            if point == "copied":
+                (tmp_path / f"here-{version}").touch()
+                while len(list(tmp_path.glob("here-*"))) < 2:
+                    time.sleep(0.005)
+
+        return reached
+
+    children = [in_a_process(lambda v=version: transact(names, v, meet(v))) for version in (2, 3)]  # type: ignore[misc]
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert sorted(codes) == [0, 75]
+    history = ledger.read(client, production)
+    winner = next(record for record in history.records[1:] if record.status == "counts")
+    loser = next(record for record in history.records[1:] if record.status == "lost")
+    assert loser.lost_to == winner.number < loser.number
+    assert alias_version(client, production, CHAMPION) == history.champion == winner.content.version
+    told = (tmp_path / "lost").read_text()
+    assert f"lost: record {winner.number} of {production}-history was written first" in told
+
+
+def test_two_commands_at_once_on_real_models(judged: Judged, tmp_path: Path) -> None:
+    """The whole command, twice, for two versions that both pass: one is the champion, and nothing is in between."""
+    project = judged.project
+    before = alias_version(judged.client, "sr", CHAMPION)
+    root = project.root
+    project.register(noised(0.02, seed=5))
+    first = judged.client.get_model_version_by_alias("sr-dev", "candidate").version
+    project.register(noised(0.02, seed=6))
+    second = judged.client.get_model_version_by_alias("sr-dev", "candidate").version
+    passing = ["--params", str(lenient(root))]
+    command = [sys.executable, "-m", "components.register", "promote", "--approved-by", "ada", "--json", *passing]
+    started = [
+        subprocess.Popen([*command, f"sr-dev/{version}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for version in (first, second)
+    ]
+    ends: list[tuple[int, dict[str, Any], str]] = []
+    for process in started:
+        out, error = process.communicate(timeout=600)
+        ends.append((process.returncode, json.loads(out) if out.strip() else {}, error))
+    history = ledger.read(judged.client, "sr")
+    assert alias_version(judged.client, "sr", CHAMPION) == history.champion != before
+    won = [end for end in ends if end[0] == 0]
+    assert won, ends
+    for code, _, error in ends:
+        # Whoever is slower by more than the gate takes is simply next, and not better than the new champion.
+        assert code in {0, 3} or (code == 75 and "was written first and decided" in error), error
+
+
+def lenient(root: Path) -> Path:
+    """params.yaml with a gate that passes any challenger that is not worse by much; the two differ in little else."""
+    import yaml  # noqa: PLC0415
+
+    values = yaml.safe_load((root / "params.yaml").read_text())
+    values["gate"]["held_out_margin"] = 1.0
+    path = root / "lenient.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
