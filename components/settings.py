@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from components.artifacts.cache import CacheFolder
 from components.artifacts.store import Store
-from components.errors import BadInput
 from components.drift.drift_settings import DriftSettings
+from components.errors import BadInput
 from components.intake.intake_settings import IntakeSettings
 from components.monitor.monitor_settings import MonitorSettings
 from components.prepare.degradation_settings import DegradationSettings

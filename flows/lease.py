@@ -1,15 +1,17 @@
 """One at a time, across machines: a lease as one small object in S3, taken and kept by conditional writes.
 
     absent ──PUT If-None-Match: *──> held ──PUT If-Match: <etag>──> held (renewed) …──> released or expired
-                                                                                          └──PUT If-Match──> held by another
+                                                                                          └──PUT If-Match──> held by
+                                                                                          another
 
-Of several that write at once the server lets one through and answers the others 412. Times are the server's own (its `Date`
-header): two machines' clocks need not agree. The object is never deleted, because not every S3 server deletes
+Of several that write at once the server lets one through and answers the others 412. Times are the server's own (its
+`Date` header): two machines' clocks need not agree. The object is never deleted, because not every S3 server deletes
 conditionally: a released lease is one that has expired.
 
-A holder that was paused (a suspended machine, a long network failure) may wake up after another took over. So whatever must not
-happen twice calls `check` just before, which asks the server; and the last word is with what it writes to: a git branch takes
-no commit that does not follow its newest, and the registry's history no promotion that does not follow the last.
+A holder that was paused (a suspended machine, a long network failure) may wake up after another took over. So whatever
+must not happen twice calls `check` just before, which asks the server; and the last word is with what it writes to: a
+git branch takes no commit that does not follow its newest, and the registry's history no promotion that does not follow
+the last.
 """
 
 from __future__ import annotations
@@ -119,7 +121,8 @@ class Lease:
                 self._renew(patient=True)
 
     def _renew(self, over: bool = False, patient: bool = False) -> None:
-        """One conditional write; sets `_lost` where it shows that another came, and, unless `patient`, without an answer."""
+        """One conditional write; sets `_lost` where it shows that another came, and, unless `patient`, without an
+        answer."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
         try:
@@ -237,8 +240,8 @@ def _now(client: Client, place: Place) -> datetime:
 def _put(client: Client, place: Place, held: Held, after: str | None) -> str:
     """Write where nothing is (`after` None), or over the object with that ETag; the new ETag.
 
-    The standard has quotes around an ETag; Ceph 16 compares them with its own that has none. Either form is a condition,
-    so that trying the other one can only succeed where the first should have.
+    The standard has quotes around an ETag; Ceph 16 compares them with its own that has none. Either form is a
+    condition, so that trying the other one can only succeed where the first should have.
     """
     from botocore.exceptions import ClientError  # noqa: PLC0415
 

@@ -22,6 +22,7 @@ from flows.tracking import track_folder, tracked
 BENCHMARK = "data/benchmark"
 ATTEMPTS = 3
 
+
 @dataclass(frozen=True)
 class Told:
     """What became of the candidate; `files` are to be committed."""
@@ -37,7 +38,8 @@ Promote = Callable[[Checkout, Store, AlignSettings, Reporter], Told]
 def by_command(checkout: Checkout, store: Store, options: AlignSettings, log: Reporter) -> Told:
     """`python -m components.register promote` here, with what the gate reads brought from the store.
 
-    Policy is the settings' (`gate.policy`): with `manual` a passed gate waits for a person, and that is an end here as well.
+    Policy is the settings' (`gate.policy`): with `manual` a passed gate waits for a person, and that is an end here as
+    well.
 
     Raises:
         BadInput: settings or data must change first.

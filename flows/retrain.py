@@ -1,11 +1,13 @@
-"""From new LR images to a champion that has learned from them: a flow on a schedule, one at a time, and cut off at any point.
+"""From new LR images to a champion that has learned from them: a flow on a schedule, one at a time, and cut off at any
+point.
 
     lease ─> intake ─> version n+1 ─> drift ─> base = champion ─> align ─> promote ─> done
                  │                      └─ no: waits, and says for what
                  └─ nothing new since the last training: ends
 
-Every arrow is a commit on the branch or a record in the registry, and each step is skipped where its result is there. A run that died
-is finished by the next one. `intake`, `drift` and `champion` run where stages run, through the launcher: no image passes here.
+Every arrow is a commit on the branch or a record in the registry, and each step is skipped where its result is there.
+A run that died is finished by the next one. `intake`, `drift` and `champion` run where stages run, through the
+launcher: no image passes here.
 """
 
 from __future__ import annotations
@@ -289,7 +291,8 @@ class _Retraining:
         return report, pending
 
     def _base(self, checkout: Checkout, pending: list[str]) -> None:
-        """Make the champion the base, once for each set of new shards: a run that goes on keeps the base it began with."""
+        """Make the champion the base, once for each set of new shards: a run that goes on keeps the base it began
+        with."""
         root, project = checkout.root, Project(checkout.root)
         store = Store(store_url(project, self.options))
         known = _read(root, TRAINED)

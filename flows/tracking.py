@@ -1,6 +1,7 @@
 """What DVC tracks outside its pipeline, as `dvc add` would have recorded it, without having the old files here.
 
-A folder that grows by one file is its old listing with one more line: no image of an earlier version passes through the flow.
+A folder that grows by one file is its old listing with one more line: no image of an earlier version passes through
+the flow.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The champion's weights → models/champion: what the next training starts from, and compares itself with.
 
-Files rather than a `models:/…@champion` in params.yaml, because an alias moves: a run of last month could not be made again, and
-DVC would not see that its base has changed. As files the base is tracked by content like all else.
+Files rather than a `models:/…@champion` in params.yaml, because an alias moves: a run of last month could not be made
+again, and DVC would not see that its base has changed. As files the base is tracked by content like all else.
 """
 
 from __future__ import annotations

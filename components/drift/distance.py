@@ -78,33 +78,25 @@ def compare(
     test = stats.ks_2samp(before, after)
     level = limits.alpha / tests
     large, certain = index >= limits.psi, test.pvalue < level
-    text = f"PSI {index:.3f} (limit {limits.psi:g}), KS {test.statistic:.3f} with p = {test.pvalue:.2g} (level {level:.2g})"
-    if large and certain:
-        verdict, why = "drift", f"the distribution has changed: {text}"
+    chance = f"KS {test.statistic:.3f} with p = {test.pvalue:.2g} (level {level:.2g})"
+    text = f"PSI {index:.3f} (limit {limits.psi:g}), {chance}"
+    drifted = bool(large and certain)
+    if drifted:
+        text = f"the distribution has changed: {text}"
     elif large:
-        verdict, why = "same", f"it looks different, but that may be chance: {text}"
+        text = f"it looks different, but that may be chance: {text}"
     elif certain:
-        verdict, why = "same", f"a small change: {text}"
-    else:
-        verdict, why = "same", text
+        text = f"a small change: {text}"
     figures = (index, float(test.statistic), float(test.pvalue))
-    return Comparison(
-        name,
-        "drift" if verdict == "drift" else "same",
-        why,
-        *sizes,
-        *figures,
-        tuple(edges.tolist()),
-        tuple(expected.tolist()),
-        tuple(found.tolist()),
-    )
+    bins = (tuple(edges.tolist()), tuple(expected.tolist()), tuple(found.tolist()))
+    return Comparison(name, "drift" if drifted else "same", text, *sizes, *figures, *bins)
 
 
 def bin_edges(reference: Values, bins: int) -> Values:
     """Inner edges of bins that the reference fills equally; fewer where values repeat, none where all are one."""
     inner = np.quantile(reference, np.arange(1, bins) / bins)
-    edges: Values = np.unique(inner)
-    edges = edges[edges > reference.min()]  # a bin below the lowest value would be empty in the reference
+    # a bin below the lowest value would be empty in the reference
+    edges: Values = np.unique(inner[inner > reference.min()])
     return edges
 
 

@@ -16,8 +16,8 @@ BARS = 24
 def histogram(title: str, about: str, reference: Sequence[float], new: Sequence[float]) -> Markup:
     """Both samples as fractions over one axis: the reference filled, the new as an outline.
 
-    Values that are not finite are left out; the ends of the axis are the outermost hundredths of both samples together, and
-    what lies beyond is counted in the last bars.
+    Values that are not finite are left out; the ends of the axis are the outermost hundredths of both samples
+    together, and what lies beyond is counted in the last bars.
     """
     before, after = _finite(reference), _finite(new)
     both = np.concatenate([before, after])

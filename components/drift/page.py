@@ -54,12 +54,14 @@ _TEMPLATE = """<!doctype html>
   --line: light-dark(#d9dee7, #343b48); --ground: light-dark(#fff, #14181f); --fill: light-dark(#b9c4d6, #46536a);
   --new: light-dark(#b4451f, #ff9a6b); --good: light-dark(#1f7a45, #6fcf97); --bad: light-dark(#b42318, #ff8a80);
   --unsure: light-dark(#8a5a00, #f2c14e); }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); margin: 0 auto; padding: 24px;
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); margin: 0 auto; padding:
+24px;
   max-width: 960px; }
 h1 { font-size: 22px; margin: 0 0 4px; } h2 { font-size: 17px; margin: 32px 0 8px; }
 .verdict { font-size: 18px; font-weight: 600; margin: 8px 0; }
 .good { color: var(--good); } .bad { color: var(--bad); } .unsure { color: var(--unsure); }
-table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: 6px 10px 6px 0; vertical-align: top;
+table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: 6px 10px 6px 0; vertical-align:
+top;
   border-bottom: 1px solid var(--line); } th { color: var(--faint); font-weight: 500; font-size: 13px; }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .drawings { display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); gap: 20px; }
@@ -89,7 +91,8 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; } dt 
 {% endif %}
 {% if page.drawings %}
 <h2>Distributions</h2>
-<p class="key"><span class="swatch reference"></span>{{ page.legend[0] }}<span class="swatch new"></span>{{ page.legend[1] }}
+<p class="key"><span class="swatch reference"></span>{{ page.legend[0] }}
+<span class="swatch new"></span>{{ page.legend[1] }}
 (fraction of each)</p>
 <div class="drawings">
 {% for drawing in page.drawings %}<figure><figcaption>{{ drawing.title }}</figcaption>{{ drawing.svg }}</figure>

@@ -32,7 +32,8 @@ REPORT, PAGE = Path("reports/drift.json"), Path("reports/drift.html")
 
 Picture = NDArray[np.uint8]
 Values = dict[str, list[float]]
-"""By statistic, one value a source picture: the mean of its crops, since crops of one picture are no independent draws."""
+"""By statistic, one value a source picture: the mean of its crops, since crops of one picture are no independent
+draws."""
 
 
 @dataclass(frozen=True)

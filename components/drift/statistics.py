@@ -1,6 +1,7 @@
 """What an LR image is like, as four numbers of its pixels. Pure functions of 8-bit RGB `[H, W, 3]`.
 
-Taken from pixels alone, because the training set's LR images have no file of their own, and what comes in is kept as pixels.
+Taken from pixels alone, because the training set's LR images have no file of their own, and what comes in is kept as
+pixels.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def sharpness(picture: Picture) -> float:
 def noise(picture: Picture) -> float:
     """Standard deviation of the noise, grey levels: the robust estimate of Donoho and Johnstone (1994).
 
-    Median of the absolute diagonal coefficients of the luma's Haar transform, over .6745. The diagonal band holds little of a
-    photo but its noise; strong texture reads as noise.
+    Median of the absolute diagonal coefficients of the luma's Haar transform, over .6745. The diagonal band holds
+    little of a photo but its noise; strong texture reads as noise.
     """
     luma = _luma(picture)
     even = luma[: luma.shape[0] // 2 * 2, : luma.shape[1] // 2 * 2]
@@ -39,7 +40,8 @@ def noise(picture: Picture) -> float:
 
 
 def blockiness(picture: Picture) -> float:
-    """How much larger steps are at the borders of 8 px blocks than elsewhere, as log2: 0 without JPEG, higher with more of it.
+    """How much larger steps are at the borders of 8 px blocks than elsewhere, as log2: 0 without JPEG, higher with
+    more of it.
 
     The grid's phase is not known after a crop: the strongest of the eight is taken, in both directions. 0 for a picture
     too small to have two borders, and for a flat one.

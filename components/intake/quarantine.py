@@ -1,8 +1,8 @@
 """What cannot be used: a copy under the quarantine prefix, and why beside it. The original is left where it is.
 
-Nothing can be lost that way: the intake needs no right to delete, and a defect here cannot destroy what a customer sent.
-That an object was handled is known from data/intake.json; the names here follow from its identity alone, so that a run
-that is repeated after a crash writes the same again.
+Nothing can be lost that way: the intake needs no right to delete, and a defect here cannot destroy what a customer
+sent. That an object was handled is known from data/intake.json; the names here follow from its identity alone, so that
+a run that is repeated after a crash writes the same again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ COPY_AT_ONCE = 5 * 2**30
 
 
 def set_aside(client: Client, source: Place, quarantine: Place, found: Found, problem: UnusablePhotoError) -> bool:
-    """Copy `found` to `<quarantine>/<identity>/object`, then write `reason.json` beside it; False if that was done before.
+    """Copy `found` to `<quarantine>/<identity>/object`, then write `reason.json` beside it; False if that was done
+    before.
 
     The record is written last: where it is, the copy is whole. Where the original is gone or was replaced meanwhile the
     record stands alone and says so.

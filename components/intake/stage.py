@@ -94,8 +94,8 @@ def run_intake(settings: Settings, root: Path, reached: Reached = nowhere) -> Ou
     A *backfill* (`intake.since`, `until`, `everything`) looks at what lies before the watermark again, at what is in
     quarantine, too, and leaves the watermark where it is.
 
-    What is published, in this order: the shard with the new pictures, the table of their origins, the watermark. A crash
-    between leaves what the next run makes again, to the byte, from the same listing.
+    What is published, in this order: the shard with the new pictures, the table of their origins, the watermark. A
+    crash between leaves what the next run makes again, to the byte, from the same listing.
 
     Raises:
         BadInput: intake is not configured, S3 refuses, or the state or a table is damaged.

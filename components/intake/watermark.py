@@ -1,7 +1,8 @@
 """How far the intake has come, as a small file in git: data/intake.json. Pure but for reading and writing it.
 
-S3 lists by key, not by time, and may show an object that is dated earlier than one that was seen before it: large uploads
-are dated by their start. So the state is a time, and the identities of what was handled within `overlap` before it:
+S3 lists by key, not by time, and may show an object that is dated earlier than one that was seen before it: large
+uploads are dated by their start. So the state is a time, and the identities of what was handled within `overlap`
+before it:
 
     ─────────────┬──────── overlap ────────┬──────────> last modified
       passed      handled, by identity      watermark

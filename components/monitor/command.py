@@ -106,7 +106,8 @@ def _record(client: mlflow.MlflowClient, settings: Settings, metrics: list[str])
 
 
 def _scores(pair: Pair, suite: Suite, settings: Settings) -> dict[str, float]:
-    """Means over the pair's crops, cut as the training set's are: metrics depend on a picture's size. Empty: too small."""
+    """Means over the pair's crops, cut as the training set's are: metrics depend on a picture's size. Empty: too
+    small."""
     scale, side = settings.prepare.scale, settings.prepare.crop // settings.prepare.scale
     by_crop = []
     for x, y in choose_crops(pair.lr, side, settings.prepare.crops_per_photo):

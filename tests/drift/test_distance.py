@@ -54,7 +54,8 @@ def test_chance_is_no_drift_however_large_its_psi() -> None:
     # 30 draws over ten bins: the PSI alone calls most of these drift.
     generator = np.random.default_rng(1)
     found = [
-        compare("x", generator.normal(0, 1, 60).tolist(), generator.normal(0, 1, 30).tolist(), LIMITS) for _ in range(50)
+        compare("x", generator.normal(0, 1, 60).tolist(), generator.normal(0, 1, 30).tolist(), LIMITS)
+        for _ in range(50)
     ]
     assert sum(row.psi is not None and row.psi >= LIMITS.psi for row in found) > 25
     assert sum(row.verdict == "drift" for row in found) <= 2

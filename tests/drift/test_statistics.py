@@ -47,8 +47,8 @@ def test_blur_lowers_sharpness(scene: NDArray[np.uint8]) -> None:
 
 
 def test_sharpness_by_hand() -> None:
-    # One pixel of 9 among zeros: inside the border its Laplacian is -36, of its four neighbours 9, else 0: over the 6 x 6
-    # inner pixels the mean is 0 and the variance (36² + 4 · 9²)/36 = 45.
+    # One pixel of 9 among zeros: inside the border its Laplacian is -36, of its four neighbours 9, else 0: over the 6
+    # x 6 inner pixels the mean is 0 and the variance (36² + 4 · 9²)/36 = 45.
     picture = np.zeros((8, 8, 3), np.uint8)
     picture[4, 4] = 9
     assert sharpness(picture) == pytest.approx(np.log10(46.0))
