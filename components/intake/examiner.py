@@ -42,13 +42,13 @@ class Examiner:
             UnusablePhotoError: also where the child died of it, or took too long.
         """
         pipe = self._started()
-        pipe.send_bytes(data)
         try:
+            pipe.send_bytes(data)
             if not pipe.poll(self._seconds):
                 self._stop()
                 raise UnusablePhotoError(Reason.HOSTILE, f"decoding took longer than {self._seconds:g} s")
             answer: Taken | tuple[Reason, str] = pipe.recv()
-        except (EOFError, ConnectionResetError) as error:
+        except (EOFError, ConnectionResetError, BrokenPipeError) as error:
             code = self._stop()
             raise UnusablePhotoError(Reason.HOSTILE, f"decoding ended the decoder (exit code {code})") from error
         if isinstance(answer, Taken):
