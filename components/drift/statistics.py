@@ -66,7 +66,7 @@ ABOUT = {
     "sharpness": "log₁₀ of the Laplacian's variance; lower is more blurred",
     "noise": "robust standard deviation, grey levels",
     "blockiness": "log₂ of steps at 8 px borders over other steps; higher is more JPEG",
-    "score": "NR metric of the picture enlarged to the output's size; higher is better",
+    "score": "NR metric of the enlarged picture; higher is better",
 }
 
 
