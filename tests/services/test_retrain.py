@@ -169,3 +169,75 @@ def test_killed_before_training_the_next_run_ends_as_if_nothing_had_happened(
     assert len(list((root / "data/incoming").glob("*.tar"))) == 1
     listing = remote.client.list_objects_v2(Bucket=remote.bucket, Prefix="aside/")["Contents"]
     assert len(listing) == 2  # one object, one reason
+
+
+def trainable(root: Path) -> None:
+    """Six photos and settings with which every stage takes seconds."""
+    for photo in sorted((REPOSITORY / "data/photos").glob("*.jpg"))[:8]:
+        shutil.copy(photo, root / "data/photos")
+    values = yaml.safe_load((root / "params.yaml").read_text())
+    values["prepare"] |= {"crops_per_photo": 1}
+    values["generate"] |= {"candidates": 2, "batch": 2}
+    values["backbone"] |= {"steps": 1}
+    values["score"] |= {"fr": ["gmsd"], "nr": ["rank_nss"], "held_out": ["psnr", "ssim"]}
+    values["pair"] |= {"top": 1}
+    values["train"] |= {"groups_per_step": 1, "micro_batch": 1, "steps": 1, "validate_every": 1, "warmup_steps": 0}
+    values["train"] |= {"validation_images": 1, "validation_seeds": 1}
+    values["evaluate"] |= {"seeds": 2, "bootstrap": 100, "peers": ["bicubic"]}
+    values["report"] |= {"groups_shown": 1, "sliders_shown": 1}
+    (root / "params.yaml").write_text(yaml.safe_dump(values))
+
+
+@pytest.mark.slow
+def test_enough_new_pictures_train_from_the_champion_and_a_killed_run_is_finished(
+    remote: Remote, tmp_path: Path
+) -> None:
+    root = remote.clone(tmp_path / "work")
+    trainable(root)
+    run(root, "git", "add", "-A")
+    run(root, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "trainable")
+    run(root, "git", "push", "-q", "origin", "HEAD:main")
+    remote.put(1, 2, 3, 4)
+    first = remote.retrain(passes=True)
+    assert first["ending"] == "promoted", first
+    assert "4 new pictures" in first["text"]
+    make_champion(remote, remote.clone(tmp_path / "work"))
+    remote.put(5, 6, 7, 8)
+    remote.killed("base committed", passes=True, lease={"seconds": 6})
+    time.sleep(7)
+    second = remote.retrain(passes=True)
+    assert second["ending"] == "promoted", second
+    root = remote.clone(tmp_path / "work")
+    values = yaml.safe_load((root / "params.yaml").read_text())
+    assert values["backbone"]["path"] == "models/champion"
+    trained = json.loads((root / "data/retrain.json").read_text())
+    assert (len(trained["shards"]), trained["attempt"]) == (2, None)
+    subjects = remote.subjects()
+    assert sum(subject.startswith("retrain: from ") for subject in subjects) == 2
+    assert sum(subject.startswith("align: ") for subject in subjects) == 2
+    assert remote.retrain()["ending"] == "nothing new"
+
+
+def make_champion(remote: Remote, root: Path) -> None:
+    """The candidate becomes the champion as if it had passed: a gate's view of a model of one step is not the subject."""
+    code = """
+import sys
+from pathlib import Path
+from components.register import ledger
+from components.register.tracking import connected
+from components.register.transaction import commit, into_production, settle
+from components.register.versions import CANDIDATE, production_name, resolve
+from components.register.ledger import Content
+from components.settings import load_settings
+root = Path(sys.argv[1])
+settings = load_settings(root / "params.yaml").register_
+with connected(settings, root) as client:
+    name = production_name(settings.model_name)
+    version = resolve(client, f"{settings.model_name}@{CANDIDATE}")
+    history = settle(client, name)
+    number = into_production(client, version, name)
+    commit(client, name, Content("promote", name, number, version.name, None, *ledger.following(history), "t", "t", {}))
+"""
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{remote.path.parent / 'mlflow.db'}"}
+    environment["PYTHONPATH"] = str(REPOSITORY)
+    subprocess.run([sys.executable, "-c", code, str(root)], check=True, env=environment)
