@@ -219,7 +219,7 @@ def test_enough_new_pictures_train_from_the_champion_and_a_killed_run_is_finishe
 
 
 def make_champion(remote: Remote, root: Path) -> None:
-    """The candidate becomes the champion as if it had passed: a gate's view of a model of one step is not the subject."""
+    """The candidate becomes the champion as if it had passed: what a gate says of one step is not asked here."""
     code = """
 import sys
 from pathlib import Path
