@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ import typer
 from components.entry import STAGES, run_stage, start_logging
 from components.errors import BadInput, ExitCode, ResumeLater
 
-PIPELINE, MODELS, LOOK = "Pipeline", "Models", "Look"
+PIPELINE, MODELS, LOOK, OPERATE = "Pipeline", "Models", "Look", "Operate"
 
 BEST = "models/aligned/best"
 
@@ -404,6 +405,91 @@ def history(params: Params = Path("params.yaml"), as_json: AsJson = False) -> No
     print(f"champion: {'none' if found.champion is None else f'version {found.champion}'}")
     if alias != found.champion:
         print(f"the alias is at {alias}: cut off, or moved by hand; the next promote or rollback puts it right")
+
+
+@app.command(
+    rich_help_panel=OPERATE,
+    epilog=examples(
+        "dp2o intake   (what arrived since the last time)",
+        "dp2o intake --dry-run --json   (judge, write nothing)",
+        "dp2o intake --since 2030-01-01 --until 2030-02-01   (look at that month again, at what was set aside, too)",
+    ),
+)
+def intake(
+    since: Annotated[datetime | None, typer.Option(help="Backfill: objects dated from then on, UTC.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Backfill: objects dated before then, UTC.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Backfill of all that is there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge, but write nothing, here or in S3.")] = False,
+    params: Params = Path("params.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Take in new LR images from S3; what cannot be used goes to the quarantine prefix with a reason."""
+    start_logging()
+    with user_errors("intake"):
+        from components.intake.stage import run_intake  # noqa: PLC0415
+        from components.settings import load_settings  # noqa: PLC0415
+
+        settings = load_settings(params)
+        chosen = settings.intake.model_dump() | {"everything": everything, "dry_run": dry_run}
+        chosen |= {"since": since or settings.intake.since, "until": until or settings.intake.until}
+        limits = type(settings.intake).model_validate(chosen)
+        outcome = run_intake(settings.model_copy(update={"intake": limits}), params.resolve().parent)
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        print(outcome.text)
+
+
+@app.command(
+    rich_help_panel=OPERATE,
+    epilog=examples("dp2o drift && xdg-open reports/drift.html", "dp2o drift --json | jq .decision"),
+)
+def drift(params: Params = Path("params.yaml"), as_json: AsJson = False) -> None:
+    """Compare what came in since the last training with the training set: train again or not."""
+    start_logging()
+    with user_errors("drift"):
+        from components.drift.stage import PAGE, run_drift  # noqa: PLC0415
+        from components.settings import load_settings  # noqa: PLC0415
+
+        outcome = run_drift(load_settings(params), params.resolve().parent)
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        print(f"{outcome.decision.text}; {PAGE}")
+
+
+@app.command(
+    rich_help_panel=OPERATE,
+    epilog=examples(
+        "dp2o monitor s3://production/pairs/",
+        "dp2o monitor /data/pairs --sample 500 --json | jq '.rows[] | select(.verdict != \"yes\")'",
+    ),
+)
+def monitor(
+    pairs: Annotated[
+        str | None,
+        typer.Argument(help="Folder or s3:// prefix with <name>.lr.png and <name>.sr.png; default: settings."),
+    ] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Most pairs; the newest.")] = None,
+    params: Params = Path("params.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Score what the champion restored in production against its gate's record; exit code 3 if it is not healthy."""
+    start_logging()
+    with user_errors("monitor"):
+        from components.monitor.command import PAGE, run_monitor  # noqa: PLC0415
+        from components.settings import load_settings  # noqa: PLC0415
+
+        settings = load_settings(params)
+        changes = {name: value for name, value in (("pairs", pairs), ("sample", sample)) if value is not None}
+        watched = type(settings.monitor).model_validate(settings.monitor.model_dump() | changes)
+        health = run_monitor(settings.model_copy(update={"monitor": watched}), params.resolve().parent)
+    if as_json:
+        print_json(health.as_json())
+    else:
+        print(f"{health.text}; {PAGE}")
+    if not health.healthy:
+        raise typer.Exit(ExitCode.REFUSED)
 
 
 @app.command(rich_help_panel=LOOK, epilog=examples("dp2o status", "dp2o status --json"))

@@ -27,6 +27,13 @@ STAGES = {
 }
 """Stages in their order, each with what it does."""
 
+OPERATIONS = {
+    "intake": "new LR images from S3 into data/incoming, what cannot be used into quarantine",
+    "drift": "new LR images against the training set: train again or not",
+    "champion": "the champion's weights into models/champion",
+}
+"""What runs as stages do, but is none of the pipeline's: what they find is outside of it."""
+
 
 Action = Literal["run", "publish", "gather"]
 """`publish` makes one part and publishes it, `gather` joins the published parts; `run` does all at once, or, of a part,
@@ -128,7 +135,7 @@ def _perform(name: str, settings: Settings, root: Path, shard: Shard | None, act
 
 def stage_main(name: str, arguments: Sequence[str] | None = None) -> None:
     """Parse a stage's command line, run it, and exit with its code."""
-    parser = argparse.ArgumentParser(prog=f"python -m components.{name}", description=STAGES[name])
+    parser = argparse.ArgumentParser(prog=f"python -m components.{name}", description=(STAGES | OPERATIONS)[name])
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="settings; data are beside it")
     parser.add_argument("--shard", metavar="i/n", help="only part i of n of the work, into the cache")
     parts = parser.add_mutually_exclusive_group()

@@ -10,7 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from components.artifacts.cache import CacheFolder
 from components.artifacts.store import Store
+from components.drift.drift_settings import DriftSettings
 from components.errors import BadInput
+from components.intake.intake_settings import IntakeSettings
+from components.monitor.monitor_settings import MonitorSettings
 from components.prepare.degradation_settings import DegradationSettings
 from components.register.gate_settings import GateSettings
 
@@ -89,6 +92,7 @@ class PrepareSettings(Block):
     sources: list[Path]
     align_sources: list[Path] = []
     lr_sources: list[Path] = []
+    align_lr_sources: list[Path] = []
     crop: Count
     scale: Count
     crops_per_photo: Count
@@ -321,6 +325,9 @@ class Settings(Block):
     register_: RegisterSettings = Field(alias="register")  # `register` is a method of pydantic's metaclass
     report: ReportSettings
     gate: GateSettings = GateSettings()
+    intake: IntakeSettings = IntakeSettings()
+    drift: DriftSettings = DriftSettings()
+    monitor: MonitorSettings = MonitorSettings()
 
     @model_validator(mode="after")
     def _pairs_fit_groups(self) -> "Settings":

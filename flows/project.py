@@ -163,7 +163,7 @@ class Project:
         named: list[Path] = []
         if stage.name == "prepare":
             prepare = self.settings.prepare
-            named += [*prepare.sources, *prepare.align_sources, *prepare.lr_sources]
+            named += [*prepare.sources, *prepare.align_sources, *prepare.lr_sources, *prepare.align_lr_sources]
         if any("backbone" in dep.params for dep in stage.deps if isinstance(dep, ParamsDependency)):
             named.append(self.settings.backbone.path)
             base = getattr(self.settings.backbone, "base", None)

@@ -7,6 +7,7 @@ from components.artifacts import tables
 FILES: dict[str, tuple[str, pa.Schema]] = {
     "data/dataset.parquet": ("one row an LR image", tables.DATASET),
     "data/quarantine.parquet": ("one row a file or crop that prepare set aside", tables.QUARANTINE),
+    "data/incoming.parquet": ("one row a picture that intake took in", tables.INCOMING),
     "data/prompts.parquet": ("one row an LR image: its prompt, and who wrote it", tables.PROMPTS),
     "data/candidates.parquet": ("one row a candidate", tables.CANDIDATES),
     "data/scores.parquet": (
@@ -26,6 +27,7 @@ FOLDERS = """
 | path | members or content |
 |---|---|
 | `data/dataset/NNNNN.tar` | `<lr_id>.lr.png`, and `<lr_id>.hr.png` where there is HR; 8-bit RGB |
+| `data/incoming/DIGEST.tar` | `<pixels>.png`: the pictures that one intake took in, pixels only; named by its members' names |
 | `data/candidates/IIIII-of-NNNNN.tar` | `<lr_id>.<index>.png`, index with three digits; 8-bit RGB, colour-fixed, what the metrics saw; and, where the backbone works in a latent space, `<lr_id>.<index>.latent.safetensors`: one tensor `latent`, the clean x0 before the decoder and the colour fix, which training takes as it is instead of encoding the image again |
 | `data/evaluation/images.tar` | `<lr_id>.<model>.<index>.png`, the first restorations of each model, for the report |
 | `models/aligned/best`, `models/aligned/last` | a backbone folder: `config.json`, `model.safetensors` |
@@ -36,6 +38,7 @@ FOLDERS = """
 | `reports/evaluation.json` | `reward`, `metrics.<name>`: base, aligned, difference, ci_low, ci_high, higher_is_better, in_reward, verdict; win rate; Best/Mean/Worst@M; peers; digests, and each metric's own |
 | `reports/normaliser.json` | per-metric minimum and maximum of the base model's candidates on the test split |
 | `reports/gate.json` | the last promotion's gate: challenger, champion, benchmark set, and a row a check |
+| `data/intake.json` | how far intake has come, by source: a time, and what was handled shortly before it |
 | `data/benchmark/vN-DIGEST/` | a frozen benchmark set: `manifest.json`, and `data/dataset` and `data/dataset.parquet` as above |
 | `reports/index.html` | the report |
 """

@@ -41,6 +41,19 @@ def bring(path: Path) -> None:
         store.fetch(files[name], path)
 
 
+def below(folder: Path) -> list[Path]:
+    """Files below `folder` that are listed, here or not yet: what a search of the folder itself may miss."""
+    listed = os.environ.get(VARIABLE)
+    if not listed:
+        return []
+    _, root, files = _opened(Path(listed))
+    try:
+        prefix = folder.resolve().relative_to(root).as_posix()
+    except ValueError:
+        return []
+    return [folder / name.removeprefix(f"{prefix}/") for name in files if name.startswith(f"{prefix}/")]
+
+
 @cache
 def _opened(path: Path) -> tuple[Store, Path, dict[str, Content]]:
     content = json.loads(path.read_text())

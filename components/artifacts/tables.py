@@ -51,6 +51,19 @@ QUARANTINE = pa.schema(
         _column("detail", pa.string(), "what was found, for people"),
     ]
 )
+INCOMING = pa.schema(
+    [
+        _column("pixels", pa.string(), "pixel digest of the whole picture, as lr_id is for an LR"),
+        _column("shard", pa.string(), "tar in data/incoming that holds <pixels>.png"),
+        _column("width", pa.int32(), "px"),
+        _column("height", pa.int32(), "px"),
+        _column("bucket", pa.string(), "where it came from"),
+        _column("key", pa.string(), "the object's key, as its sender named it"),
+        _column("version", pa.string(), "the object's version; empty in a bucket without versions"),
+        _column("etag", pa.string(), "the object's ETag"),
+        _column("modified", pa.string(), "the object's date, by the server's clock, UTC, ISO 8601"),
+    ]
+)
 PROMPTS = pa.schema(
     [
         LR_ID,

@@ -31,6 +31,9 @@ class Reason(StrEnum):
     MULTIPLE_FRAMES = "multiple_frames"
     UNSUPPORTED = "unsupported"
     DUPLICATE = "duplicate"
+    EMPTY = "empty"
+    HOSTILE = "hostile"
+    """Something else as well as a picture, or what its decoder died of: found by intake, where strangers send files."""
 
 
 class UnusablePhotoError(Exception):

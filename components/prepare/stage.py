@@ -20,6 +20,7 @@ from components.errors import BadInput
 from components.prepare.crops import choose_crops
 from components.prepare.degradation import crop_generator, degrade
 from components.prepare.reading import SUFFIXES, Reason, UnusablePhotoError, read_photo
+from components.prepare.sources import Photo, photos
 from components.prepare.split import split_photos
 from components.prompts.manifest import read_prompts
 from components.settings import PrepareSettings, PromptSettings, Settings
@@ -32,11 +33,9 @@ logger = logging.getLogger("dp2o.prepare")
 
 @dataclass(frozen=True)
 class Source:
-    """A photo file that can be used."""
+    """A photo that can be used."""
 
-    path: Path
-    name: str
-    """Path relative to its source folder, for people."""
+    photo: Photo
     digest: str
     """sha256 of the file."""
     prompt: str
@@ -44,9 +43,14 @@ class Source:
     has_hr: bool
     """True for an HR photo that is degraded, False for a real LR image."""
 
+    @property
+    def name(self) -> str:
+        """Path relative to its source folder, for people."""
+        return self.photo.name
+
 
 def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
-    """Publish the dataset of all photos in `prepare.sources`, `prepare.align_sources` and `prepare.lr_sources`.
+    """Publish the dataset of all photos in the four `prepare.*sources`.
 
     Two runs give the same bytes. An LR image depends on its photo, its crop and `prepare.seed` alone.
 
@@ -60,12 +64,16 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     captions = _captions(settings, root)
     quarantine: list[tables.Row] = []
     seen: dict[str, str] = {}
+    seen_lr: dict[str, str] = {}
     sources = [
         *_usable(root, "sources", prepare.sources, prepare, quarantine, seen, has_hr=True),
-        *_usable(root, "lr_sources", prepare.lr_sources, prepare, quarantine, {}, has_hr=False),
+        *_usable(root, "lr_sources", prepare.lr_sources, prepare, quarantine, seen_lr, has_hr=False),
     ]
     # After the others, so that a photo that is in both stays where it was: validation and test never grow or shrink.
-    for_align = list(_usable(root, "align_sources", prepare.align_sources, prepare, quarantine, seen, has_hr=True))
+    for_align = [
+        *_usable(root, "align_sources", prepare.align_sources, prepare, quarantine, seen, has_hr=True),
+        *_usable(root, "align_lr_sources", prepare.align_lr_sources, prepare, quarantine, seen_lr, has_hr=False),
+    ]
     try:
         splits = split_photos((source.digest for source in sources), prepare.split.model_dump(), prepare.seed)
     except BadInput as error:
@@ -117,13 +125,12 @@ def _usable(
         base = root / folder
         if not base.is_dir():
             raise BadInput(f"prepare.{setting}: {base} is not a folder; name one that holds photos")
-        files = sorted(path for path in base.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-        if not files:
+        found = photos(base)
+        if not found:
             raise BadInput(f"prepare.{setting}: {base} holds no photo ({', '.join(sorted(SUFFIXES))})")
-        prompt_of = _prompts(base, {path.relative_to(base).as_posix() for path in files}, prepare.prompt)
-        for path in tqdm(files, desc=f"check {folder}", unit="photo"):
-            name = path.relative_to(base).as_posix()
-            data = path.read_bytes()
+        prompt_of = _prompts(base, {photo.name for photo in found}, prepare.prompt)
+        for photo in tqdm(found, desc=f"check {folder}", unit="photo"):
+            name, data = photo.name, photo.read()
             try:
                 pixels = digests.of_pixels(read_photo(data, side, prepare.max_pixels))
                 if pixels in seen:
@@ -132,7 +139,7 @@ def _usable(
                 quarantine.append(_set_aside(name, problem))
                 continue
             seen[pixels] = name
-            yield Source(path, name, digests.of_bytes(data), prompt_of(name), has_hr)
+            yield Source(photo, digests.of_bytes(data), prompt_of(name), has_hr)
 
 
 def _prompts(folder: Path, known: set[str], prompt: PromptSettings) -> Callable[[str], str]:
@@ -190,7 +197,7 @@ def _members(
     """
     taken: dict[str, str] = {}
     for source in tqdm(sources, desc="prepare", unit="photo"):
-        photo = read_photo(source.path.read_bytes(), 1, prepare.max_pixels)
+        photo = read_photo(source.photo.read(), 1, prepare.max_pixels)
         side = prepare.crop if source.has_hr else prepare.crop // prepare.scale
         for x, y in choose_crops(photo, side, prepare.crops_per_photo):
             lr = hr = photo[y : y + side, x : x + side]

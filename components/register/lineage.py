@@ -20,8 +20,8 @@ UNKNOWN = "unknown"
 COMMIT_VARIABLE, DIRTY_VARIABLE = "DP2O_COMMIT", "DP2O_DIRTY"
 """What a task says of the code's commit, where the code is no git checkout."""
 
-NOT_OF_THE_MODEL = frozenset({"run", "register", "report", "gate"})
-"""Blocks of params.yaml that say where things run, how they are shown and what is promoted, not what the model is."""
+NOT_OF_THE_MODEL = frozenset({"run", "register", "report", "gate", "intake", "drift", "monitor"})
+"""Blocks of params.yaml that say where things run, what is shown, promoted or watched, not what the model is."""
 
 
 @dataclass(frozen=True)

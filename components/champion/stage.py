@@ -1,0 +1,76 @@
+"""The champion's weights → models/champion: what the next training starts from, and compares itself with.
+
+Files rather than a `models:/…@champion` in params.yaml, because an alias moves: a run of last month could not be made
+again, and DVC would not see that its base has changed. As files the base is tracked by content like all else.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from components.artifacts.publish import atomic_folder, write_json
+from components.artifacts.shards import Shard
+from components.errors import BadInput
+from components.settings import Settings
+
+logger = logging.getLogger("dp2o.champion")
+
+FOLDER, REPORT = Path("models/champion"), Path("reports/champion.json")
+
+
+def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
+    """Publish models/champion (empty where there is no champion yet) and reports/champion.json: which it is.
+
+    Raises:
+        BadInput: a shard is asked for, or the champion's files are not what it was registered with.
+        ResumeLater: the registry is away.
+    """
+    if shard is not None:
+        raise BadInput("champion is one model and cannot run in shards: leave --shard out")
+    report = fetch(settings, root)
+    write_json(root / REPORT, report)
+    logger.info("champion: %s", report["champion"] or "none yet, the settings' own backbone is the base")
+
+
+def fetch(settings: Settings, root: Path) -> dict[str, Any]:
+    """See `run`; the report."""
+    import mlflow  # noqa: PLC0415
+
+    from components.backbones.registry import FAMILIES, located  # noqa: PLC0415
+    from components.entry import resolve_device  # noqa: PLC0415
+    from components.register.tracking import connected  # noqa: PLC0415
+    from components.register.versions import CHAMPION, alias_version, production_name  # noqa: PLC0415
+
+    name = production_name(settings.register_.model_name)
+    with connected(settings.register_, root) as client, atomic_folder(root / FOLDER) as folder:
+        number = alias_version(client, name, CHAMPION)
+        if number is None:
+            return {"champion": "", "digest": ""}
+        version = client.get_model_version(name, str(number))
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            local = mlflow.artifacts.download_artifacts(
+                artifact_uri=f"models:/{name}/{number}", dst_path=temporary, tracking_uri=mlflow.get_tracking_uri()
+            )
+            found = _backbone(Path(local))
+            shutil.copytree(found, folder, dirs_exist_ok=True)
+        chosen = located(settings.backbone, root)
+        digest = FAMILIES[chosen.family](folder, chosen, resolve_device(settings.run.device)).digest("policy")
+        wanted = version.tags.get("dp2o.model", "")
+        if digest != wanted:
+            raise BadInput(
+                f"{name}/{number} holds weights {digest[:12]}, it was registered with {wanted[:12]}: its files were "
+                "changed; roll back, or register it again"
+            )
+    return {"champion": f"{name}/{number}", "digest": digest}
+
+
+def _backbone(model: Path) -> Path:
+    """The backbone's folder in a downloaded model: the only one in its artifacts that has weights."""
+    found = sorted({path.parent for path in (model / "artifacts").rglob("*.safetensors")})
+    if len(found) != 1:
+        raise BadInput(f"the registered model has {len(found)} folders of weights, expected one")
+    return found[0]

@@ -1,0 +1,1 @@
+"""Have the LR images that come in changed? Their statistics against the training set's."""

@@ -1,0 +1,1 @@
+"""New LR images from S3 into the dataset; what cannot be used into quarantine."""

@@ -1,0 +1,1 @@
+"""Is what the champion restores in production as good as when it was promoted?"""

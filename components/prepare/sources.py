@@ -1,0 +1,41 @@
+"""The photos of a source folder: its files, and the members of its tar shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from components.artifacts import inputs
+from components.artifacts.shards import ShardReader
+from components.prepare.reading import SUFFIXES
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo, unread; `name` is its path relative to the folder, of a member the shard's path and its own."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
+def photos(folder: Path) -> list[Photo]:
+    """Everything below `folder` that is named as a photo, in the order of the paths.
+
+    Raises:
+        BadInput: a tar is damaged.
+    """
+    found = []
+    for path in sorted({*(path for path in folder.rglob("*") if path.is_file()), *inputs.below(folder)}):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix.lower() in SUFFIXES:
+            found.append(Photo(name, path.read_bytes))
+        elif path.suffix == ".tar":
+            shard = ShardReader(path)
+            found += [
+                Photo(f"{name}/{member}", partial(shard.read, member))
+                for member in sorted(shard)
+                if PurePosixPath(member).suffix.lower() in SUFFIXES
+            ]
+    return found

@@ -1,0 +1,257 @@
+"""One at a time, across machines: a lease as one small object in S3, taken and kept by conditional writes.
+
+    absent ──PUT If-None-Match: *──> held ──PUT If-Match: <etag>──> held (renewed) …──> released or expired
+                                                                                          └──PUT If-Match──> held by
+                                                                                          another
+
+Of several that write at once the server lets one through and answers the others 412. Times are the server's own (its
+`Date` header): two machines' clocks need not agree. The object is never deleted, because not every S3 server deletes
+conditionally: a released lease is one that has expired.
+
+A holder that was paused (a suspended machine, a long network failure) may wake up after another took over. So whatever
+must not happen twice calls `check` just before, which asks the server; and the last word is with what it writes to: a
+git branch takes no commit that does not follow its newest, and the registry's history no promotion that does not follow
+the last.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from components.artifacts.s3 import Client, Place, s3_errors, server_time, status_of
+from components.errors import ResumeLater
+
+logger = logging.getLogger("dp2o.lease")
+
+_ATTEMPTS = 10
+
+
+class HeldByAnotherError(Exception):
+    """Another holds the lease; `held` says who, and until when."""
+
+    def __init__(self, held: Held) -> None:
+        super().__init__(f"held by {held.owner} until {held.expires} (the S3 server's clock): {held.what}")
+        self.held = held
+
+
+class LostLeaseError(Exception):
+    """The lease was taken over: stop, and publish nothing more."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Content of the lease object.
+
+    Attributes:
+        owner: machine and process, for people.
+        token: of this holder alone; another attempt of the same process has another.
+        what: what it is held for, for people.
+        taken, expires: ISO 8601, the server's clock. Expired at or after `expires`.
+        holders: how many have held it so far.
+    """
+
+    owner: str
+    token: str
+    what: str
+    taken: str
+    expires: str
+    holders: int
+
+    def expired(self, now: datetime) -> bool:
+        """Whether another may take it over."""
+        return now >= datetime.fromisoformat(self.expires)
+
+
+class Lease:
+    """A lease that this process holds; it is renewed in the background until it is released."""
+
+    def __init__(self, client: Client, place: Place, held: Held, etag: str, seconds: float) -> None:
+        self._client, self._place, self._seconds = client, place, seconds
+        self._held, self._etag = held, etag
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._lost = ""
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread.start()
+
+    @property
+    def held(self) -> Held:
+        """What the server holds."""
+        return self._held
+
+    def check(self) -> None:
+        """Renew now; call this just before anything that must not happen twice.
+
+        Raises:
+            LostLeaseError: another has it, or the server cannot say.
+        """
+        with self._lock:
+            if not self._lost:
+                self._renew()
+            if self._lost:
+                raise LostLeaseError(f"{self._place}: {self._lost}; nothing more is published")
+
+    def release(self) -> None:
+        """Give it back; nothing happens if it was lost."""
+        self._ended.set()
+        self._thread.join()
+        with self._lock:
+            if not self._lost:
+                self._renew(over=True)
+
+    def _keep(self) -> None:
+        # three attempts within a lease's time
+        while not self._ended.wait(self._seconds / 3):
+            with self._lock:
+                if self._lost:
+                    return
+                # A failure here may pass: nobody can take over before the lease has expired, and `check` asks again.
+                self._renew(patient=True)
+
+    def _renew(self, over: bool = False, patient: bool = False) -> None:
+        """One conditional write; sets `_lost` where it shows that another came, and, unless `patient`, without an
+        answer."""
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        try:
+            now = _now(self._client, self._place)
+            expires = now if over else now + timedelta(seconds=self._seconds)
+            renewed = replace(self._held, expires=expires.isoformat())
+            self._etag = _put(self._client, self._place, renewed, self._etag)
+            self._held = renewed
+        except (BotoCoreError, ClientError) as error:
+            if status_of(error) in (404, 412):
+                if self._is_ours():  # the write arrived, its answer did not
+                    return
+                self._lost = "another took the lease over"
+            elif over or patient:
+                outcome = "it expires by itself" if over else "tried again soon"
+                logger.warning("the lease %s could not be written (%s): %s", self._place, error, outcome)
+            else:
+                self._lost = f"S3 does not answer ({error}), so that the lease cannot be shown to be ours"
+
+    def _is_ours(self) -> bool:
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        try:
+            found = _read(self._client, self._place)
+        except (BotoCoreError, ClientError):
+            return False
+        if found is None or found[0].token != self._held.token:
+            return False
+        self._held, self._etag = found[0], found[1]
+        return True
+
+
+def take(client: Client, place: Place, what: str, seconds: float = 300.0, owner: str = "") -> Lease:
+    """Take the lease at `place` (its prefix is the key), or take over one that expired.
+
+    Raises:
+        HeldByAnotherError: someone holds it.
+        BadInput: S3 refuses.
+        ResumeLater: S3 is away.
+    """
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    owner = owner or f"{socket.gethostname()} process {os.getpid()}"
+    with s3_errors(f"lease {place}"):
+        for _ in range(_ATTEMPTS):
+            found = _read(client, place)
+            now = _now(client, place)
+            if found is not None and not found[0].expired(now):
+                raise HeldByAnotherError(found[0])
+            holders = found[0].holders + 1 if found else 1
+            times = (now.isoformat(), (now + timedelta(seconds=seconds)).isoformat())
+            held = Held(owner, uuid.uuid4().hex, what, *times, holders)
+            try:
+                etag = _put(client, place, held, found[1] if found else None)
+            except ClientError as error:
+                if status_of(error) not in (404, 409, 412):
+                    raise
+                time.sleep(random.uniform(0.1, 0.5))
+                continue  # another was quicker: look again at who holds it
+            if found:
+                logger.info("lease %s taken; %s had it until %s", place, found[0].owner, found[0].expires)
+            return Lease(client, place, held, etag, seconds)
+    raise ResumeLater(f"lease {place}: {_ATTEMPTS} conditional writes were refused, and nobody holds it: run it again")
+
+
+@contextmanager
+def holding(client: Client, place: Place, what: str, seconds: float = 300.0) -> Iterator[Lease]:
+    """`take` it, and release it whatever happens.
+
+    Raises:
+        HeldByAnotherError: someone holds it.
+    """
+    lease = take(client, place, what, seconds)
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+def look(client: Client, place: Place) -> tuple[Held | None, bool]:
+    """Who has, or had, the lease, and whether it is held now.
+
+    Raises:
+        BadInput: S3 refuses.
+        ResumeLater: S3 is away.
+    """
+    with s3_errors(f"lease {place}"):
+        found = _read(client, place)
+        if found is None:
+            return None, False
+        return found[0], not found[0].expired(_now(client, place))
+
+
+def _key(place: Place) -> str:
+    return place.prefix.rstrip("/")
+
+
+def _read(client: Client, place: Place) -> tuple[Held, str] | None:
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    try:
+        answer = client.get_object(Bucket=place.bucket, Key=_key(place))
+    except ClientError as error:
+        if status_of(error) == 404 and error.response["Error"]["Code"] != "NoSuchBucket":
+            return None
+        raise
+    values: dict[str, Any] = json.loads(answer["Body"].read())
+    return Held(**values), str(answer["ETag"])
+
+
+def _now(client: Client, place: Place) -> datetime:
+    return server_time(client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix, MaxKeys=1))
+
+
+def _put(client: Client, place: Place, held: Held, after: str | None) -> str:
+    """Write where nothing is (`after` None), or over the object with that ETag; the new ETag.
+
+    The standard has quotes around an ETag; Ceph 16 compares them with its own that has none. Either form is a
+    condition, so that trying the other one can only succeed where the first should have.
+    """
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    request = {"Bucket": place.bucket, "Key": _key(place), "ContentType": "application/json"}
+    request["Body"] = json.dumps(asdict(held), indent=2)
+    if after is None:
+        return str(client.put_object(**request, IfNoneMatch="*")["ETag"])
+    try:
+        return str(client.put_object(**request, IfMatch=after)["ETag"])
+    except ClientError as error:
+        if status_of(error) != 412:
+            raise
+        return str(client.put_object(**request, IfMatch=after.strip('"'))["ETag"])

@@ -1,0 +1,129 @@
+"""What DVC tracks outside its pipeline, as `dvc add` would have recorded it, without having the old files here.
+
+A folder that grows by one file is its old listing with one more line: no image of an earlier version passes through
+the flow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.artifacts.publish import write_text
+from components.artifacts.store import Content, Store
+from components.errors import BadInput
+from components.task import Input, listing
+
+
+def tracked(root: Path, path: str) -> Input | None:
+    """What `path` is: by its own `.dvc` file, or as an output in dvc.lock; None where it is tracked by neither.
+
+    Raises:
+        BadInput: a file is damaged.
+    """
+    own = root / f"{path}.dvc"
+    entries: list[dict[str, Any]] = []
+    if own.is_file():
+        entries = _read(own).get("outs", [])
+        entries = [entry | {"path": path} for entry in entries]
+    elif (root / "dvc.lock").is_file():
+        stages = _read(root / "dvc.lock").get("stages", {}).values()
+        entries = [entry for stage in stages for entry in stage.get("outs", []) if entry["path"] == path]
+    for entry in entries:
+        return Input(path=path, md5=entry["md5"], size=int(entry.get("size", 0)), origin="store")
+    return None
+
+
+def track_file(root: Path, path: str, content: Content) -> list[str]:
+    """Record a file whose content is in the store; the files that git should have."""
+    entry = {"md5": content.md5, "size": content.size, "hash": "md5", "path": Path(path).name}
+    return _record(root, path, entry)
+
+
+def track_folder(root: Path, path: str, store: Store, files: Mapping[str, Content], grows: bool = False) -> list[str]:
+    """Record a folder whose files are in the store; the files that git should have.
+
+    Args:
+        files: by path relative to the folder.
+        grows: the files that the folder had stay, and these come to them.
+    """
+    contents: dict[str, Content] = {}
+    before = tracked(root, path)
+    size = 0
+    if grows and before is not None:
+        rows = json.loads(store.read_object(before.md5))
+        contents = {row["relpath"]: Content(row["md5"], 0) for row in rows}
+        size = before.size
+    size += sum(content.size for name, content in files.items() if name not in contents)
+    contents |= files
+    text, md5 = listing(contents)
+    kept = store.keep_bytes(text, ".dir")
+    if f"{kept.md5.removesuffix('.dir')}.dir" != md5:
+        raise RuntimeError(f"the store kept the listing of {path} as {kept.md5}, it is {md5}")
+    entry = {"md5": md5, "size": size, "nfiles": len(contents), "hash": "md5", "path": Path(path).name}
+    return _record(root, path, entry)
+
+
+def _record(root: Path, path: str, entry: dict[str, Any]) -> list[str]:
+    pointer = f"{path}.dvc"
+    write_text(root / pointer, yaml.safe_dump({"outs": [entry]}, sort_keys=False))
+    ignore = root / Path(path).parent / ".gitignore"
+    lines = ignore.read_text().splitlines() if ignore.is_file() else []
+    line = f"/{Path(path).name}"
+    if line not in lines:
+        write_text(ignore, "\n".join([*lines, line]) + "\n")
+    return [pointer, ignore.relative_to(root).as_posix()]
+
+
+def add_dependency(root: Path, path: str, stages: tuple[str, ...]) -> list[str]:
+    """Let stages of dvc.yaml depend on `path`; the files that changed, none where they do already.
+
+    dvc.yaml of a project without new images does not name them: what is named must be there.
+    """
+    file = root / "dvc.yaml"
+    editor, document = _edited(file)
+    missing = [name for name in stages if path not in document["stages"][name]["deps"]]
+    for name in missing:
+        document["stages"][name]["deps"].append(path)
+    return _written(root, file, editor, document) if missing else []
+
+
+def set_param(root: Path, block: str, key: str, value: Any) -> list[str]:
+    """Set one key of params.yaml, comments kept; the files that changed."""
+    file = root / "params.yaml"
+    editor, document = _edited(file)
+    if document[block].get(key) == value:
+        return []
+    document[block][key] = value
+    return _written(root, file, editor, document)
+
+
+def _edited(file: Path) -> tuple[Any, Any]:
+    from ruamel.yaml import YAML  # noqa: PLC0415
+
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 4096
+    editor.indent(mapping=2, sequence=4, offset=2)
+    return editor, editor.load(file.read_text())
+
+
+def _written(root: Path, file: Path, editor: Any, document: Any) -> list[str]:
+    import io  # noqa: PLC0415
+
+    buffer = io.StringIO()
+    editor.dump(document, buffer)
+    write_text(file, buffer.getvalue())
+    return [file.relative_to(root).as_posix()]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = yaml.safe_load(file.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise BadInput(f"{file} is damaged ({error}): restore it with git") from error
+    return content

@@ -1,0 +1,243 @@
+"""The retrain flow on real S3, git, DVC's layout and Prefect, in processes that are killed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.artifacts.s3 import Client, Place
+from flows.lease import look
+from tests.flows.made import make_project, run
+from tests.made import REPOSITORY
+from tests.services.s3 import bucket, picture, s3_environment  # noqa: F401
+from tests.services.servers import Prefect
+
+pytestmark = pytest.mark.usefixtures("s3_environment")
+
+WITHIN = 900.0
+"""Seconds for a run on a busy machine."""
+
+
+@dataclass
+class Remote:
+    """A bare repository of a small project, and a bucket with its store and inbox."""
+
+    client: Client
+    bucket: str
+    path: Path
+    server: Prefect
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def store(self) -> str:
+        return f"s3://{self.bucket}/store"
+
+    @property
+    def lease(self) -> Place:
+        return Place(self.bucket, "store/dp2o/leases/retrain/")
+
+    def put(self, *numbers: int) -> None:
+        for number in numbers:
+            body = picture(number, 64, 48)
+            self.client.put_object(Bucket=self.bucket, Key=f"in/{number:03d}.png", Body=body)
+
+    def start(self, **given: Any) -> "subprocess.Popen[str]":
+        given = {"options": {"store": self.store}, "lease": {"seconds": 20}} | given
+        environment = os.environ | self.server.environment | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+        environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{self.path.parent / 'mlflow.db'}"
+        script = Path(__file__).with_name("retrain_child.py")
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(self.path), json.dumps(given)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=self.path.parent,
+            env=environment,
+        )
+        self.started.append(process)
+        return process
+
+    def retrain(self, **given: Any) -> dict[str, Any]:
+        process = self.start(**given)
+        text, _ = process.communicate(timeout=WITHIN)
+        assert process.returncode == 0, text
+        (line,) = [line for line in text.splitlines() if line.startswith("outcome ")]
+        outcome: dict[str, Any] = json.loads(line.removeprefix("outcome "))
+        return outcome
+
+    def killed(self, point: str, **given: Any) -> None:
+        process = self.start(fatal=point, **given)
+        text, _ = process.communicate(timeout=WITHIN)
+        assert process.returncode == -signal.SIGKILL, text
+
+    def clone(self, folder: Path) -> Path:
+        shutil.rmtree(folder, ignore_errors=True)
+        run(folder.parent, "git", "clone", "-q", str(self.path), str(folder))
+        return folder
+
+    def subjects(self) -> list[str]:
+        return run(self.path, "git", "log", "--format=%s", "main").splitlines()
+
+
+@pytest.fixture
+def remote(bucket: tuple[Client, str], tmp_path: Path, prefect_server: Prefect) -> Iterator[Remote]:  # noqa: F811
+    client, name = bucket
+    root = make_project(tmp_path / "project").root
+    made = Remote(client, name, tmp_path / "remote.git", prefect_server)
+    values = yaml.safe_load((root / "params.yaml").read_text())
+    values["intake"] |= {"source": f"s3://{name}/in/", "quarantine": f"s3://{name}/aside/", "settle_seconds": 0}
+    values["drift"] |= {"min_images": 3, "retrain_images": 4, "psi": 1000.0}
+    (root / "params.yaml").write_text(yaml.safe_dump(values))
+    run(root, "dvc", "remote", "add", "-d", "s3", made.store)
+    run(root, "git", "add", "-A")
+    run(root, "git", "commit", "-qm", "settings")
+    run(tmp_path, "git", "clone", "-q", "--bare", str(root), str(made.path))
+    yield made
+    for process in made.started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def test_nothing_new_ends_and_says_so_and_few_pictures_wait(remote: Remote, tmp_path: Path) -> None:
+    first = remote.retrain()
+    assert (first["ending"], "nothing new" in first["text"]) == ("nothing new", True)
+    commits = remote.subjects()
+    assert remote.retrain(scope={"dry_run": True})["ending"] == "dry run"
+    remote.put(1, 2)
+    remote.client.put_object(Bucket=remote.bucket, Key="in/bad.png", Body=b"bad")
+    dry = remote.retrain(scope={"dry_run": True})
+    assert (len(dry["intake"]["accepted"]), dry["intake"]["quarantined"]) == (2, {"unreadable": 1})
+    assert remote.subjects() == commits
+    # there is no training set to compare with in this project, which would be a reason: a person says no
+    second = remote.retrain(scope={"train": "never"})
+    assert (second["ending"], second["drift"]["decision"]["new"]) == ("waits", 2)
+    root = remote.clone(tmp_path / "clone")
+    assert run(root, "git", "rev-parse", "HEAD").strip() == second["commit"]
+    run(root, "dvc", "pull", "-q", "data/incoming", "data/incoming.parquet")
+    assert run(root, "dvc", "status", "data/incoming.dvc", "data/incoming.parquet.dvc").strip().endswith("up to date.")
+    remote.put(3)
+    third = remote.retrain(scope={"train": "never"})
+    assert third["drift"]["decision"]["new"] == 3
+    root = remote.clone(tmp_path / "clone")
+    run(root, "dvc", "pull", "-q", "data/incoming")  # n + new: the old shard is still in the listing
+    assert len(list((root / "data/incoming").glob("*.tar"))) == 2
+    assert "data/incoming" in yaml.safe_load((root / "dvc.yaml").read_text())["stages"]["prepare"]["deps"]
+    assert remote.retrain(scope={"train": "never"})["commit"] is None
+
+
+def test_of_two_at_once_one_works_and_the_other_says_who(remote: Remote) -> None:
+    first = remote.start(slow="lease taken")
+    assert first.stdout is not None
+    while not (line := first.stdout.readline()).startswith("reached"):
+        assert line or first.poll() is None
+    other = remote.retrain()
+    assert other["ending"] == "held by another"
+    assert "until 20" in other["text"]
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    deadline = time.monotonic() + 60
+    while look(remote.client, remote.lease)[1]:
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    assert remote.retrain()["ending"] == "nothing new"
+
+
+@pytest.mark.parametrize("point", ["lease taken", "looked", "version committed", "compared"])
+def test_killed_before_training_the_next_run_ends_as_if_nothing_had_happened(
+    remote: Remote, tmp_path: Path, point: str
+) -> None:
+    remote.put(1, 2)
+    remote.client.put_object(Bucket=remote.bucket, Key="in/bad.png", Body=b"bad")
+    remote.killed(point, scope={"train": "never"}, lease={"seconds": 6})
+    time.sleep(7)
+    outcome = remote.retrain(scope={"train": "never"})
+    assert (outcome["ending"], outcome["drift"]["decision"]["new"]) == ("waits", 2)
+    assert [subject for subject in remote.subjects() if subject.startswith("intake")] == ["intake: 2 new LR images"]
+    root = remote.clone(tmp_path / "clone")
+    run(root, "dvc", "pull", "-q", "data/incoming", "data/incoming.parquet")
+    assert len(list((root / "data/incoming").glob("*.tar"))) == 1
+    listing = remote.client.list_objects_v2(Bucket=remote.bucket, Prefix="aside/")["Contents"]
+    assert len(listing) == 2  # one object, one reason
+
+
+def trainable(root: Path) -> None:
+    """Six photos and settings with which every stage takes seconds."""
+    for photo in sorted((REPOSITORY / "data/photos").glob("*.jpg"))[:8]:
+        shutil.copy(photo, root / "data/photos")
+    values = yaml.safe_load((root / "params.yaml").read_text())
+    values["prepare"] |= {"crops_per_photo": 1}
+    values["generate"] |= {"candidates": 2, "batch": 2}
+    values["backbone"] |= {"steps": 1}
+    values["score"] |= {"fr": ["gmsd"], "nr": ["rank_nss"], "held_out": ["psnr", "ssim"]}
+    values["pair"] |= {"top": 1}
+    values["train"] |= {"groups_per_step": 1, "micro_batch": 1, "steps": 1, "validate_every": 1, "warmup_steps": 0}
+    values["train"] |= {"validation_images": 1, "validation_seeds": 1}
+    values["evaluate"] |= {"seeds": 2, "bootstrap": 100, "peers": ["bicubic"]}
+    values["report"] |= {"groups_shown": 1, "sliders_shown": 1}
+    (root / "params.yaml").write_text(yaml.safe_dump(values))
+
+
+@pytest.mark.slow
+def test_enough_new_pictures_train_from_the_champion_and_a_killed_run_is_finished(
+    remote: Remote, tmp_path: Path
+) -> None:
+    root = remote.clone(tmp_path / "work")
+    trainable(root)
+    run(root, "git", "add", "-A")
+    run(root, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "trainable")
+    run(root, "git", "push", "-q", "origin", "HEAD:main")
+    remote.put(1, 2, 3, 4)
+    first = remote.retrain(passes=True)
+    assert first["ending"] == "promoted", first
+    assert "4 new pictures" in first["text"]
+    make_champion(remote, remote.clone(tmp_path / "work"))
+    remote.put(5, 6, 7, 8)
+    remote.killed("base committed", passes=True, lease={"seconds": 6})
+    time.sleep(7)
+    second = remote.retrain(passes=True)
+    assert second["ending"] == "promoted", second
+    root = remote.clone(tmp_path / "work")
+    values = yaml.safe_load((root / "params.yaml").read_text())
+    assert values["backbone"]["path"] == "models/champion"
+    trained = json.loads((root / "data/retrain.json").read_text())
+    assert (len(trained["shards"]), trained["attempt"]) == (2, None)
+    subjects = remote.subjects()
+    assert sum(subject.startswith("retrain: from ") for subject in subjects) == 2
+    assert sum(subject.startswith("align: ") for subject in subjects) == 2
+    assert remote.retrain()["ending"] == "nothing new"
+
+
+def make_champion(remote: Remote, root: Path) -> None:
+    """The candidate becomes the champion as if it had passed: what a gate says of one step is not asked here."""
+    code = """
+import sys
+from pathlib import Path
+from components.register import ledger
+from components.register.tracking import connected
+from components.register.transaction import commit, into_production, settle
+from components.register.versions import CANDIDATE, production_name, resolve
+from components.register.ledger import Content
+from components.settings import load_settings
+root = Path(sys.argv[1])
+settings = load_settings(root / "params.yaml").register_
+with connected(settings, root) as client:
+    name = production_name(settings.model_name)
+    version = resolve(client, f"{settings.model_name}@{CANDIDATE}")
+    history = settle(client, name)
+    number = into_production(client, version, name)
+    commit(client, name, Content("promote", name, number, version.name, None, *ledger.following(history), "t", "t", {}))
+"""
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{remote.path.parent / 'mlflow.db'}"}
+    environment["PYTHONPATH"] = str(REPOSITORY)
+    subprocess.run([sys.executable, "-c", code, str(root)], check=True, env=environment)
