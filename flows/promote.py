@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 from uuid import UUID
 
 from prefect import flow, get_run_logger
@@ -37,11 +37,17 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Running
 from pydantic import Field
 
+from components.artifacts.store import Store
 from components.register.verdicts import Standing, as_markdown, standing
 from components.register.versions import CANDIDATE
 from components.settings import Settings, load_settings
+from flows.align import DEFAULTS, AlignSettings, environment, launcher_of, store_url
+from flows.checkout import checked_out
+from flows.judging import Judging
 from flows.launchers.base import Ended, Failure, Work, WorkFailedError
 from flows.launchers.local import LocalLauncher
+from flows.project import Project
+from flows.stages import Reporter
 
 STAGE = "register"
 ATTEMPTS = 5
@@ -86,6 +92,10 @@ class Request:
 @flow(name="promote", flow_run_name="promote {reference}")
 def promote(
     project: Annotated[Path, Field(description="Folder with params.yaml, data/benchmark and components.")] = Path(),
+    repository: Annotated[
+        str | None, Field(description="Git repository to clone instead of a folder; the report is committed to branch.")
+    ] = None,
+    branch: Annotated[str, Field(description="Branch of the repository.")] = "main",
     reference: Annotated[
         str | None, Field(description="Version to promote: name@alias or name/version; none: the settings' candidate.")
     ] = None,
@@ -96,16 +106,33 @@ def promote(
     new_benchmark: Annotated[bool, Field(description="Freeze a new benchmark set from the test split first.")] = False,
     again: Annotated[bool, Field(description="Measure even if there is a report that still holds.")] = False,
     gpus: Annotated[int, Field(ge=0, description="GPUs for the gate; 0: on the CPU.")] = 0,
+    options: Annotated[
+        AlignSettings, Field(description="With a repository: launcher and store, as of align.")
+    ] = DEFAULTS,
 ) -> State:
     """Judge a candidate, ask a person where policy says so, and make it the champion."""
-    settings = load_settings(project / "params.yaml")
-    options = (*(("--new-benchmark",) if new_benchmark else ()), *(("--again",) if again else ()))
-    request = Request(reference, policy, wait_hours, options, gpus)
+    flags = (*(("--new-benchmark",) if new_benchmark else ()), *(("--again",) if again else ()))
+    request = Request(reference, policy, wait_hours, flags, gpus)
     logger = get_run_logger()
+    if repository is not None:
+        return _in_a_clone(repository, branch, request, options, cast(Reporter, logger))
+    settings = load_settings(project / "params.yaml")
     with LocalLauncher(project / settings.run.cache / "launcher", project=project) as launcher:
         return decide(
             lambda work: launcher.wait(launcher.submit(work), on_line=logger.info), request, settings, project
         )
+
+
+def _in_a_clone(repository: str, branch: str, request: Request, options: AlignSettings, log: Reporter) -> State:
+    """The flow with everything where a cluster has it: settings from git, images in the store, processes in Jobs."""
+    with checked_out(repository, branch) as checkout:
+        project = Project(checkout.root)
+        store = Store(store_url(project, options))
+        with launcher_of(options, checkout) as launcher:
+            judging = Judging(checkout, store, launcher, environment(project, checkout, options), log)
+            state = decide(judging, request, project.settings, checkout.root)
+        checkout.save(list(dict.fromkeys(judging.written)), f"promote: {state.message}\n")
+        return state
 
 
 def decide(run: Runner, request: Request, settings: Settings, root: Path) -> State:

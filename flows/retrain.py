@@ -137,7 +137,7 @@ def retrained(
     options: AlignSettings,
     lease: LeaseSettings,
     reached: Reached = nowhere,
-    promote: promotion_step.Promote = promotion_step.by_command,
+    promote: promotion_step.Promote = promotion_step.by_gate,
 ) -> Retrained:
     """The flow itself, within a flow run; `promote` judges and promotes the candidate of a checkout."""
     log = cast(Reporter, get_run_logger())

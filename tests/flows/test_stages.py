@@ -172,9 +172,7 @@ def test_tries_have_names_of_their_own(runner: Runner, launcher: Scripted, tmp_p
 def test_what_cannot_get_better_ends_with_its_name(runner: Runner, launcher: Scripted, tmp_path: Path) -> None:
     part = part_of(runner, tmp_path)
     launcher.script[("generate", "00000-of-00001")] = [failed(Failure.BAD_INPUT)]
-    with pytest.raises(
-        WorkFailedError, match=r"generate 00000-of-00001: BadInput.*told so\n.*trying again"
-    ):
+    with pytest.raises(WorkFailedError, match=r"generate 00000-of-00001: BadInput.*told so\n.*trying again"):
         runner.perform(part, LOG)
     assert len(launcher.works) == len(launcher.deleted) == 1
 

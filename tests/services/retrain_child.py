@@ -26,7 +26,7 @@ def main(repository: str, given: dict[str, object]) -> Retrained:
     def passes(checkout: Checkout, store: Store, options: AlignSettings, log: Reporter) -> promotion_step.Told:
         return promotion_step.Told(True, "promoted by the test")
 
-    promote = passes if given.get("passes") else promotion_step.by_command
+    promote = passes if given.get("passes") else promotion_step.by_gate
 
     @flow(name="retrain-test")
     def run() -> Retrained:
