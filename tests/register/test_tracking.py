@@ -49,10 +49,7 @@ def test_refusal_is_final_and_trouble_is_not(
 def test_a_refusal_that_mlflow_wraps_is_still_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, inner: int, raised: type[Exception]
 ) -> None:
-    """Copying a version without the right ends in an internal error about the refusal: tried for ever."""
+    """Copying a version without the right ends in an internal error about the refusal: trying it again is no use."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
     with pytest.raises(raised, match="copy failed"), connected(SETTINGS, tmp_path):
-        try:
-            raise MlflowException("inner", error_code=inner)
-        except MlflowException as error:
-            raise MlflowException("copy failed") from error
+        raise MlflowException("copy failed") from MlflowException("inner", error_code=inner)
