@@ -162,10 +162,11 @@ def align(
                 update_progress_artifact(progress, 100.0 * number / len(wanted))
         saved = checkout.save(project.written(), _message(ran)) if ran else None
         if branch is None and store.url == project.cache_url:
-            project.check_out(list(ran))
+            project.check_out(wanted)
         figures = {"bytes_from_store": store.fetched, "bytes_to_store": store.kept}
         outcome = Aligned(ran=ran, commit=saved, figures=figures)
         create_markdown_artifact(_summary(outcome, project, repository, branch), key="align", description="what ran")
+        log.info("bytes through the flow: %s", json.dumps(figures))
         log.info("%s", _headline(outcome))
     return outcome
 
