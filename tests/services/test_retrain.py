@@ -178,11 +178,11 @@ def trainable(root: Path) -> None:
     values = yaml.safe_load((root / "params.yaml").read_text())
     values["prepare"] |= {"crops_per_photo": 1}
     values["generate"] |= {"candidates": 2, "batch": 2}
-    values["backbone"] |= {"steps": 1}
+    values["backbone"] |= {"steps": 2}
     values["score"] |= {"fr": ["gmsd"], "nr": ["rank_nss"], "held_out": ["psnr", "ssim"]}
     values["pair"] |= {"top": 1}
     values["train"] |= {"groups_per_step": 1, "micro_batch": 1, "steps": 1, "validate_every": 1, "warmup_steps": 0}
-    values["train"] |= {"validation_images": 1, "validation_seeds": 1}
+    values["train"] |= {"validation_images": 2, "validation_seeds": 2}
     values["evaluate"] |= {"seeds": 2, "bootstrap": 100, "peers": ["bicubic"]}
     values["report"] |= {"groups_shown": 1, "sliders_shown": 1}
     (root / "params.yaml").write_text(yaml.safe_dump(values))
