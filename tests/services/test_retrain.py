@@ -198,9 +198,16 @@ def test_enough_new_pictures_train_from_the_champion_and_a_killed_run_is_finishe
     run(root, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "trainable")
     run(root, "git", "push", "-q", "origin", "HEAD:main")
     remote.put(1, 2, 3, 4)
-    first = remote.retrain(passes=True)
-    assert first["ending"] == "promoted", first
+    first = remote.retrain()  # before the real gate, which one step of training cannot satisfy
+    assert first["ending"] == "not promoted", first
     assert "4 new pictures" in first["text"]
+    judged = remote.clone(tmp_path / "judged")
+    gate = json.loads((judged / "reports/gate.json").read_text())
+    refused = [check["name"] for check in gate["checks"] if check["verdict"] == "no"]
+    assert refused
+    assert f"is refused: {', '.join(refused)}" in first["promotion"]
+    run(judged, "dvc", "pull", "-q", "data/benchmark")  # the set that was frozen is kept with the project
+    assert (judged / "data/benchmark" / gate["benchmark"] / "manifest.json").is_file()
     make_champion(remote, remote.clone(tmp_path / "work"))
     remote.put(5, 6, 7, 8)
     remote.killed("base committed", passes=True, lease={"seconds": 6})
