@@ -9,7 +9,7 @@ export DVC_NO_ANALYTICS := 1
 export HF_HUB_OFFLINE := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help install demo test lint format ablation bench clean
+.PHONY: help install demo test lint format ablation bench images clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -46,6 +46,9 @@ ablation: install ## DP2O-SR against its controls, and over N/M, with several se
 
 bench: install ## speed against plain loops of the public kind, and peak memory
 	$(BIN)/python -m benchmarks.speed
+
+images: ## container images with podman or docker; OPTIONS="--build-arg BASE=…" (docs/kubernetes.md)
+	for name in components flow mlflow; do k8s/images/build $$name $(OPTIONS) || exit; done
 
 clean: ## remove what the pipeline made; the venv and the cache of finished work stay
 	rm -rf data/dataset data/candidates data/evaluation data/*.parquet models reports

@@ -107,13 +107,17 @@ def _stage_command(name: str) -> Callable[..., None]:
         shard: Annotated[
             str | None, typer.Option(metavar="i/n", help="Only part i of n of the work, into the cache.")
         ] = None,
+        override: Annotated[
+            list[str] | None,
+            typer.Option("--set", metavar="block.key=value", help="A setting that says where and how, never what."),
+        ] = None,
     ) -> None:
         from components.artifacts.shards import Shard  # noqa: PLC0415
 
         start_logging()
         with user_errors(name):
             part = Shard.parse(shard) if shard else None
-            raise typer.Exit(run_stage(name, params, part))
+            raise typer.Exit(run_stage(name, params, part, overrides=override or []))
 
     command.__doc__ = f"{STAGES[name][0].upper()}{STAGES[name][1:]}."
     return command

@@ -6,10 +6,10 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from components.artifacts.shards import Shard
-from components.errors import BadInput, ExitCode, ResumeLater
+from components.errors import BadInput, CorruptInput, ExitCode, ResumeLater
 from components.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # torch takes seconds to import, and `dp2o --help` needs none of it
@@ -28,10 +28,27 @@ STAGES = {
 """Stages in their order, each with what it does."""
 
 
+Action = Literal["run", "publish", "gather"]
+"""`publish` makes one part and publishes it, `gather` joins the published parts; `run` does all at once, or, of a part,
+what goes into the cache."""
+
+
 class Stage(Protocol):
     """A module `components.<stage>.stage`."""
 
     def run(self, settings: Settings, root: Path, shard: Shard | None) -> None: ...
+
+
+class StageInParts(Stage, Protocol):
+    """A stage whose parts are published one by one, each where it was made."""
+
+    def publish_part(self, settings: Settings, root: Path, shard: Shard) -> None: ...
+
+    def gather(self, settings: Settings, root: Path) -> None: ...
+
+
+IN_PARTS = ("generate", "score")
+"""Stages that are StageInParts."""
 
 
 def resolve_device(name: str, shard: Shard | None = None) -> "torch.device":
@@ -69,20 +86,42 @@ def start_logging() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", datefmt="%H:%M:%S")
 
 
-def run_stage(name: str, params: Path, shard: Shard | None = None) -> ExitCode:
+def run_stage(
+    name: str, params: Path, shard: Shard | None = None, action: Action = "run", overrides: Sequence[str] = ()
+) -> ExitCode:
     """Run one stage in the folder of `params`; errors of the user's are printed, ours are raised."""
     try:
-        settings = load_settings(params)
+        settings = load_settings(params, overrides)
         limit_threads(settings)
-        stage = cast(Stage, importlib.import_module(f"components.{name}.stage"))
-        stage.run(settings, params.resolve().parent, shard)
+        _perform(name, settings, params.resolve().parent, shard, action)
     except BadInput as error:
         print(f"dp2o {name}: {error}", file=sys.stderr)
         return ExitCode.BAD_INPUT
+    except CorruptInput as error:
+        print(f"dp2o {name}: {error}", file=sys.stderr)
+        return ExitCode.CORRUPT_INPUT
     except ResumeLater as error:
         print(f"dp2o {name}: {error}", file=sys.stderr)
         return ExitCode.RESUME
     return ExitCode.OK
+
+
+def _perform(name: str, settings: Settings, root: Path, shard: Shard | None, action: Action) -> None:
+    module = importlib.import_module(f"components.{name}.stage")
+    if action == "run":
+        cast(Stage, module).run(settings, root, shard)
+        return
+    if name not in IN_PARTS:
+        raise BadInput(f"{name} does not come in parts that are published one by one; {', '.join(IN_PARTS)} do")
+    stage = cast(StageInParts, module)
+    if action == "gather":
+        if shard is not None:
+            raise BadInput("--gather joins all parts: leave --shard out")
+        stage.gather(settings, root)
+    elif shard is None:
+        raise BadInput("--publish publishes one part: name it with --shard i/n")
+    else:
+        stage.publish_part(settings, root, shard)
 
 
 def stage_main(name: str, arguments: Sequence[str] | None = None) -> None:
@@ -90,10 +129,25 @@ def stage_main(name: str, arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog=f"python -m components.{name}", description=STAGES[name])
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="settings; data are beside it")
     parser.add_argument("--shard", metavar="i/n", help="only part i of n of the work, into the cache")
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument("--publish", action="store_true", help="publish the part of --shard beside the others")
+    parts.add_argument("--gather", action="store_true", help="join the published parts")
+    parser.add_argument("--set", action="append", default=[], metavar="block.key=value", help="a setting that says "
+                        "where and how, never what, for example generate.batch=2")  # fmt: skip
+    parser.add_argument("--task", metavar="URL", help="a task document: inputs come from its store, outputs go there")
+    parser.add_argument("--halvings", type=int, default=0, help="with --task: halve the batches so many times")
+    parser.add_argument("--processes", type=int, default=1, help="with --task: processes of train, one a GPU")
+    parser.add_argument("--log", metavar="KEY", help="with --task: where in the store the log goes")
     parsed = parser.parse_args(arguments)
     start_logging()
     try:
         shard = Shard.parse(parsed.shard) if parsed.shard else None
     except BadInput as error:
         parser.error(str(error))
-    sys.exit(run_stage(name, parsed.params, shard))
+    action: Action = "publish" if parsed.publish else "gather" if parsed.gather else "run"
+    if parsed.task:
+        from components.task import Assignment, run_task  # noqa: PLC0415
+
+        how = (parsed.halvings, parsed.processes, parsed.log, parsed.set)
+        sys.exit(run_task(Assignment(name, parsed.task, shard, action, *how)))
+    sys.exit(run_stage(name, parsed.params, shard, action, parsed.set))

@@ -22,7 +22,7 @@ class BadInput(Exception):
 
 
 class CorruptInput(Exception):
-    """An object of a content-addressed store is not what its name says; it was set aside, so that it can be made anew."""
+    """An object of a store is not what its name says; it was set aside, so that it can be made again."""
 
 
 class ResumeLater(Exception):

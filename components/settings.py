@@ -1,11 +1,15 @@
 """params.yaml as frozen models that refuse unknown keys and combinations that cannot work."""
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from components.artifacts.cache import CacheFolder
+from components.artifacts.store import Store
 from components.errors import BadInput
 from components.prepare.degradation_settings import DegradationSettings
 from components.register.gate_settings import GateSettings
@@ -24,7 +28,16 @@ class Block(BaseModel):
 class RunSettings(Block):
     device: str = "auto"
     cache: Path = Path("cache")
+    shared_cache: str = ""
     threads: Annotated[int, Field(ge=0)] = 0
+
+    def cache_folder(self, root: Path) -> CacheFolder:
+        """The cache of the project in `root`.
+
+        Raises:
+            BadInput: shared_cache is no store's URL.
+        """
+        return CacheFolder(root / self.cache, Store(self.shared_cache) if self.shared_cache else None)
 
 
 class SplitSettings(Block):
@@ -325,8 +338,15 @@ class Settings(Block):
         return self
 
 
-def load_settings(path: Path = Path("params.yaml")) -> Settings:
+WHERE_AND_HOW = ("run.*", "generate.batch", "score.batch", "train.micro_batch", "train.condition_cache_mb")
+"""Settings that never change a result but for rounding, so that a command line may override them."""
+
+
+def load_settings(path: Path = Path("params.yaml"), overrides: Sequence[str] = ()) -> Settings:
     """Read and check params.yaml.
+
+    Args:
+        overrides: `block.key=value` of those settings that say where and how, never what.
 
     Raises:
         BadInput: the file is missing or not YAML, or a value is unknown, ill-typed or cannot work; all are listed.
@@ -337,11 +357,27 @@ def load_settings(path: Path = Path("params.yaml")) -> Settings:
         values: Any = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise BadInput(f"{path} is not valid YAML: {error}") from error
+    for override in overrides:
+        _override(values, override)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         problems = [f"  {_place(item['loc'])}: {item['msg']}" for item in error.errors()]
         raise BadInput(f"{path} has {len(problems)} problem(s):\n" + "\n".join(problems)) from error
+
+
+def _override(values: Any, override: str) -> None:
+    """Apply one `block.key=value`."""
+    name, equals, text = override.partition("=")
+    block, _, key = name.partition(".")
+    if not equals or not any(fnmatchcase(name, allowed) for allowed in WHERE_AND_HOW):
+        raise BadInput(
+            f"--set {override}: only settings that never change a result can be set there "
+            f"({', '.join(WHERE_AND_HOW)}), as block.key=value; change params.yaml for the others"
+        )
+    if not isinstance(values, dict) or not isinstance(values.get(block), dict):
+        raise BadInput(f"--set {override}: params.yaml has no block {block}")
+    values[block][key] = yaml.safe_load(text)
 
 
 def _place(loc: tuple[int | str, ...]) -> str:

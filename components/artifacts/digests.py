@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # flows take digests too, and import no torch
+if TYPE_CHECKING:  # flows use digests as well, and have no torch
     import torch
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from components.artifacts import inputs
 from components.artifacts.publish import atomic_file
 from components.errors import BadInput
 
@@ -64,10 +65,12 @@ class ShardReader:
 
     Raises:
         BadInput: the shard does not exist, is damaged, or lacks a member that is asked for.
+        CorruptInput: it is an input of a task, and what the store holds is damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        inputs.bring(path)
         try:
             with tarfile.open(path, "r:") as tar:
                 self._places = {member.name: (member.offset_data, member.size) for member in tar}

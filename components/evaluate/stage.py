@@ -55,7 +55,7 @@ class Evaluator:
         names = list(settings.score.all_metrics)
         if len(images.with_hr) < len(images) and LR_CONSISTENCY not in names:
             names.append(LR_CONSISTENCY)
-        cache = EvaluationCache(root / settings.run.cache / "evaluate")
+        cache = EvaluationCache(settings.run.cache_folder(root))
         return cls(settings, images, Suite.load(names, device), cache, device)
 
     def model(self, name: str, backbone: Backbone, branch: Branch) -> Restorer:

@@ -7,6 +7,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 from components.artifacts import digests
+from components.artifacts.cache import CacheFolder
 from components.artifacts.publish import atomic_file
 
 LENGTH = struct.Struct("<Q")
@@ -32,13 +33,13 @@ class GroupCache:
     new ones. A file that is cut short or altered is as good as absent.
     """
 
-    def __init__(self, folder: Path, *determined_by: str) -> None:
-        self._folder = folder / "generate" / digests.of_bytes("|".join(determined_by).encode())[:16]
+    def __init__(self, cache: CacheFolder, *determined_by: str) -> None:
+        self._folder = cache.below("generate", digests.of_bytes("|".join(determined_by).encode())[:16])
 
     def read(self, lr_id: str, prompt: str) -> list[Entry]:
         """Candidates 0, 1, … made so far; empty where there are none."""
         path = self._path(lr_id, prompt)
-        if not path.is_file():
+        if not self._folder.fetch(path):
             return []
         content = path.read_bytes()
         try:
@@ -67,8 +68,10 @@ class GroupCache:
         if any(latents):
             fields["latents"] = [len(latent) for latent in latents]
         header = json.dumps(fields).encode()
-        with atomic_file(self._path(lr_id, prompt)) as temporary:
+        path = self._path(lr_id, prompt)
+        with atomic_file(path) as temporary:
             temporary.write_bytes(LENGTH.pack(len(header)) + header + blobs)
+        self._folder.keep(path)
 
     def _path(self, lr_id: str, prompt: str) -> Path:
-        return self._folder / lr_id[:2] / f"{lr_id}-{digests.of_bytes(prompt.encode())[:8]}.group"
+        return self._folder.path / lr_id[:2] / f"{lr_id}-{digests.of_bytes(prompt.encode())[:8]}.group"

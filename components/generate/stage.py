@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from components.artifacts import digests, latents, tables
+from components.artifacts import digests, latents, parts, tables
 from components.artifacts.images import to_tensor
 from components.artifacts.publish import atomic_folder
 from components.artifacts.shards import Shard, ShardFolder, decode_png, encode_png, write_shard
@@ -21,12 +22,77 @@ from components.settings import Settings
 logger = logging.getLogger("dp2o.generate")
 
 
+PARTS = Path("data/candidates.parts")
+"""Rows of the parts that were published one by one, until `gather` joins them."""
+
+
 def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     """Publish data/candidates.parquet and data/candidates/*.tar; with `shard`, only fill that part of the cache.
 
     Raises:
         BadInput: the dataset is missing or holds no LR image of the wanted splits, or the backbone does not load.
     """
+    finished = _fill(settings, root, shard)
+    if shard is not None:
+        return
+    rows: list[tables.Row] = []
+    with atomic_folder(root / "data/candidates") as folder:
+        for index in range(settings.generate.shards):
+            rows += finished.publish(folder, Shard(index, settings.generate.shards))
+    _publish_rows(root, rows)
+
+
+def publish_part(settings: Settings, root: Path, shard: Shard) -> None:
+    """Fill that part of the cache, and publish its tar and its rows, which `gather` joins with the other parts'.
+
+    Raises:
+        BadInput: as `run`, or the parts are not those of `generate.shards`, whose tars these are.
+    """
+    if shard.count != settings.generate.shards:
+        raise BadInput(
+            f"--shard {shard} --publish: a part is a tar of data/candidates, and generate.shards is "
+            f"{settings.generate.shards}: use i/{settings.generate.shards}, or change generate.shards"
+        )
+    rows = _fill(settings, root, shard).publish(root / "data/candidates", shard)
+    tables.write_rows(parts.path(root / PARTS, shard), tables.CANDIDATES, rows)
+
+
+def gather(settings: Settings, root: Path) -> None:
+    """Publish data/candidates.parquet from the rows of all parts; the same bytes as one run over all.
+
+    Raises:
+        BadInput: a part is missing.
+    """
+    files = parts.complete(root / PARTS, settings.generate.shards)
+    _publish_rows(root, [row for file in files for row in tables.read_rows(file, tables.CANDIDATES)])
+
+
+def _publish_rows(root: Path, rows: list[tables.Row]) -> None:
+    rows.sort(key=lambda row: (row["lr_id"], row["index"]))
+    tables.write_rows(root / "data/candidates.parquet", tables.CANDIDATES, rows)
+    logger.info("%d candidates of %d LR images", len(rows), len({row["lr_id"] for row in rows}))
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """Groups that are in the cache; `made_by` are the columns that say what made them."""
+
+    cache: GroupCache
+    wanted: dict[str, tables.Row]
+    count: int
+    made_by: tables.Row
+
+    def publish(self, folder: Path, part: Shard) -> list[tables.Row]:
+        """Write a part's tar into `folder`; its rows."""
+        rows: list[tables.Row] = []
+        name = f"{part.name}.tar"
+        members = _members(self.cache, part.take(self.wanted), self.count, rows, name, self.wanted)
+        write_shard(folder / name, members)
+        return [row | self.made_by for row in rows]
+
+
+def _fill(settings: Settings, root: Path, shard: Shard | None) -> _Finished:
+    """Make what the cache lacks of all groups, or of a part."""
     rows = tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
     wanted = {row["lr_id"]: row for row in rows if row["split"] in settings.generate.splits}
     if not wanted:
@@ -43,7 +109,12 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         known = backbone.digest("reference"), backbone.sampler_digest()
     model_digest, sampler = known
     sampler_digest = digests.of_json([sampler, settings.backbone.colour_fix])
-    cache = GroupCache(root / settings.run.cache, model_digest, sampler_digest, CODE_VERSION)
+    cache = GroupCache(
+        settings.run.cache_folder(root),
+        model_digest,
+        sampler_digest,
+        CODE_VERSION,
+    )
     lr_images = ShardFolder(root / "data/dataset")
     count = settings.generate.candidates
 
@@ -68,21 +139,8 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         cache.write(lr_id, row["prompt"], done + [_entry(candidate) for candidate in new])
         made += len(new)
     logger.info("%d candidates made, %d found in the cache", made, found)
-    if shard is not None:
-        return
-
-    candidates: list[tables.Row] = []
-    with atomic_folder(root / "data/candidates") as folder:
-        for index in range(settings.generate.shards):
-            part = Shard(index, settings.generate.shards)
-            name = f"{part.name}.tar"
-            members = _members(cache, part.take(wanted), count, candidates, name, wanted)
-            write_shard(folder / name, members)
-    for row in candidates:
-        row |= {"model_digest": model_digest, "sampler_digest": sampler_digest, "code_version": CODE_VERSION}
-    candidates.sort(key=lambda row: (row["lr_id"], row["index"]))
-    tables.write_rows(root / "data/candidates.parquet", tables.CANDIDATES, candidates)
-    logger.info("%d candidates of %d LR images in %d shards", len(candidates), len(wanted), settings.generate.shards)
+    made_by = {"model_digest": model_digest, "sampler_digest": sampler_digest, "code_version": CODE_VERSION}
+    return _Finished(cache, wanted, count, made_by)
 
 
 def _entry(candidate: Candidate) -> Entry:

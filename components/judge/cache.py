@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.artifacts import digests
+from components.artifacts.cache import CacheFolder
 from components.artifacts.publish import write_json
 from components.artifacts.shards import ShardReader, write_shard
 from components.errors import BadInput
@@ -23,15 +24,15 @@ class Scores:
 
 
 class EvaluationCache:
-    """Two files an image and restorer below `folder`: a tar of PNGs, and the scores. Damaged files count as absent."""
+    """Two files an image and restorer: a tar of PNGs, and the scores. Damaged files count as absent."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, cache: CacheFolder) -> None:
+        self._folder = cache.below("evaluate")
 
     def images(self, restorer: str, lr_id: str) -> list[bytes] | None:
         """PNGs by index, or None where there are none yet."""
         path = self._images_path(restorer, lr_id)
-        if not path.is_file():
+        if not self._folder.fetch(path):
             return None
         try:
             shard = ShardReader(path)
@@ -42,12 +43,16 @@ class EvaluationCache:
     def keep_images(self, restorer: str, lr_id: str, images: list[bytes]) -> None:
         """Store PNGs by index."""
         members = [(f"{index:03d}.png", content) for index, content in enumerate(images)]
-        write_shard(self._images_path(restorer, lr_id), members)
+        path = self._images_path(restorer, lr_id)
+        write_shard(path, members)
+        self._folder.keep(path)
 
     def scores(self, restorer: str, metrics: str, lr_id: str) -> Scores | None:
         """Scores under the metrics of digest `metrics`, or None where there are none yet."""
+        path = self._scores_path(restorer, metrics, lr_id)
         try:
-            content = json.loads(self._scores_path(restorer, metrics, lr_id).read_text())
+            self._folder.fetch(path)
+            content = json.loads(path.read_text())
             return Scores(content["values"], content["failures"])
         except (OSError, ValueError, KeyError):
             return None
@@ -56,10 +61,11 @@ class EvaluationCache:
         """Store scores."""
         path = self._scores_path(restorer, metrics, lr_id)
         write_json(path, {"values": scores.values, "failures": scores.failures})
+        self._folder.keep(path)
 
     def _images_path(self, restorer: str, lr_id: str) -> Path:
-        return self._folder / "restorations" / restorer[:16] / f"{lr_id}.tar"
+        return self._folder.path / "restorations" / restorer[:16] / f"{lr_id}.tar"
 
     def _scores_path(self, restorer: str, metrics: str, lr_id: str) -> Path:
         key = digests.of_json([restorer, metrics])[:16]
-        return self._folder / "scores" / key / f"{lr_id}.json"
+        return self._folder.path / "scores" / key / f"{lr_id}.json"

@@ -158,7 +158,7 @@ def _captions(settings: Settings, root: Path) -> CaptionCache | None:
 
     device = resolve_device(settings.run.device)
     captioner = Captioner.load(source(prompt.model, root), prompt.text, prompt.max_tokens, device)
-    return CaptionCache(captioner, root / settings.run.cache)
+    return CaptionCache(captioner, settings.run.cache_folder(root))
 
 
 def _prompt_rows(

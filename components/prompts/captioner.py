@@ -13,6 +13,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
 from components.artifacts import digests
+from components.artifacts.cache import CacheFolder
 from components.artifacts.publish import write_json
 from components.errors import BadInput
 
@@ -89,21 +90,23 @@ class Captioner:
 
 
 class CaptionCache:
-    """Captions by model and LR image below `folder`; a damaged file counts as absent."""
+    """Captions by model and LR image; a damaged file counts as absent."""
 
-    def __init__(self, captioner: Captioner, folder: Path) -> None:
+    def __init__(self, captioner: Captioner, cache: CacheFolder) -> None:
         self._captioner = captioner
-        self._folder = folder / "prompts" / captioner.digest[:16]
+        self._folder = cache.below("prompts", captioner.digest[:16])
         self.digest = captioner.digest
         self.made = 0
 
     def __call__(self, image: NDArray[Any]) -> str:
         """Caption of an 8-bit RGB LR image `[h, w, 3]`."""
-        path = self._folder / f"{digests.of_pixels(image)}.json"
+        path = self._folder.path / f"{digests.of_pixels(image)}.json"
         try:
+            self._folder.fetch(path)
             return str(json.loads(path.read_text())["prompt"])
         except (OSError, ValueError, KeyError, TypeError):
             prompt = self._captioner(image)
             write_json(path, {"prompt": prompt})
+            self._folder.keep(path)
             self.made += 1
             return prompt

@@ -39,7 +39,12 @@ class Bench:
             BadInput: a metric's weights are missing.
         """
         suite = Suite.load(benchmark.measured_metrics(settings), device)
-        return cls(settings, root, suite, EvaluationCache(root / settings.run.cache / "evaluate"))
+        return cls(
+            settings,
+            root,
+            suite,
+            EvaluationCache(settings.run.cache_folder(root)),
+        )
 
     def freeze(self, base: Upscaler) -> FrozenSet:
         """A new set of the test split, whose normaliser is fitted on `base`."""

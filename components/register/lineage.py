@@ -1,6 +1,7 @@
 """What a model version was made of: code, data, settings and weights, by their digests."""
 
 import logging
+import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,6 +16,9 @@ from components.settings import Settings
 logger = logging.getLogger("dp2o.register")
 
 UNKNOWN = "unknown"
+
+COMMIT_VARIABLE, DIRTY_VARIABLE = "DP2O_COMMIT", "DP2O_DIRTY"
+"""What a task says of the code's commit, where the code is no git checkout."""
 
 NOT_OF_THE_MODEL = frozenset({"run", "register", "report", "gate"})
 """Blocks of params.yaml that say where things run, how they are shown and what is promoted, not what the model is."""
@@ -63,8 +67,8 @@ def collect(settings: Settings, root: Path, model_digest: str, evaluated: Mappin
         evaluated: `digests` of reports/evaluation.json.
     """
     return Lineage(
-        git_commit=_git(root, "rev-parse", "HEAD"),
-        git_dirty=_dirty(root),
+        git_commit=os.environ.get(COMMIT_VARIABLE) or _git(root, "rev-parse", "HEAD"),
+        git_dirty=os.environ.get(DIRTY_VARIABLE) or _dirty(root),
         dvc_lock=_dvc_lock(root / "dvc.lock"),
         dataset=_file(root / "data/dataset.parquet"),
         params=params_digest(settings),

@@ -85,10 +85,11 @@ def _way_out(status: int) -> str:
 
 
 def experiment_id(client: mlflow.MlflowClient, settings: RegisterSettings, root: Path) -> str:
-    """The settings' experiment, made if it is not there; with a local database its artifacts go to root/mlartifacts."""
+    """The settings' experiment, made if it is not there; artifacts of a local database go to mlartifacts beside it."""
     found = client.get_experiment_by_name(settings.experiment)
     if found is not None:
         return str(found.experiment_id)
-    local = not is_server(tracking_uri(settings, root))
-    location = (root.resolve() / "mlartifacts").as_uri() if local else None
+    uri = tracking_uri(settings, root)
+    # Beside the database: a task runs in a workspace of its own, with the project's database named by its whole path.
+    location = (Path(uri.removeprefix(_SQLITE)).parent / "mlartifacts").as_uri() if uri.startswith(_SQLITE) else None
     return str(client.create_experiment(settings.experiment, artifact_location=location))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.artifacts import digests
+from components.artifacts.cache import CacheFolder
 from components.artifacts.publish import write_json
 from components.errors import BadInput
 
@@ -31,13 +32,13 @@ class ScoreCache:
     and a candidate that was made anew is scored anew. A file that is cut short or altered is as good as absent.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / "score"
+    def __init__(self, cache: CacheFolder) -> None:
+        self._folder = cache.below("score")
 
     def read(self, lr_id: str, hr_digest: str) -> Scores:
         """What is known of a group; empty where nothing is."""
         path = self._path(lr_id, hr_digest)
-        if not path.is_file():
+        if not self._folder.fetch(path):
             return {}
         try:
             content = json.loads(path.read_text())
@@ -65,7 +66,8 @@ class ScoreCache:
             write_json(path, {"scores": plain, "sha256": digests.of_json(plain)})
         except OSError as error:
             raise BadInput(f"the score cache {path} cannot be written ({error}); set run.cache elsewhere") from error
+        self._folder.keep(path)
 
     def _path(self, lr_id: str, hr_digest: str) -> Path:
         key = digests.of_json([_FORMAT, lr_id, hr_digest])
-        return self._folder / key[:2] / f"{key[:32]}.json"
+        return self._folder.path / key[:2] / f"{key[:32]}.json"

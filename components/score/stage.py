@@ -3,13 +3,14 @@
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from components.artifacts import digests, tables
+from components.artifacts import digests, parts, tables
 from components.artifacts.images import to_tensor
 from components.artifacts.shards import Shard, ShardFolder, decode_png
 from components.entry import resolve_device
@@ -24,12 +25,60 @@ from components.settings import Settings
 logger = logging.getLogger("dp2o.score")
 
 
+PARTS, QUARANTINE_PARTS = Path("data/scores.parts"), Path("data/score_quarantine.parts")
+"""Rows of the parts that were published one by one, until `gather` joins them."""
+
+
 def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     """Publish data/scores.parquet and data/score_quarantine.parquet; with `shard`, only fill that part of the cache.
 
     Raises:
         BadInput: dataset or candidates are missing or do not fit together, or a metric lacks its weights.
     """
+    scored = _score(settings, root, shard)
+    if shard is None:
+        _publish(root, scored)
+
+
+def publish_part(settings: Settings, root: Path, shard: Shard) -> None:
+    """Score that part, and publish its rows, which `gather` joins with the other parts'.
+
+    Raises:
+        BadInput: as `run`.
+    """
+    scored = _score(settings, root, shard)
+    tables.write_rows(parts.path(root / PARTS, shard), tables.scores_schema(scored.metrics), scored.rows)
+    tables.write_rows(parts.path(root / QUARANTINE_PARTS, shard), tables.SCORE_QUARANTINE, scored.quarantined)
+
+
+def gather(settings: Settings, root: Path) -> None:
+    """Publish both tables from the rows of all parts; the same bytes as one run over all.
+
+    Raises:
+        BadInput: a part is missing.
+    """
+    dataset, candidates = _inputs(root)
+    metrics = _metrics(settings, dataset, candidates)
+    schema = tables.scores_schema(metrics)
+    rows = [row for file in parts.complete(root / PARTS) for row in tables.read_rows(file, schema)]
+    files = parts.complete(root / QUARANTINE_PARTS)
+    quarantined = [row for file in files for row in tables.read_rows(file, tables.SCORE_QUARANTINE)]
+    for listed in (rows, quarantined):  # stable: the order within a group is kept
+        listed.sort(key=lambda row: str(row["lr_id"]))
+    _publish(root, _Scored(metrics, rows, quarantined))
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Names of the metrics, and the rows of both tables."""
+
+    metrics: list[str]
+    rows: list[tables.Row]
+    quarantined: list[tables.Row]
+
+
+def _inputs(root: Path) -> tuple[dict[str, tables.Row], dict[str, list[tables.Row]]]:
+    """Rows of the dataset and of the candidates, by lr_id."""
     dataset = {row["lr_id"]: row for row in tables.read_rows(root / "data/dataset.parquet", tables.DATASET)}
     candidates: dict[str, list[tables.Row]] = defaultdict(list)
     for row in tables.read_rows(root / "data/candidates.parquet", tables.CANDIDATES):
@@ -40,9 +89,14 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             f"data/candidates.parquet has {len(unknown)} LR images that data/dataset.parquet lacks, {unknown[0]} "
             "first; run generate again"
         )
+    return dataset, candidates
+
+
+def _score(settings: Settings, root: Path, shard: Shard | None) -> _Scored:
+    """Make what the cache lacks of all groups, or of a part, and the rows of that."""
+    dataset, candidates = _inputs(root)
     metrics = suite_digests(_metrics(settings, dataset, candidates))
     scorer = _Scorer(settings, root, metrics, dataset, resolve_device(settings.run.device, shard))
-
     rows: list[tables.Row] = []
     quarantined: list[tables.Row] = []
     for lr_id in tqdm(shard.take(candidates) if shard else sorted(candidates), desc="score", unit="LR"):
@@ -53,8 +107,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         rows += kept
         quarantined += failed
     logger.info("%d scores made, %d found in the cache", scorer.made, scorer.found)
-    if shard is None:
-        _publish(root, list(metrics), rows, quarantined)
+    return _Scored(list(metrics), rows, quarantined)
 
 
 def _metrics(settings: Settings, dataset: dict[str, tables.Row], candidates: dict[str, list[tables.Row]]) -> list[str]:
@@ -79,7 +132,7 @@ class _Scorer:
         self.made = self.found = 0
         self._metrics, self._dataset, self._batch = metrics, dataset, settings.score.batch
         self._device = device
-        self._cache = ScoreCache(root / settings.run.cache)
+        self._cache = ScoreCache(settings.run.cache_folder(root))
         self._inputs = ShardFolder(root / "data/dataset")
         self._images = ShardFolder(root / "data/candidates")
 
@@ -115,7 +168,8 @@ class _Scorer:
         return scores
 
 
-def _publish(root: Path, metrics: list[str], rows: list[tables.Row], quarantined: list[tables.Row]) -> None:
+def _publish(root: Path, scored: _Scored) -> None:
+    metrics, rows, quarantined = scored.metrics, scored.rows, scored.quarantined
     counts = Counter(f"{row['metric']} ({row['reason']})" for row in quarantined)
     failures = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
     if not rows:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from components.artifacts import digests
+from components.artifacts.cache import CacheFolder
 from components.artifacts.publish import atomic_folder
 
 logger = logging.getLogger("dp2o.train")
@@ -46,20 +47,30 @@ class TrainingState:
     best_policy: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
-def save(folder: Path, state: TrainingState) -> None:
-    """Publish a checkpoint below `folder`; remove all but the newest KEPT, and what a killed run left half-written."""
-    with atomic_folder(folder / f"step-{state.step:07d}") as temporary:
+def save(cache: CacheFolder, state: TrainingState) -> None:
+    """Publish a checkpoint; remove all but the newest KEPT, and what a killed run left half-written."""
+    folder = cache.path
+    name = f"step-{state.step:07d}"
+    with atomic_folder(folder / name) as temporary:
         torch.save(vars(state), temporary / STATE)
         manifest = {"step": state.step, "sha256": digests.of_file(temporary / STATE)}
         (temporary / MANIFEST).write_text(json.dumps(manifest))
+    for file in (STATE, MANIFEST):  # the manifest last: without it a checkpoint does not count
+        cache.keep(folder / name / file)
     for old in [*list(_newest_first(folder))[KEPT:], *folder.glob(".step-*")]:
         shutil.rmtree(old)
+    for shared in [entry for entry in cache.shared_names() if entry.startswith("step-")][:-KEPT]:
+        cache.forget(shared)
 
 
-def newest(folder: Path) -> TrainingState | None:
+def newest(cache: CacheFolder) -> TrainingState | None:
     """The newest checkpoint whose digest holds; damaged ones are named in the log and passed over."""
-    for candidate in _newest_first(folder):
+    names = {path.name for path in _newest_first(cache.path)} | set(cache.shared_names())
+    for name in sorted((name for name in names if name.startswith("step-")), reverse=True):
+        candidate = cache.path / name
         try:
+            cache.fetch(candidate / MANIFEST)
+            cache.fetch(candidate / STATE)
             manifest = json.loads((candidate / MANIFEST).read_text())
             intact = manifest["sha256"] == digests.of_file(candidate / STATE)
         except (OSError, json.JSONDecodeError, KeyError):

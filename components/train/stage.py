@@ -71,14 +71,14 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     }
     if settings.backbone.family != "tiny_flow":
         determined_by["lora_rank"] = settings.backbone.lora_rank  # an adapter's checkpoint fits no other policy
-    folder = root / settings.run.cache / "train" / digests.of_json(determined_by)[:16]
+    cache = settings.run.cache_folder(root)
     trainer = Trainer(
         settings.train,
         backbone,
         groups_of(pairs),
         GroupImages(root, dataset, candidates),
         lambda: validation.measure(backbone),
-        folder,
+        cache.below("train", digests.of_json(determined_by)[:16]),
         accelerator,
     )
     state = trainer.run()

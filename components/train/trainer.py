@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from types import FrameType
 
 import torch
@@ -15,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from tqdm import tqdm
 
+from components.artifacts.cache import CacheFolder
 from components.backbones.base import Backbone
 from components.errors import BadInput, ResumeLater
 from components.settings import TrainSettings
@@ -57,7 +57,7 @@ class Trainer:
         images: LR and candidate images of the groups.
         validate: measures the policy, at step 0 and every `validate_every` steps; called on the main process only, but
             with FSDP2 on each: all of them hold a part of the policy.
-        folder: where checkpoints go; training continues from the newest valid one there.
+        cache: where checkpoints go; training continues from the newest valid one there.
         accelerator: device, precision and processes.
 
     Raises:
@@ -71,7 +71,7 @@ class Trainer:
         groups: dict[str, Group],
         images: GroupImages,
         validate: Callable[[], dict[str, float]],
-        folder: Path,
+        cache: CacheFolder,
         accelerator: Accelerator,
     ) -> None:
         self.settings = settings
@@ -79,7 +79,7 @@ class Trainer:
         self.groups = groups
         self.images = images
         self.validate = validate
-        self.folder = folder
+        self.cache = cache
         self.accelerator = accelerator
         self.objective = OBJECTIVES[settings.objective]
         self.conditions = Conditions(backbone, images, settings.condition_cache_mb * 2**20)
@@ -110,7 +110,7 @@ class Trainer:
             lr=self.settings.learning_rate,
             weight_decay=self.settings.weight_decay,
         )
-        state = checkpoints.newest(self.folder)
+        state = checkpoints.newest(self.cache)
         if state is None:
             state = TrainingState(step=0, policy={}, optimizer={})
         else:
@@ -319,5 +319,5 @@ class Trainer:
             state.optimizer = processes.optimizer_state(self.accelerator, self.backbone.policy, optimizer)
         if self.accelerator.is_main_process:
             state.scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else {}
-            checkpoints.save(self.folder, state)
+            checkpoints.save(self.cache, state)
         self.accelerator.wait_for_everyone()

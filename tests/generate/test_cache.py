@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from components.artifacts.cache import CacheFolder
 from components.generate.cache import Entry, GroupCache
 
 IMAGES = [Entry(b"first"), Entry(b""), Entry(b"third" * 100)]
@@ -9,15 +10,15 @@ WITH_LATENTS = [Entry(b"first", b"latent"), Entry(b"second", b"another" * 9)]
 
 
 def test_what_was_written_comes_back(tmp_path: Path) -> None:
-    cache = GroupCache(tmp_path, "model", "sampler", "1")
+    cache = GroupCache(CacheFolder(tmp_path), "model", "sampler", "1")
     assert cache.read("abcd", "") == []
     cache.write("abcd", "", IMAGES)
     assert cache.read("abcd", "") == IMAGES
-    assert GroupCache(tmp_path, "model", "sampler", "1").read("abcd", "") == IMAGES
+    assert GroupCache(CacheFolder(tmp_path), "model", "sampler", "1").read("abcd", "") == IMAGES
 
 
 def test_latents_come_back_beside_their_images(tmp_path: Path) -> None:
-    cache = GroupCache(tmp_path, "model")
+    cache = GroupCache(CacheFolder(tmp_path), "model")
     cache.write("abcd", "", WITH_LATENTS)
     assert cache.read("abcd", "") == WITH_LATENTS
     (path,) = tmp_path.rglob("*.group")
@@ -28,16 +29,16 @@ def test_latents_come_back_beside_their_images(tmp_path: Path) -> None:
 
 
 def test_everything_that_determines_a_candidate_is_in_the_key(tmp_path: Path) -> None:
-    cache = GroupCache(tmp_path, "model", "sampler", "1")
+    cache = GroupCache(CacheFolder(tmp_path), "model", "sampler", "1")
     cache.write("abcd", "a cat", IMAGES)
     assert cache.read("abce", "a cat") == []
     assert cache.read("abcd", "a dog") == []
     for other in (("model2", "sampler", "1"), ("model", "sampler2", "1"), ("model", "sampler", "2")):
-        assert GroupCache(tmp_path, *other).read("abcd", "a cat") == []
+        assert GroupCache(CacheFolder(tmp_path), *other).read("abcd", "a cat") == []
 
 
 def test_damaged_entries_are_as_good_as_absent(tmp_path: Path) -> None:
-    cache = GroupCache(tmp_path, "model")
+    cache = GroupCache(CacheFolder(tmp_path), "model")
     cache.write("abcd", "", IMAGES)
     (path,) = tmp_path.rglob("*.group")
     whole = path.read_bytes()
@@ -53,7 +54,7 @@ def test_damaged_entries_are_as_good_as_absent(tmp_path: Path) -> None:
 @pytest.mark.parametrize("position", [0, 3, 10, 40, -1, -200])
 def test_an_altered_byte_is_noticed(tmp_path: Path, position: int) -> None:
     """Wherever it is: in the length, the header or an image."""
-    cache = GroupCache(tmp_path, "model")
+    cache = GroupCache(CacheFolder(tmp_path), "model")
     cache.write("abcd", "", IMAGES)
     (path,) = tmp_path.rglob("*.group")
     content = bytearray(path.read_bytes())

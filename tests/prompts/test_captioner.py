@@ -8,6 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from components.artifacts.cache import CacheFolder
 from components.errors import BadInput
 from components.prompts.captioner import CaptionCache, Captioner
 from tests.prompts.made import write_captioner
@@ -33,10 +34,10 @@ def test_captions_depend_on_the_picture_and_the_text(captioner_folder: Path) -> 
 
 def test_each_picture_is_captioned_once(captioner_folder: Path, tmp_path: Path) -> None:
     captioner = Captioner.load(captioner_folder, "", 6, CPU)
-    cache = CaptionCache(captioner, tmp_path)
+    cache = CaptionCache(captioner, CacheFolder(tmp_path))
     texts = [cache(picture(seed)) for seed in (0, 1, 0)]
     assert (texts[0], cache.made) == (texts[2], 2)
-    again = CaptionCache(captioner, tmp_path)
+    again = CaptionCache(captioner, CacheFolder(tmp_path))
     assert [again(picture(seed)) for seed in (0, 1)] == texts[:2]
     assert again.made == 0
     for path in tmp_path.rglob("*.json"):
@@ -47,7 +48,7 @@ def test_each_picture_is_captioned_once(captioner_folder: Path, tmp_path: Path) 
 def test_another_model_does_not_find_them(captioner_folder: Path, tmp_path: Path) -> None:
     write_captioner(tmp_path / "other", seed=1)
     for number, folder in enumerate((captioner_folder, tmp_path / "other")):
-        cache = CaptionCache(Captioner.load(folder, "", 6, CPU), tmp_path)
+        cache = CaptionCache(Captioner.load(folder, "", 6, CPU), CacheFolder(tmp_path))
         cache(picture(0))
         assert cache.made == 1, number
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from components.artifacts.cache import CacheFolder
 from components.score.cache import Score, ScoreCache, Scores
 
 SCORES: Scores = {"metric-a": {"image-1": Score(0.1 + 0.2), "image-2": Score(None, "not_finite", "nan")}}
@@ -14,7 +15,7 @@ def only_file(folder: Path) -> Path:
 
 
 def test_what_was_written_is_read_exactly(tmp_path: Path) -> None:
-    cache = ScoreCache(tmp_path)
+    cache = ScoreCache(CacheFolder(tmp_path))
     cache.write("lr", "hr", SCORES)
     assert cache.read("lr", "hr") == SCORES
     assert cache.read("lr", "another hr") == {}
@@ -25,7 +26,7 @@ def test_what_was_written_is_read_exactly(tmp_path: Path) -> None:
     "change", [lambda text: text[:-20], lambda text: text.replace("image-1", "image-3"), lambda _: "{}"]
 )
 def test_a_damaged_file_is_as_good_as_absent(tmp_path: Path, change: Callable[[str], str]) -> None:
-    cache = ScoreCache(tmp_path)
+    cache = ScoreCache(CacheFolder(tmp_path))
     cache.write("lr", "hr", SCORES)
     path = only_file(tmp_path)
     path.write_text(change(path.read_text()))

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from components.artifacts import tables
+from components.artifacts.cache import CacheFolder
 from components.backbones.base import Condition
 from components.backbones.tiny_flow import TinyFlow
 from components.train.groups import GroupImages, groups_of
@@ -78,7 +79,9 @@ def trainer(
     settings = write_params(root, train=SHORT | train, pair={"top": TOP, "builder": _builder(train)})
     pairs = groups_of(tables.read_rows(root / "data/pairs.parquet", tables.PAIRS))
     chosen = tiny_model() if backbone is None else backbone
-    return Trainer(settings.train, chosen, pairs, images_of(root), validate, root / folder, Accelerator(cpu=True))
+    return Trainer(
+        settings.train, chosen, pairs, images_of(root), validate, CacheFolder(root / folder), Accelerator(cpu=True)
+    )
 
 
 def _builder(train: dict[str, Any]) -> str:

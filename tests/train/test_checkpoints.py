@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from components.artifacts.cache import CacheFolder
 from components.train import checkpoints
 from components.train.checkpoints import TrainingState
 
@@ -22,9 +23,9 @@ def state(step: int) -> TrainingState:
 
 
 def test_everything_comes_back(tmp_path: Path) -> None:
-    assert checkpoints.newest(tmp_path / "none") is None
-    checkpoints.save(tmp_path, state(7))
-    found = checkpoints.newest(tmp_path)
+    assert checkpoints.newest(CacheFolder(tmp_path / "none")) is None
+    checkpoints.save(CacheFolder(tmp_path), state(7))
+    found = checkpoints.newest(CacheFolder(tmp_path))
     assert found is not None
     assert vars(found).keys() == vars(state(7)).keys()
     assert (found.step, found.best_step, found.best_reward) == (7, 0, 0.25)
@@ -37,7 +38,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
 def test_the_newest_two_are_kept_and_leftovers_of_kills_go(tmp_path: Path) -> None:
     (tmp_path / ".step-0000002.x1y2").mkdir()
     for step in (2, 4, 10):
-        checkpoints.save(tmp_path, state(step))
+        checkpoints.save(CacheFolder(tmp_path), state(step))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0000004", "step-0000010"]
 
 
@@ -45,7 +46,7 @@ def test_the_newest_two_are_kept_and_leftovers_of_kills_go(tmp_path: Path) -> No
 @pytest.mark.parametrize("how", ["cut", "altered", "removed"])
 def test_a_damaged_newest_falls_back(tmp_path: Path, file: str, how: str, caplog: pytest.LogCaptureFixture) -> None:
     for step in (4, 10):
-        checkpoints.save(tmp_path, state(step))
+        checkpoints.save(CacheFolder(tmp_path), state(step))
     path = tmp_path / "step-0000010" / file
     content = path.read_bytes()
     if how == "removed":
@@ -53,17 +54,17 @@ def test_a_damaged_newest_falls_back(tmp_path: Path, file: str, how: str, caplog
     else:
         path.write_bytes(content[: len(content) // 2] if how == "cut" else content.replace(b"a", b"b", 1))
     with caplog.at_level(logging.WARNING, "dp2o.train"):
-        found = checkpoints.newest(tmp_path)
+        found = checkpoints.newest(CacheFolder(tmp_path))
     assert found is not None
     assert found.step == 4
     assert "step-0000010 is damaged; falling back" in caplog.text
-    checkpoints.save(tmp_path, state(10))  # training comes by the same step again
-    again = checkpoints.newest(tmp_path)
+    checkpoints.save(CacheFolder(tmp_path), state(10))  # training comes by the same step again
+    again = checkpoints.newest(CacheFolder(tmp_path))
     assert again is not None
     assert again.step == 10
 
 
 def test_all_damaged_is_none(tmp_path: Path) -> None:
-    checkpoints.save(tmp_path, state(4))
+    checkpoints.save(CacheFolder(tmp_path), state(4))
     (tmp_path / "step-0000004/state.pt").write_bytes(b"")
-    assert checkpoints.newest(tmp_path) is None
+    assert checkpoints.newest(CacheFolder(tmp_path)) is None

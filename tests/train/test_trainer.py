@@ -294,7 +294,7 @@ def test_a_diverged_policy_is_not_saved(project: Path, tmp_path: Path) -> None:
 def test_groups_that_cannot_be_dealt_evenly_are_refused(project: Path, tmp_path: Path) -> None:
     good = trainer(project, str(tmp_path))
     settings = good.settings.model_copy(update={"groups_per_step": 4, "micro_batch": 3})
-    arguments: list[Any] = [good.backbone, good.groups, good.images, good.validate, good.folder, good.accelerator]
+    arguments: list[Any] = [good.backbone, good.groups, good.images, good.validate, good.cache, good.accelerator]
     with pytest.raises(BadInput, match=r"groups_per_step 4 is not a multiple of train\.micro_batch 3 times 1 "):
         Trainer(settings, *arguments)
 

@@ -1,0 +1,200 @@
+"""What statuses mean; the samples are as API servers give them."""
+
+from typing import Any
+
+import pytest
+
+from flows.launchers import classify
+from flows.launchers.base import Failure, State
+
+Json = dict[str, Any]
+
+
+def job(*conditions: str, suspend: bool = False, reason: str = "", message: str = "", **metadata: object) -> Json:
+    return {
+        "metadata": {"name": "j", "uid": "u", **metadata},
+        "spec": {"suspend": suspend},
+        "status": {
+            "conditions": [
+                {
+                    "type": kind.split("=")[0],
+                    "status": kind.partition("=")[2] or "True",
+                    "reason": reason,
+                    "message": message,
+                }
+                for kind in conditions
+            ]
+        },
+    }
+
+
+def pod(phase: str = "Running", conditions: list[Json] | None = None, **more: Any) -> Json:
+    metadata = {"name": "j-x", "uid": "p", **more.pop("metadata", {})}
+    return {
+        "metadata": metadata,
+        "spec": {"nodeName": "n1"},
+        "status": {"phase": phase, "conditions": conditions or [], **more},
+    }
+
+
+def died(code: int, reason: str = "Error", message: str = "", **more: Any) -> Json:
+    end = {"exitCode": code, "reason": reason, "message": message}
+    return pod("Failed", containerStatuses=[{"name": "stage", "state": {"terminated": end}}], **more)
+
+
+def waiting(reason: str, message: str = "") -> Json:
+    return pod("Pending", containerStatuses=[{"state": {"waiting": {"reason": reason, "message": message}}}])
+
+
+def unschedulable(message: str) -> Json:
+    return pod("Pending", [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}])
+
+
+FAILED = job("Failed", reason="BackoffLimitExceeded", message="Job has reached the specified backoff limit")
+
+
+@pytest.mark.parametrize(
+    ("of_job", "pods", "state"),
+    [
+        (job(), [], State.PENDING),
+        (job(suspend=True), [], State.QUEUED),
+        (job("Suspended"), [], State.QUEUED),
+        (job("Suspended=False"), [], State.PENDING),
+        (job(), [pod("Pending")], State.PENDING),
+        (job(), [pod()], State.RUNNING),
+        (job(suspend=True), [pod()], State.RUNNING),  # its pods are still being taken away
+        (job(), [pod("Succeeded")], State.FINISHING),
+        (job(), [died(1)], State.FINISHING),
+        (job(), [died(137), pod("Pending")], State.PENDING),  # evicted, and made again
+        (job("SuccessCriteriaMet"), [pod()], State.FINISHING),
+        (job("FailureTarget"), [pod()], State.FINISHING),
+        (job("FailureTarget", "Failed=False"), [], State.FINISHING),
+        (job(deletionTimestamp="2026-01-01T00:00:00Z"), [pod()], State.FINISHING),
+        (job("Complete"), [], State.SUCCEEDED),
+        (job("SuccessCriteriaMet", "Complete"), [], State.SUCCEEDED),
+        (job("FailureTarget", "Failed"), [], State.FAILED),
+    ],
+)
+def test_only_complete_and_failed_are_ends(of_job: Json, pods: list[Json], state: State) -> None:
+    assert classify.state_of(of_job, pods) is state
+    assert (classify.end_of(of_job) is not None) is state.ended
+
+
+@pytest.mark.parametrize(
+    ("of_pod", "failure", "text"),
+    [
+        (died(1, message="ValueError: x"), Failure.CRASHED, "it said last:\nValueError: x"),
+        (died(2), Failure.BAD_INPUT, "exit code 2"),
+        (died(3), Failure.REFUSED, "exit code 3"),
+        (died(65), Failure.CORRUPT_INPUT, "exit code 65"),
+        (died(75), Failure.RESUME_LATER, "exit code 75"),
+        (died(137, "OOMKilled"), Failure.OUT_OF_MEMORY, "OOMKilled"),
+        (died(1, "OOMKilled"), Failure.OUT_OF_MEMORY, "OOMKilled"),
+        (died(137), Failure.OUT_OF_MEMORY, "exit code 137"),  # a child of the first process, killed for memory
+        (died(128, "StartError", "exec: python: not found"), Failure.CRASHED, "exit code 128 (StartError)"),
+        (died(143, metadata={"deletionTimestamp": "t"}), Failure.EVICTED, "deleted while it ran, exit code 143"),
+        (died(137, metadata={"deletionTimestamp": "t"}), Failure.EVICTED, "deleted while it ran"),
+        (died(75, metadata={"deletionTimestamp": "t"}), Failure.RESUME_LATER, "exit code 75"),
+        (
+            died(
+                143,
+                conditions=[
+                    {
+                        "type": "DisruptionTarget",
+                        "status": "True",
+                        "reason": "PreemptionByScheduler",
+                        "message": "for y",
+                    }
+                ],
+            ),
+            Failure.EVICTED,
+            "PreemptionByScheduler: for y",
+        ),
+        (pod("Failed", reason="Evicted", message="The node was low on memory"), Failure.EVICTED, "low on memory"),
+        (pod("Failed", reason="OutOfnvidia.com/gpu", message="no room"), Failure.EVICTED, "no room"),
+        (died(137, reason="ContainerStatusUnknown"), Failure.EVICTED, "does not know"),
+        (
+            pod("Failed", reason="DeadlineExceeded", message="Pod was active longer"),
+            Failure.DEADLINE_EXCEEDED,
+            "longer",
+        ),
+    ],
+)
+def test_why_a_pod_failed(of_pod: Json, failure: Failure, text: str) -> None:
+    ended = classify.ended(FAILED, [of_pod])
+    assert (ended.state, ended.failure) == (State.FAILED, failure)
+    assert text in ended.detail
+
+
+def test_the_newest_pod_that_failed_says_why() -> None:
+    old = died(143, metadata={"name": "a", "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "t"})
+    new = died(2, metadata={"name": "b", "creationTimestamp": "2026-01-01T00:01:00Z"})
+    assert classify.ended(FAILED, [new, old]).failure is Failure.BAD_INPUT
+
+
+def test_the_jobs_own_deadline_and_a_job_without_pods() -> None:
+    late = classify.ended(job("Failed", reason="DeadlineExceeded", message="Job was active longer"), [died(143)])
+    assert (late.failure, late.detail) == (Failure.DEADLINE_EXCEEDED, "DeadlineExceeded: Job was active longer")
+    assert classify.ended(FAILED, []).failure is Failure.CRASHED
+    assert classify.ended(FAILED, [pod(metadata={"deletionTimestamp": "t"})]).failure is Failure.EVICTED
+    assert classify.ended(job("Complete"), [died(1)]).state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("of_pod", "failure"),
+    [
+        (waiting("ErrImagePull", "manifest unknown"), Failure.IMAGE_PULL),
+        (waiting("ImagePullBackOff"), Failure.IMAGE_PULL),
+        (waiting("InvalidImageName"), Failure.IMAGE_PULL),
+        (waiting("CreateContainerConfigError", 'secret "dp2o-s3" not found'), Failure.REJECTED),
+        (unschedulable("0/1 nodes are available: 1 Insufficient nvidia.com/gpu."), Failure.UNSCHEDULABLE),
+        (waiting("ContainerCreating"), None),
+        (pod("Pending", [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]), None),
+        (pod(), None),
+    ],
+)
+def test_what_keeps_a_pod_from_starting(of_pod: Json, failure: Failure | None) -> None:
+    trouble = classify.trouble_of(of_pod)
+    assert (trouble and trouble[0]) == failure
+
+
+def test_what_the_scheduler_says() -> None:
+    old = "0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 Insufficient memory."
+    assert classify.missing_resources(old) == {"nvidia.com/gpu", "memory"}
+    assert not classify.waits_for_others(old)
+    assert classify.missing_resources("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity.") == set()
+    new = (
+        "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: 0/1 nodes are available: "
+        "1 No preemption victims found for incoming pod."
+    )
+    assert classify.waits_for_others(new)
+    assert not classify.waits_for_others(
+        new.replace("No preemption victims found for incoming pod", "Preemption is not helpful for scheduling")
+    )
+
+
+def test_who_holds_a_resource() -> None:
+    holder = pod()
+    holder["spec"]["containers"] = [{"resources": {"limits": {"nvidia.com/gpu": "1"}}}, {}]
+    assert classify.holds(holder, {"nvidia.com/gpu"})
+    assert not classify.holds(holder, {"amd.com/gpu"})
+    assert not classify.holds({**holder, "status": {"phase": "Succeeded"}}, {"nvidia.com/gpu"})
+    assert not classify.holds({**holder, "spec": {**holder["spec"], "nodeName": None}}, {"nvidia.com/gpu"})
+
+
+@pytest.mark.parametrize(
+    ("refusal", "waiting_helps"),
+    [
+        ("exceeded quota: gpus, requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=2, "
+         "limited: requests.nvidia.com/gpu=2", True),
+        ("exceeded quota: gpus, requested: requests.nvidia.com/gpu=3, used: requests.nvidia.com/gpu=0, "
+         "limited: requests.nvidia.com/gpu=2", False),
+        ("exceeded quota: q, requested: limits.memory=8Gi,requests.cpu=500m, used: limits.memory=0,requests.cpu=4, "
+         "limited: limits.memory=10Gi,requests.cpu=4", True),
+        ("exceeded quota: q, requested: limits.memory=80Gi,requests.cpu=1, used: limits.memory=0,requests.cpu=0, "
+         "limited: limits.memory=10Gi,requests.cpu=4", False),
+        ('pods "x" is forbidden: violates PodSecurity "restricted:latest"', False),
+    ],
+)  # fmt: skip
+def test_a_quota_that_others_use_up_is_a_queue(refusal: str, waiting_helps: bool) -> None:
+    assert classify.is_over_quota_for_now(f'Error creating: pods "x" is forbidden: {refusal}') is waiting_helps

@@ -1,0 +1,81 @@
+"""What goes into images, as far as it can be told without building one (tests/cluster/test_images.py builds)."""
+
+import re
+import subprocess
+import tomllib
+
+import pytest
+
+from tests.k8s.manifests import ROOT
+
+IMAGES = ("components", "flow", "mlflow", "ci")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[\[<>=!~;\s]", requirement.lower(), maxsplit=1)[0]
+
+
+def _required(image: str) -> set[str]:
+    lines = (ROOT / "k8s" / "images" / image / "requirements.txt").read_text().splitlines()
+    return {_name(line) for line in lines if not line.startswith("#")}
+
+
+def _text(image: str) -> str:
+    return (ROOT / "k8s" / "images" / image / "Containerfile").read_text()
+
+
+def test_images_need_what_the_project_needs() -> None:
+    declared = {_name(requirement) for requirement in PROJECT["dependencies"]}
+    assert _required("components") | _required("flow") | _required("mlflow") == declared
+
+
+def test_every_requirement_is_pinned() -> None:
+    pinned = {_name(line) for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    for image in ("components", "flow", "mlflow"):
+        assert _required(image) <= pinned
+
+
+def test_flows_have_no_torch_and_stages_no_orchestration() -> None:
+    assert not _required("flow") & {"torch", "torchvision", "diffusers", "transformers", "pyiqa", "timm"}
+    assert not _required("components") & {"prefect", "prefect-kubernetes", "kubernetes", "dvc", "dvc-s3"}
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_ends_as_an_unprivileged_user_with_the_code_last(image: str) -> None:
+    final = _text(image).rpartition("FROM ")[2]
+    assert re.findall(r"^USER (.*)$", final, re.MULTILINE) == ["10001:10001"]
+    layers = re.findall(r"^(?:RUN|COPY).*$", final, re.MULTILINE)
+    if image != "mlflow":
+        assert "/app" in layers[-1]
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_names_no_index_and_no_compiler(image: str) -> None:
+    text = _text(image)
+    assert not re.search(r"https?://|index-url|gcc|build-essential|--trusted-host", text)
+    assert "--no-cache-dir" in text or "pip" not in text
+
+
+def test_the_base_can_be_chosen() -> None:
+    for image in IMAGES:
+        assert re.search(r"^ARG BASE=\S+:(?!latest)\S+$", _text(image), re.MULTILINE)
+        assert set(re.findall(r"^FROM (\S+)", _text(image), re.MULTILINE)) <= {"${BASE}", "environment"}
+
+
+def test_inputs_follow_what_they_are_made_of() -> None:
+    def digest(image: str) -> str:
+        command = [str(ROOT / "k8s" / "images" / "build"), "--inputs", image]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    digests = {image: digest(image) for image in IMAGES}
+    assert len(set(digests.values())) == len(IMAGES)
+    assert all(re.fullmatch(r"[0-9a-f]{64}", one) for one in digests.values())
+
+
+def test_an_unknown_image_is_refused_with_those_that_exist() -> None:
+    done = subprocess.run(
+        [str(ROOT / "k8s" / "images" / "build"), "nothing"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "ci components flow mlflow" in done.stderr
