@@ -2,8 +2,8 @@
 
 `python -m components.<stage> [--shard i/n] --task URL` makes a workspace, brings what the stage needs, runs the very
 same `python -m components.<stage>` there as a child process, and puts what it made into the store. A pod does that, and
-so does a child process of a flow on one machine. The task document says what, the command line which part of it. Several
-machines that train together have the same command line; the environment says which of them this is.
+so does a child process of a flow on one machine. The task document says what, the command line which part of it.
+Machines that train together have the same command line; the environment says which of them this is.
 """
 
 import hashlib
@@ -206,10 +206,9 @@ def run_task(assignment: Assignment) -> int:
             lazy = bring_inputs(task, store, root)
             fetched = time.monotonic()
             code = _run_child(assignment, task, store, root)
-            if code != ExitCode.OK and not (task.arguments and code == ExitCode.REFUSED):
+            has_ended_well = code == ExitCode.OK or (task.arguments and code == ExitCode.REFUSED)
+            if assignment.is_second or not has_ended_well:
                 return code
-            if assignment.is_second:
-                return ExitCode.OK
             ran = time.monotonic()
             files = [path for path in made(root, task, assignment) if path not in lazy]
             outputs = {path: store.keep(root / path) for path in files}
@@ -443,7 +442,8 @@ def _run_child(assignment: Assignment, task: Task, store: Store, root: Path) -> 
     )
     with _passing_on(child) as stopped, tempfile.NamedTemporaryFile("w", suffix=".log") as log:
         ended = threading.Event()
-        copier = threading.Thread(target=_copy_log, args=(store, _log_key(assignment), Path(log.name), ended), daemon=True)
+        copied = (store, _log_key(assignment), Path(log.name), ended)
+        copier = threading.Thread(target=_copy_log, args=copied, daemon=True)
         copier.start()
         for line in child.stdout or ():  # text mode: a progress bar's carriage returns end lines as well
             print(line, end="", flush=True)

@@ -115,8 +115,10 @@ class AlignSettings(BaseModel):
         default={}, description="GPUs a process, by stage, e.g. {generate: 1, score: 1, train: 8, evaluate: 1}"
     )
     train_nodes: int = Field(
-        default=1, ge=1, description="machines that train together, each with train's GPUs; more than one: kubernetes, "
-        "with k8s/options/train-nodes installed"
+        default=1,
+        ge=1,
+        description="machines that train together, each with train's GPUs; more than one: kubernetes, "
+        "with k8s/options/train-nodes installed",
     )
     settings: list[str] = Field(
         default=[], description="block.key=value for every process, of settings that change no result: generate.batch=4"
@@ -126,8 +128,10 @@ class AlignSettings(BaseModel):
     @model_validator(mode="after")
     def _one_machine_is_here(self) -> Self:
         if self.train_nodes > 1 and self.launcher.kind == "local":
-            raise ValueError(f"train_nodes is {self.train_nodes}, but the local launcher has one machine; leave it out, "
-                             "or set launcher.kind to kubernetes")  # fmt: skip
+            raise ValueError(
+                f"train_nodes is {self.train_nodes}, but the local launcher has one machine; leave it out, or set "
+                "launcher.kind to kubernetes"
+            )
         return self
 
 

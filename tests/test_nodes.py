@@ -23,7 +23,7 @@ from tests.made import REPOSITORY, write_params
 from tests.test_task import task_of, url
 from tests.train.rig import SHORT, TOP, write_project
 
-STEPS = 12
+STEPS = 24
 INPUTS = ["data/dataset", "data/dataset.parquet", "data/candidates", "data/candidates.parquet", "data/pairs.parquet",
           "weights"]  # fmt: skip
 OUTPUTS = ["models/aligned", "reports/training.csv", "reports/validation.csv", "reports/throughput.csv"]
@@ -44,7 +44,7 @@ def training(root: Path, store: Store, **train: object) -> Task:
         backbone={"path": "weights", "steps": 2},
         score={"fr": ["psnr"], "nr": [], "held_out": []},
         pair={"top": TOP},
-        train=SHORT | {"steps": STEPS, "micro_batch": 1, "validate_every": 4, **train},
+        train=SHORT | {"steps": STEPS, "micro_batch": 1, "validate_every": STEPS, "validation_images": 1, **train},
     )
     return task_of(root, store, "train", INPUTS, OUTPUTS)
 
@@ -62,6 +62,7 @@ class Nodes:
             environment = os.environ | {
                 "PYTHONPATH": str(REPOSITORY),
                 "OMP_NUM_THREADS": "1",
+                "TQDM_MININTERVAL": "0",
                 "DP2O_WORKSPACE": str(folder / f"workspace-{number}"),
                 "DP2O_NODES": str(count),
                 "DP2O_NODE": str(number),
@@ -82,19 +83,21 @@ class Nodes:
             process.kill()
 
     def wait_for_step(self, step: int) -> None:
-        """Until a checkpoint of it, or of a later one, is published."""
+        """Until it is done, and the one before published, if it is one that is."""
         deadline = time.monotonic() + 240
-        while not re.search(rf"train: .* {step}/{STEPS} ", self.logs[0].read_text()):
-            assert time.monotonic() < deadline, self.logs[0].read_text()[-3000:]
-            assert all(process.poll() is None for process in self.processes), self.logs[0].read_text()[-3000:]
-            time.sleep(0.02)
+        done = 0
+        while done < step:
+            said = self.logs[0].read_text()
+            done = max((int(number) for number in re.findall(rf"(\d+)/{STEPS} \[", said)), default=0)
+            assert time.monotonic() < deadline, said[-3000:]
+            assert all(process.poll() is None for process in self.processes), said[-3000:]
+            time.sleep(0.01)
 
 
 def weights(result: Result | None, store: Store, folder: Path) -> dict[str, torch.Tensor]:
     assert result is not None
-    path = "models/aligned/last/policy.safetensors"
-    store.fetch(result.contents()[path], folder / "policy.safetensors")
-    return load_file(folder / "policy.safetensors")
+    store.fetch(result.contents()["models/aligned/last/model.safetensors"], folder / "model.safetensors")
+    return load_file(folder / "model.safetensors")
 
 
 @pytest.fixture(scope="module")

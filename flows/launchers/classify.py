@@ -98,7 +98,7 @@ def state_of(job: Json, pods: Sequence[Json]) -> State:
 
 def is_short_of_pods(job: Json, pods: Sequence[Json], not_counted: Sequence[str] = ()) -> bool:
     """Whether fewer are there than the Job wants at once, those of some phases not counted."""
-    return sum(phase(pod) not in not_counted for pod in pods) < job["spec"].get("parallelism", 1)
+    return sum(phase(pod) not in not_counted for pod in pods) < int(job["spec"].get("parallelism", 1))
 
 
 def phase(pod: Json) -> str:
@@ -209,7 +209,7 @@ CAUSES = (
     {Failure.CRASHED},
     {Failure.RESUME_LATER},
 )
-"""Of pods that end together, the first of these is why: a lost peer looks like a crash, and a stop like a wish to resume."""
+"""Of pods that end together, the first of these is why: who loses a peer crashes, who is stopped wants to resume."""
 
 
 def _cause_order(pod: Json) -> tuple[bool, int]:
