@@ -3,6 +3,7 @@
 `python -m components.<stage> [--shard i/n] --task URL` makes a workspace, brings what the stage needs, runs the very
 same `python -m components.<stage>` there as a child process, and puts what it made into the store. A pod does that, and
 so does a child process of a flow on one machine. The task document says what, the command line which part of it.
+Machines that train together have the same command line; the environment says which of them this is.
 """
 
 import hashlib
@@ -16,9 +17,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -38,6 +39,9 @@ logger = logging.getLogger("dp2o.task")
 CODE = Path(__file__).parents[1]
 """Where this code is: the repository, or /app in a container."""
 WORKSPACE_VARIABLE = "DP2O_WORKSPACE"
+NODES_VARIABLE, NODE_VARIABLE, FIRST_NODE_VARIABLE = "DP2O_NODES", "DP2O_NODE", "DP2O_FIRST_NODE"
+TOGETHER_WITHIN = 7200
+"""Seconds in which all nodes must have brought their inputs, from when the first one has."""
 LOG_EVERY = 60.0
 """Seconds between two copies of the log to the store."""
 LAZY = ".tar"
@@ -121,6 +125,40 @@ class Result(BaseModel):
 
 
 @dataclass(frozen=True)
+class Node:
+    """One of several machines that train together; the first one keeps what they make.
+
+    Attributes:
+        number: from 0.
+        count: of all.
+        first: `host:port` of node 0, where they find each other.
+    """
+
+    number: int
+    count: int
+    first: str
+
+
+def node_here(environment: Mapping[str, str]) -> Node | None:
+    """What the environment says of this machine; None where it works alone.
+
+    Raises:
+        BadInput: it does not say all, or nothing that can be.
+    """
+    count, number, first = (environment.get(n, "") for n in (NODES_VARIABLE, NODE_VARIABLE, FIRST_NODE_VARIABLE))
+    if count in ("", "1"):
+        return None
+    host, _, port = first.rpartition(":")
+    if not (count.isdecimal() and number.isdecimal() and int(number) < int(count) and host and port.isdecimal()):
+        raise BadInput(
+            f"{NODES_VARIABLE}={count!r}, {NODE_VARIABLE}={number!r} and {FIRST_NODE_VARIABLE}={first!r} must be the "
+            "number of nodes, which one this is (from 0), and host:port of node 0; a cluster whose Jobs cannot be "
+            "Indexed leaves the second empty: train on one node there"
+        )
+    return Node(int(number), int(count), first)
+
+
+@dataclass(frozen=True)
 class Assignment:
     """One command line: which part of which task, and how."""
 
@@ -132,6 +170,12 @@ class Assignment:
     processes: int = 1
     log: str | None = None
     settings: Sequence[str] = ()
+    node: Node | None = None
+
+    @property
+    def is_second(self) -> bool:
+        """Whether another node keeps what is made."""
+        return self.node is not None and self.node.number > 0
 
 
 def read_result(store: Store, task: Task, action: Action, shard: Shard | None) -> Result | None:
@@ -150,6 +194,7 @@ def run_task(assignment: Assignment) -> int:
     """Do it; the exit code of the stage, or of what prevented it."""
     began = time.monotonic()
     try:
+        assignment = replace(assignment, node=node_here(os.environ))
         task, store = _read(assignment)
         if read_result(store, task, assignment.action, assignment.shard) is not None:
             logger.info("made before: %s", task.result_key(assignment.action, assignment.shard))
@@ -161,7 +206,8 @@ def run_task(assignment: Assignment) -> int:
             lazy = bring_inputs(task, store, root)
             fetched = time.monotonic()
             code = _run_child(assignment, task, store, root)
-            if code != ExitCode.OK and not (task.arguments and code == ExitCode.REFUSED):
+            has_ended_well = code == ExitCode.OK or (task.arguments and code == ExitCode.REFUSED)
+            if assignment.is_second or not has_ended_well:
                 return code
             ran = time.monotonic()
             files = [path for path in made(root, task, assignment) if path not in lazy]
@@ -347,9 +393,9 @@ def command(assignment: Assignment, params: str, store_url: str, arguments: Sequ
     module = ["-m", f"components.{assignment.stage}", *arguments]
     if arguments:
         return [sys.executable, "-u", *module]
-    if assignment.processes > 1:
-        workers = ["--standalone", f"--nproc-per-node={assignment.processes}"]
-        module = ["-m", "torch.distributed.run", *workers, *module]
+    if assignment.processes > 1 or assignment.node is not None:
+        workers = [*_meeting(assignment.node), f"--nproc-per-node={assignment.processes}"]
+        module = ["-m", "components.train.torchrun", *workers, *module]
     settings = overrides(params, store_url, assignment.halvings, assignment.settings)
     flags = [flag for setting in settings for flag in ("--set", setting)]
     if assignment.shard is not None:
@@ -357,6 +403,22 @@ def command(assignment: Assignment, params: str, store_url: str, arguments: Sequ
     if assignment.action != "run":
         flags.append(f"--{assignment.action}")
     return [sys.executable, "-u", *module, *flags]
+
+
+def _meeting(node: Node | None) -> list[str]:
+    """How torchrun's processes find each other. A node that leaves ends all: none is taken in again, all start anew."""
+    if node is None:
+        return ["--standalone"]
+    host, _, port = node.first.rpartition(":")
+    place = [f"--nnodes={node.count}", f"--node-rank={node.number}", f"--master-addr={host}", f"--master-port={port}"]
+    return [*place, f"--rdzv-conf=timeout={TOGETHER_WITHIN}"]
+
+
+def _log_key(assignment: Assignment) -> str | None:
+    """Of the log in the store; each node has one."""
+    if assignment.log is None or assignment.node is None or not assignment.is_second:
+        return assignment.log
+    return f"{assignment.log.removesuffix('.log')}-node{assignment.node.number}.log"
 
 
 def _run_child(assignment: Assignment, task: Task, store: Store, root: Path) -> int:
@@ -380,7 +442,8 @@ def _run_child(assignment: Assignment, task: Task, store: Store, root: Path) -> 
     )
     with _passing_on(child) as stopped, tempfile.NamedTemporaryFile("w", suffix=".log") as log:
         ended = threading.Event()
-        copier = threading.Thread(target=_copy_log, args=(store, assignment.log, Path(log.name), ended), daemon=True)
+        copied = (store, _log_key(assignment), Path(log.name), ended)
+        copier = threading.Thread(target=_copy_log, args=copied, daemon=True)
         copier.start()
         for line in child.stdout or ():  # text mode: a progress bar's carriage returns end lines as well
             print(line, end="", flush=True)

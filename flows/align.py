@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, Self, cast
 from uuid import UUID
 
 import yaml
@@ -25,9 +25,10 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.artifacts.store import Store
+from components.entry import STAGES
 from components.errors import BadInput, ExitCode, ResumeLater
 from components.task import Result
 from flows.checkout import Checkout, checked_out
@@ -60,6 +61,12 @@ OWN_TEMPLATE = Path("/etc/dp2o/stage-job.yaml")
 """Where the flow's pod has the cluster's own Job template, if it has one."""
 
 
+def own_templates(folder: Path) -> dict[str, Path]:
+    """Job templates of single stages in a folder: `train-job.yaml`."""
+    found = {path.name.removesuffix("-job.yaml"): path for path in sorted(folder.glob("*-job.yaml"))}
+    return {stage: path for stage, path in found.items() if stage in STAGES}
+
+
 class ClusterSettings(KubernetesSettings):
     """Jobs of a Kubernetes cluster; what the flow's pod knows of its cluster is the default."""
 
@@ -77,6 +84,10 @@ class ClusterSettings(KubernetesSettings):
     job_template: Path = Field(
         default_factory=lambda: OWN_TEMPLATE if OWN_TEMPLATE.is_file() else Path("k8s/stage-job.yaml"),
         description="the Job that is filled in for each part; default: the cluster's own, else k8s/stage-job.yaml",
+    )
+    stage_templates: dict[str, Path] = Field(
+        default_factory=lambda: own_templates(OWN_TEMPLATE.parent),
+        description="by stage, where it is another Job; default: the cluster's own, <stage>-job.yaml beside the other",
     )
 
 
@@ -103,10 +114,25 @@ class AlignSettings(BaseModel):
     gpus: dict[str, int] = Field(
         default={}, description="GPUs a process, by stage, e.g. {generate: 1, score: 1, train: 8, evaluate: 1}"
     )
+    train_nodes: int = Field(
+        default=1,
+        ge=1,
+        description="machines that train together, each with train's GPUs; more than one: kubernetes, "
+        "with k8s/options/train-nodes installed",
+    )
     settings: list[str] = Field(
         default=[], description="block.key=value for every process, of settings that change no result: generate.batch=4"
     )
     crash_retries: int = Field(default=1, ge=0, description="how often a process that crashed is started again")
+
+    @model_validator(mode="after")
+    def _one_machine_is_here(self) -> Self:
+        if self.train_nodes > 1 and self.launcher.kind == "local":
+            raise ValueError(
+                f"train_nodes is {self.train_nodes}, but the local launcher has one machine; leave it out, or set "
+                "launcher.kind to kubernetes"
+            )
+        return self
 
 
 DEFAULTS = AlignSettings()
@@ -171,6 +197,7 @@ def align(
                 environment(project, checkout, options),
                 commit,
                 options.crash_retries,
+                options.train_nodes,
             )
             for number, name in enumerate(wanted, 1):
                 reason = runner.update(name)

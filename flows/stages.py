@@ -72,6 +72,7 @@ class Runner:
         environment: of every process.
         commit: of the code.
         crash_retries: how often a part that crashed is tried again.
+        train_nodes: machines that train together, each with the stage's GPUs.
     """
 
     project: Project
@@ -85,6 +86,7 @@ class Runner:
     environment: dict[str, str] = field(default_factory=dict)
     commit: Commit = NOWHERE
     crash_retries: int = 1
+    train_nodes: int = 1
     sleep: Callable[[float], None] = time.sleep
     _repairing: threading.RLock = field(default_factory=threading.RLock)
 
@@ -165,7 +167,8 @@ class Runner:
             command += ["--processes", str(gpus)]
         for setting in self.settings:
             command += ["--set", setting]
-        work = Work(self.run, part.stage, part.label, attempt.number, tuple(command), gpus, self.environment)
+        nodes = self.train_nodes if part.stage == TRAINING else 1
+        work = Work(self.run, part.stage, part.label, attempt.number, tuple(command), gpus, self.environment, nodes)
         handle = self.launcher.submit(work)
         try:
             return self.launcher.wait(

@@ -217,8 +217,8 @@ def test_halved_batches(project: Path) -> None:
 def test_several_gpus_train_through_torchrun(project: Path) -> None:
     params = (project / "params.yaml").read_text()
     line = command(Assignment("train", "url", processes=8), params, "file:///s")
-    assert line[2:] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=8", "-m", "components.train",
-                        "--set", "run.shared_cache=file:///s"]  # fmt: skip
+    assert line[2:] == ["-m", "components.train.torchrun", "--standalone", "--nproc-per-node=8", "-m",
+                        "components.train", "--set", "run.shared_cache=file:///s"]  # fmt: skip
 
 
 def test_the_digest_tells_inputs_apart_but_not_places(project: Path, store: Store) -> None:

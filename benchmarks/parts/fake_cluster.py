@@ -123,14 +123,16 @@ class FakeCluster:
             return self.put("jobs", job)
 
     def pod(self, job: str, name: str = "", **status: Any) -> Json:
-        """Set the status of a Job's pod, made if it is not there."""
+        """Set the status of a Job's pod, made if it is not there; `index`: which of an Indexed Job's it is."""
         with self.changed:
             owner = self.objects["jobs"][job]
-            name = name or f"{job}-pod"
+            index = status.pop("index", None)
+            name = name or (f"{job}-pod" if index is None else f"{job}-{index}")
             metadata = {
                 "name": name,
                 "uid": self.objects["pods"].get(name, {}).get("metadata", {}).get("uid", uuid.uuid4().hex),
-                "labels": owner["spec"]["template"]["metadata"]["labels"],
+                "labels": owner["spec"]["template"]["metadata"]["labels"]
+                | ({} if index is None else {"batch.kubernetes.io/job-completion-index": str(index)}),
                 "creationTimestamp": _now(),
                 "ownerReferences": [{"kind": "Job", "name": job, "uid": owner["metadata"]["uid"]}],
             }
@@ -152,11 +154,11 @@ class FakeCluster:
         self.pod(job, phase="Failed" if code else "Succeeded", containerStatuses=statuses)
         self.job(job, "Failed" if code else "Complete", reason="BackoffLimitExceeded" if code else "")
 
-    def write(self, job: str, *lines: str) -> None:
+    def write(self, job: str, *lines: str, pod: str = "") -> None:
         """Lines into the log of its pod, each with the time it is written."""
         with self.changed:
             stamped = [f"{_now(nanoseconds=True)} {line}" for line in lines]
-            self.logs.setdefault(f"{job}-pod", []).extend(stamped)
+            self.logs.setdefault(pod or f"{job}-pod", []).extend(stamped)
             self.changed.notify_all()
 
     def fail(self, matches: str, status: int, times: int = 1, **more: Any) -> None:

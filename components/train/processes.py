@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor
 
-from components.errors import BadInput
+from components.errors import BadInput, ResumeLater
 
 PATIENCE = timedelta(hours=2)
 """How long processes wait for one another; torch's default of ten minutes is less than one may take to load a model."""
@@ -76,6 +76,23 @@ def share(
         raise BadInput(failed[0])
     found = {place: result for part in outcomes for place, result in part}
     return [found[place] for place in range(len(items))]
+
+
+def agree_on(accelerator: Accelerator, step: int) -> None:
+    """All processes continue after the same step, each having looked for the newest checkpoint itself.
+
+    Raises:
+        ResumeLater: they found different ones; nothing was trained yet.
+    """
+    if accelerator.num_processes == 1:
+        return
+    steps = gather_object([step])
+    if len(set(steps)) > 1:
+        raise ResumeLater(
+            f"the processes would continue after different steps, {steps}: one could not read the newest checkpoint, "
+            "or an earlier run is still writing; run it again. On several machines run.cache must be a folder that "
+            "they share, or run.shared_cache a store"
+        )
 
 
 def trainable(policy: nn.Module) -> dict[str, nn.Parameter]:

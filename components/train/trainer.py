@@ -112,7 +112,8 @@ class Trainer:
         state = checkpoints.newest(self.cache)
         if state is None:
             state = TrainingState(step=0, policy={}, optimizer={})
-        else:
+        processes.agree_on(self.accelerator, state.step)
+        if state.policy:
             processes.load_policy_state(policy, state.policy)
             logger.info("continuing after step %d", state.step)
         self.backbone.policy, optimizer = self.accelerator.prepare(policy, optimizer)

@@ -129,6 +129,7 @@ class Work:
             run as `python -m …`.
         gpus: GPUs it needs; 0 runs on the CPU.
         environment: plain settings; secrets come from where it runs.
+        nodes: machines that do it together, each with that command and so many GPUs; they start and end as one.
     """
 
     run: str
@@ -138,6 +139,7 @@ class Work:
     command: tuple[str, ...]
     gpus: int = 0
     environment: dict[str, str] = field(default_factory=dict)
+    nodes: int = 1
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from kubernetes.utils.quantity import parse_quantity
 
 from flows.launchers.api import Json
 from flows.launchers.base import BY_EXIT_CODE, Ended, Failure, State
+from flows.launchers.job_template import INDEX
 
 IMAGE_REASONS = {
     "ErrImagePull",
@@ -28,7 +29,7 @@ def slim_job(job: Json) -> Json:
     """What is looked at; the rest of a thousand Jobs is not worth its memory."""
     return {
         "metadata": _slim_metadata(job),
-        "spec": {"suspend": (job.get("spec") or {}).get("suspend", False)},
+        "spec": {key: job["spec"][key] for key in ("suspend", "parallelism") if key in (job.get("spec") or {})},
         "status": job.get("status") or {},
     }
 
@@ -86,13 +87,18 @@ def state_of(job: Json, pods: Sequence[Json]) -> State:
             return state
     if "deletionTimestamp" in job["metadata"]:
         return State.FINISHING
-    if any(is_running(pod) for pod in pods):
+    if any(is_running(pod) for pod in pods) and not is_short_of_pods(job, pods, ("Pending", "Unknown")):
         return State.RUNNING
     if job["spec"].get("suspend") or condition(job, "Suspended"):
         return State.QUEUED
     coming = any("deletionTimestamp" not in pod["metadata"] and phase(pod) in {"Pending", "Unknown"} for pod in pods)
     over = any(phase(pod) in {"Succeeded", "Failed"} for pod in pods)
     return State.FINISHING if over and not coming else State.PENDING
+
+
+def is_short_of_pods(job: Json, pods: Sequence[Json], not_counted: Sequence[str] = ()) -> bool:
+    """Whether fewer are there than the Job wants at once, those of some phases not counted."""
+    return sum(phase(pod) not in not_counted for pod in pods) < int(job["spec"].get("parallelism", 1))
 
 
 def phase(pod: Json) -> str:
@@ -177,17 +183,43 @@ def ended(job: Json, pods: Sequence[Json]) -> Ended:
     """
     if condition(job, "Complete"):
         return Ended(State.SUCCEEDED, exit_code=0)
-    failed = condition(job, "Failed") or {}
-    told = f"{failed.get('reason', 'Failed')}: {failed.get('message', '')}".strip(": ")
-    if failed.get("reason") == "DeadlineExceeded":
+    end = condition(job, "Failed") or {}
+    told = f"{end.get('reason', 'Failed')}: {end.get('message', '')}".strip(": ")
+    if end.get("reason") == "DeadlineExceeded":
         return Ended(State.FAILED, Failure.DEADLINE_EXCEEDED, told)
     newest_first = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True)
-    for pod in newest_first:
-        if phase(pod) == "Failed" or _terminated(pod):
-            return failure_of(pod)
+    failed = [pod for pod in newest_first if phase(pod) == "Failed" or _terminated(pod)]
+    if failed:
+        newest = {index_of(pod): pod for pod in reversed(failed)}
+        return failure_of(min(newest.values(), key=_cause_order))
     if newest_first and "deletionTimestamp" in newest_first[0]["metadata"]:
         return Ended(State.FAILED, Failure.EVICTED, f"pod {newest_first[0]['metadata']['name']} was deleted; {told}")
     return Ended(State.FAILED, Failure.CRASHED, f"{told}; its pod is gone, and nothing is known of it")
+
+
+def index_of(pod: Json) -> str:
+    """Which of an Indexed Job's pods it is; `0` for any other Job's."""
+    return str((pod["metadata"].get("labels") or {}).get(INDEX, "0"))
+
+
+CAUSES = (
+    {Failure.BAD_INPUT, Failure.CORRUPT_INPUT, Failure.REFUSED},
+    {Failure.OUT_OF_MEMORY},
+    {Failure.EVICTED, Failure.DEADLINE_EXCEEDED},
+    {Failure.CRASHED},
+    {Failure.RESUME_LATER},
+)
+"""Of pods that end together, the first of these is why: who loses a peer crashes, who is stopped wants to resume."""
+
+
+def _cause_order(pod: Json) -> tuple[bool, int]:
+    """Order of pods that ended together: first the one that is the cause. The Job's end deletes the others."""
+    disrupted = condition(pod, "DisruptionTarget") is not None
+    failure = failure_of(pod).failure
+    if disrupted and failure is Failure.RESUME_LATER:
+        failure = Failure.EVICTED  # it saved what it had; the others may have crashed for want of it
+    place = next(number for number, causes in enumerate(CAUSES) if failure in causes)
+    return "deletionTimestamp" in pod["metadata"] and not disrupted, place
 
 
 def failure_of(pod: Json) -> Ended:

@@ -19,6 +19,10 @@ LAUNCHER = "dp2o.dev/launcher"
 """Annotation: which launcher made it, so that a create whose answer was lost is not taken for another's."""
 QUEUE = "kueue.x-k8s.io/queue-name"
 CONTAINER = "stage"
+INDEX = "batch.kubernetes.io/job-completion-index"
+"""Label and annotation that an Indexed Job gives its pods."""
+SERVICE, PORT = "dp2o-train", 29500
+"""Headless Service of k8s/options/train-nodes, which gives pods names; port of the first node, where they meet."""
 
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
@@ -109,7 +113,28 @@ def job_for(work: Work, template: Json, settings: KubernetesSettings, launcher: 
     container["env"] = given + [{"name": name, "value": value} for name, value in sorted(work.environment.items())]
     container["envFrom"] = [*(container.get("envFrom") or ()), *_sources(settings)]
     container["resources"] = _resources(work, settings)
+    if work.nodes > 1:
+        _spread(job, container, work.nodes)
     return job
+
+
+def _spread(job: Json, container: Json, nodes: int) -> None:
+    """Make it a pod a node: an Indexed Job whose pods know their number and the name of the first.
+
+    They end together: the first pod that ends badly, or is evicted, ends the Job, and that stops the others. The flow
+    then starts all of them again, which continue from the newest checkpoint.
+    """
+    spec = job["spec"]
+    spec |= {"completionMode": "Indexed", "parallelism": nodes, "completions": nodes}
+    spec.pop("podFailurePolicy", None)  # it would have an evicted pod made again alone; torchrun takes none in later
+    pod = spec["template"]["spec"]
+    service = pod.setdefault("subdomain", SERVICE)
+    number = {"fieldRef": {"fieldPath": f"metadata.annotations['{INDEX}']"}}
+    container["env"] += [
+        {"name": "DP2O_NODES", "value": str(nodes)},
+        {"name": "DP2O_NODE", "valueFrom": number},
+        {"name": "DP2O_FIRST_NODE", "value": f"{job['metadata']['name']}-0.{service}:{PORT}"},
+    ]
 
 
 def _sources(settings: KubernetesSettings) -> list[Json]:

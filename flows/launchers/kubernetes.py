@@ -101,7 +101,8 @@ class KubernetesLauncher:
 
     def __init__(self, settings: KubernetesSettings, configuration: client.Configuration | None = None) -> None:
         self._settings = settings
-        self._template = job_template.read_template(settings.job_template)
+        paths = {settings.job_template, *settings.stage_templates.values()}
+        self._templates = {path: job_template.read_template(path) for path in paths}
         self._api = Api(settings.api, configuration)
         self._id = uuid.uuid4().hex
         self._lock = threading.RLock()
@@ -171,7 +172,8 @@ class KubernetesLauncher:
         return f"/api/v1/namespaces/{self._settings.namespace}/pods"
 
     def _create(self, entry: _Entry) -> None:
-        job = job_template.job_for(entry.work, self._template, self._settings, self._id)
+        template = self._templates[self._settings.template_of(entry.work.stage)]
+        job = job_template.job_for(entry.work, template, self._settings, self._id)
         deadline = time.monotonic() + self._settings.api.patience
         while True:
             try:
@@ -323,7 +325,7 @@ class KubernetesLauncher:
         pods = self._own_pods(entry, job, gone=False)
         state = classify.state_of(job, pods)
         if state is State.FAILED:
-            return self._look_at_failed(entry, job, self._own_pods(entry, job, gone=True))
+            return self._look_at_failed(entry, job)
         if state is State.SUCCEEDED:
             return _Look(state, classify.ended(job, pods))
         self._check_reachable(entry)
@@ -331,23 +333,28 @@ class KubernetesLauncher:
             entry.waiting_since = None
             entry.trouble.clear()
             return _Look(state)
-        return self._look_at_waiting(entry, state, pods)
+        return self._look_at_waiting(entry, job, state, pods)
 
     def _check_reachable(self, entry: _Entry) -> None:
         error = entry.watched.jobs.error or entry.watched.pods.error
         if error is not None:
             raise error
 
-    def _look_at_failed(self, entry: _Entry, job: Json, pods: list[Json]) -> _Look:
+    def _look_at_failed(self, entry: _Entry, job: Json) -> _Look:
+        pods = self._own_pods(entry, job, gone=True)
         ended = classify.ended(job, pods)
-        told = ended.failure is Failure.DEADLINE_EXCEEDED or any(classify.phase(pod) == "Failed" for pod in pods)
+        # of several, one that fails later by the other watch may be the cause
+        told = any(classify.phase(pod) == "Failed" for pod in pods) and not any(
+            classify.is_running(pod) for pod in self._own_pods(entry, job, gone=False)
+        )
+        told = told or ended.failure is Failure.DEADLINE_EXCEEDED
         now = time.monotonic()
         entry.failed_since = entry.failed_since or now
         if not told and now - entry.failed_since < POD_SETTLES:
             return _Look(State.FINISHING, wake=POD_SETTLES / 3)
         return _Look(State.FAILED, ended)
 
-    def _look_at_waiting(self, entry: _Entry, state: State, pods: list[Json]) -> _Look:
+    def _look_at_waiting(self, entry: _Entry, job: Json, state: State, pods: list[Json]) -> _Look:
         now = time.monotonic()
         settings = self._settings
         entry.waiting_since = entry.waiting_since or now
@@ -355,8 +362,8 @@ class KubernetesLauncher:
         if waited >= settings.queue_timeout:
             return _Look(state, ask=self._give_up_queueing)
         wake = settings.queue_timeout - waited
-        pod = pods[-1] if pods else None
-        trouble = classify.trouble_of(pod) if pod is not None else None
+        troubled = ((pod, classify.trouble_of(pod)) for pod in reversed(pods))
+        pod, trouble = next(((pod, trouble) for pod, trouble in troubled if trouble is not None), (None, None))
         if trouble is None or trouble[0] is not Failure.UNSCHEDULABLE:
             entry.trouble.pop(Failure.UNSCHEDULABLE, None)
         if trouble is not None:
@@ -372,7 +379,7 @@ class KubernetesLauncher:
             if now - began >= grace:
                 return _Look(state, ask=lambda entry: self._give_up_starting(entry, failure, text, pod))
             wake = min(wake, grace - (now - began))
-        elif pod is None and state is State.PENDING:
+        elif classify.is_short_of_pods(job, pods) and state is State.PENDING:
             if waited >= POD_EXPECTED and now - entry.asked >= ASK_AGAIN:
                 entry.asked = now
                 return _Look(state, ask=self._ask_why_no_pod)
@@ -476,7 +483,8 @@ class KubernetesLauncher:
         with self._lock:
             job = entry.watched.jobs.get(entry.name) or entry.watched.jobs.last_seen(entry.name)
             pods = self._own_pods(entry, job, gone=True) if job is not None else []
-        return [(pod["metadata"]["uid"], self._log(pod, entry.since)) for pod in pods if classify.has_started(pod)]
+        told = (pod for pod in pods if classify.has_started(pod) and classify.index_of(pod) == "0")
+        return [(pod["metadata"]["uid"], self._log(pod, entry.since)) for pod in told]
 
     def _log(self, pod: Json, since: str | None) -> PodLog:
         path = f"{self._pods()}/{pod['metadata']['name']}/log"

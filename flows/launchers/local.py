@@ -95,8 +95,10 @@ class LocalLauncher:
         With too few free GPUs it is Queued, and starts in the order of submission when others have ended.
 
         Raises:
-            BadInput: it wants more GPUs than this launcher has.
+            BadInput: it wants more GPUs than this launcher has, or several machines.
         """
+        if work.nodes > 1:
+            raise BadInput(f"{work.stage} wants {work.nodes} nodes and the local launcher has one; use kubernetes")
         if work.gpus > len(self._gpus):
             raise BadInput(
                 f"{work.stage} {work.shard} wants {work.gpus} GPUs and the local launcher has {len(self._gpus)}; "

@@ -63,6 +63,9 @@ class KubernetesSettings(_Frozen):
     job_template: Path = Field(
         default=Path("k8s/stage-job.yaml"), description="the Job that is filled in for each shard"
     )
+    stage_templates: dict[str, Path] = Field(
+        default={}, description="by stage, where it is another Job, for example one with the network cards of training"
+    )
     service_account: Name = Field(default="dp2o-stage", description="of the stage's pods; it needs no rights")
     gpu_resource: str = Field(
         default="nvidia.com/gpu", min_length=1, description="resource name of the GPU kind to use"
@@ -109,3 +112,7 @@ class KubernetesSettings(_Frozen):
     def resources_of(self, stage: str) -> Resources:
         """Those named for the stage, else the default."""
         return self.resources.get(stage, self.resources[DEFAULT])
+
+    def template_of(self, stage: str) -> Path:
+        """Path of the Job template named for the stage, else of the one for all."""
+        return self.stage_templates.get(stage, self.job_template)

@@ -13,7 +13,10 @@ from kubernetes_validate.utils import all_versions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from tests.k8s.manifests import CLUSTER_SCOPED, OVERLAYS, ROOT, Object, kustomize, of_kind, rendered
+from flows.launchers.base import Work
+from flows.launchers.job_template import SERVICE, job_for, read_template
+from flows.launchers.settings import KubernetesSettings
+from tests.k8s.manifests import CLUSTER_SCOPED, OVERLAYS, ROOT, Object, kustomize, of_kind, rendered, selects
 from tests.k8s.test_security import assert_restricted
 
 OLDEST = "1.31"
@@ -148,15 +151,35 @@ def test_gpus_of_the_queue_fit_the_namespaces_quota() -> None:
     assert queued == int(of_kind("gpu", "ResourceQuota")["dp2o"]["spec"]["hard"]["requests.nvidia.com/gpu"])
 
 
+def _changed_by(option: str, folder: Path) -> list[Object]:
+    """Objects of the production overlay that an option adds or changes."""
+    k8s = os.path.relpath(ROOT / "k8s", folder.resolve())
+    content = {"resources": [f"{k8s}/overlays/gpu"], "components": [f"{k8s}/options/{option}"]}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
+    done = subprocess.run([*kustomize(), str(folder.resolve())], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [one for one in yaml.safe_load_all(done.stdout) if one not in rendered("gpu")]
+
+
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 @pytest.mark.parametrize("option", ["mlflow-auth", "prefect-auth"])
 def test_an_overlay_with_an_option_is_valid(option: str, version: str, tmp_path: Path) -> None:
-    folder = os.path.relpath(ROOT / "k8s", tmp_path.resolve())
-    content = {"resources": [f"{folder}/overlays/gpu"], "components": [f"{folder}/options/{option}"]}
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(content))
-    done = subprocess.run([*kustomize(), str(tmp_path.resolve())], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    changed = [one for one in yaml.safe_load_all(done.stdout) if one not in rendered("gpu")]
+    changed = _changed_by(option, tmp_path)
     assert [one["metadata"]["name"] for one in changed] == [f"dp2o-{option.removesuffix('-auth')}"]
     kubernetes_validate.validate(changed[0], version, strict=True)
     assert_restricted(changed[0]["spec"]["template"]["spec"])
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_the_service_of_training_on_several_nodes_names_its_pods(version: str, tmp_path: Path) -> None:
+    (service,) = _changed_by("train-nodes", tmp_path)
+    kubernetes_validate.validate(copy.deepcopy(service), version, strict=True)
+    assert (service["metadata"]["name"], service["metadata"]["namespace"]) == (SERVICE, "dp2o")
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    work = Work("run", "train", "whole", 0, ("components.train",), nodes=2)
+    settings = KubernetesSettings(image="image", job_template=ROOT / "k8s/stage-job.yaml")
+    job = job_for(work, read_template(settings.job_template), settings, "launcher")
+    pod = job["spec"]["template"]
+    assert pod["spec"]["subdomain"] == SERVICE
+    assert selects({"matchLabels": service["spec"]["selector"]}, pod["metadata"]["labels"])

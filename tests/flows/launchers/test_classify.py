@@ -198,3 +198,50 @@ def test_who_holds_a_resource() -> None:
 )  # fmt: skip
 def test_a_quota_that_others_use_up_is_a_queue(refusal: str, waiting_helps: bool) -> None:
     assert classify.is_over_quota_for_now(f'Error creating: pods "x" is forbidden: {refusal}') is waiting_helps
+
+
+# ---- several pods of one Job
+
+
+def of_index(index: int, given: Json, **metadata: object) -> Json:
+    labels = {"batch.kubernetes.io/job-completion-index": str(index)}
+    return {**given, "metadata": {**given["metadata"], "name": f"j-{index}", "labels": labels, **metadata}}
+
+
+DELETED = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+EVICTED = [
+    {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": "node shuts down"}
+]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "failure"),
+    [
+        (died(1), died(2), Failure.BAD_INPUT),
+        (died(75), died(65), Failure.CORRUPT_INPUT),
+        (died(1), died(137, "OOMKilled"), Failure.OUT_OF_MEMORY),
+        (died(1), died(143, conditions=EVICTED), Failure.EVICTED),
+        (died(75), died(137, conditions=EVICTED), Failure.EVICTED),
+        (died(75), died(75, conditions=EVICTED), Failure.RESUME_LATER),
+        (died(1), died(75, conditions=EVICTED), Failure.RESUME_LATER),  # it left while the other waited for it
+        (died(75), died(1), Failure.CRASHED),  # the Job's end stopped the first
+        (died(137, metadata=DELETED), died(1), Failure.CRASHED),  # likewise, and it did not stop in time
+        (died(75, metadata=DELETED), died(1), Failure.CRASHED),
+        (died(75, metadata=DELETED), died(75, metadata=DELETED), Failure.RESUME_LATER),
+        (died(1), pod(), Failure.CRASHED),
+        (died(1), pod("Succeeded"), Failure.CRASHED),
+    ],
+)
+def test_of_pods_that_end_together_the_cause_counts(first: Json, second: Json, failure: Failure) -> None:
+    for pods in ([of_index(0, first), of_index(1, second)], [of_index(0, second), of_index(1, first)]):
+        assert classify.ended(FAILED, pods).failure is failure
+
+
+def test_several_pods_run_when_all_do() -> None:
+    both = job()
+    both["spec"]["parallelism"] = 2
+    assert classify.state_of(both, [pod()]) is State.PENDING  # a quota holds the other back
+    assert classify.state_of(both, [pod(), pod("Pending")]) is State.PENDING
+    assert classify.state_of(both, [pod(), pod()]) is State.RUNNING
+    assert classify.state_of(both, [pod(), pod("Succeeded")]) is State.RUNNING
+    assert classify.state_of(both, [pod(), died(1)]) is State.RUNNING

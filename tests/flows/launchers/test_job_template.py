@@ -47,6 +47,44 @@ def test_is_strictly_valid(version: str) -> None:
         kubernetes_validate.validate(full, version, strict=True)
 
 
+TRAINING = Work("run", "train", "whole", 0, ("components.train",), gpus=8, nodes=4)
+
+
+@pytest.mark.parametrize("version", ["1.31", kubernetes_validate.latest_version()])
+def test_several_nodes_are_an_indexed_job_that_is_strictly_valid(version: str) -> None:
+    job = made(TRAINING)
+    kubernetes_validate.validate(job, version, strict=True)
+    spec = job["spec"]
+    assert (spec["completionMode"], spec["parallelism"], spec["completions"]) == ("Indexed", 4, 4)
+    # one pod's end, also by eviction, ends all: none is made again alone
+    assert spec["backoffLimit"] == 0
+    assert "podFailurePolicy" not in spec
+    pod = spec["template"]["spec"]
+    assert pod["restartPolicy"] == "Never"
+    environment = {item["name"]: item for item in pod["containers"][0]["env"]}
+    assert environment["DP2O_NODES"]["value"] == "4"
+    path = environment["DP2O_NODE"]["valueFrom"]["fieldRef"]["fieldPath"]
+    assert path == "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+    assert environment["DP2O_FIRST_NODE"]["value"] == f"{name_of(TRAINING)}-0.dp2o-train:29500"
+    assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "8"
+
+
+def test_the_first_node_is_named_by_the_templates_own_service_if_it_has_one() -> None:
+    template = read_template(TEMPLATE)
+    template["spec"]["template"]["spec"]["subdomain"] = "ours"
+    pod = job_for(TRAINING, template, settings(), "l")["spec"]["template"]["spec"]
+    assert pod["subdomain"] == "ours"
+    assert f"{name_of(TRAINING)}-0.ours:29500" in {item.get("value") for item in pod["containers"][0]["env"]}
+
+
+def test_a_job_of_one_node_is_as_the_template_has_it() -> None:
+    template = read_template(TEMPLATE)
+    template["spec"] |= {"parallelism": 3, "completions": 3, "completionMode": "Indexed"}
+    spec = job_for(WORK, template, settings(), "l")["spec"]
+    assert (spec["parallelism"], spec["completions"], spec["completionMode"]) == (3, 3, "Indexed")
+    assert "DP2O_NODES" not in {item["name"] for item in spec["template"]["spec"]["containers"][0]["env"]}
+
+
 def test_says_which_work_it_is() -> None:
     job = made()
     assert job["metadata"]["name"] == name_of(WORK)
