@@ -20,7 +20,7 @@ from components.register import benchmark, ledger, notify
 from components.register.benchmark import FrozenSet
 from components.register.evidence import Bench
 from components.register.gate import REVISION, judge, passed
-from components.register.ledger import Content, History
+from components.register.ledger import Content, History, Record
 from components.register.registry import load_upscaler
 from components.register.tracking import connected
 from components.register.transaction import Reached, commit, into_production, nowhere, settle
@@ -184,6 +184,15 @@ def reject(settings: Settings, root: Path, by: str, reason: str, reference: str 
         return Outcome("rejected", version.name, int(version.version), text, report)
 
 
+def _unfinished_rollback(client: mlflow.MlflowClient, name: str) -> Record | None:
+    """The last record that counts, if it is a rollback whose alias was not moved yet."""
+    known = ledger.read(client, name)
+    head = known.head
+    if head is None or head.content.kind != "rollback" or alias_version(client, name, CHAMPION) == known.champion:
+        return None
+    return head
+
+
 def rollback(
     settings: Settings, root: Path, by: str, to: int | None = None, reason: str = "", reached: Reached = nowhere
 ) -> Outcome:
@@ -195,7 +204,13 @@ def rollback(
     """
     name = production_name(settings.register_.model_name)
     with connected(settings.register_, root) as client:
+        cut_off = _unfinished_rollback(client, name)
         history = settle(client, name)
+        if cut_off is not None and to in (None, cut_off.content.version):
+            # Going back once more is what nobody asked for: the same command, run again after a crash, ends here.
+            target = cut_off.content.version
+            text = f"{name}/{target} is the champion again: record {cut_off.number}, which was cut off, is finished"
+            return Outcome("promoted", name, target, text, None)
         earlier = list(history.champions[:-1])
         present = history.champion
         if present is None or not earlier:
