@@ -44,7 +44,7 @@ def training(root: Path, store: Store, **train: object) -> Task:
         backbone={"path": "weights", "steps": 2},
         score={"fr": ["psnr"], "nr": [], "held_out": []},
         pair={"top": TOP},
-        train=SHORT | {"steps": STEPS, "micro_batch": 1, "validate_every": STEPS, "validation_images": 1, **train},
+        train=SHORT | {"steps": STEPS, "micro_batch": 1, "validate_every": STEPS, **train},
     )
     return task_of(root, store, "train", INPUTS, OUTPUTS)
 
