@@ -93,7 +93,8 @@ class Trainer:
         """Train up to `settings.steps`, from the newest checkpoint if there is one.
 
         Raises:
-            ResumeLater: SIGTERM came; the state up to the last finished step is saved.
+            ResumeLater: SIGTERM came, and the state up to the last finished step is saved; or the processes found
+                different checkpoints.
             BadInput: the loss is not finite.
         """
         stop = StopRequest()

@@ -143,9 +143,11 @@ def test_evaluate_in_parts_fills_the_cache_first(runner: Runner, launcher: Scrip
 
 def test_gpus_are_for_those_who_compute(runner: Runner, launcher: Scripted) -> None:
     runner.gpus = {"generate": 1, "train": 8}
+    runner.train_nodes = 2
     for name in runner.project.stages:
         runner.update(name)
     gpus = {(work.stage, work.shard): work.gpus for work in launcher.works}
+    assert {work.stage: work.nodes for work in launcher.works if work.nodes > 1} == {"train": 2}
     assert gpus[("generate", "00000-of-00001")] == 1
     assert gpus[("generate", "gather")] == gpus[("pair", "whole")] == 0
     (train,) = [work for work in launcher.works if work.stage == "train"]

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from components.errors import BadInput
+from components.errors import BadInput, ResumeLater
 from components.train import processes
 from tests.made import REPOSITORY
 from tests.train.child import trainer_of, weights
@@ -118,6 +118,13 @@ def test_bad_input_of_one_process_is_told_to_all(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(processes, "gather_object", lambda mine: ["theirs", *mine])
     with pytest.raises(BadInput, match="theirs"):
         processes.share(Pair(1), ["a", "b"], list)  # type: ignore[arg-type]
+
+
+def test_processes_that_found_different_checkpoints_do_not_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "gather_object", lambda mine: [4, *mine])
+    processes.agree_on(Pair(1), 4)  # type: ignore[arg-type]
+    with pytest.raises(ResumeLater, match=r"different steps, \[4, 2\].*run.shared_cache a store"):
+        processes.agree_on(Pair(1), 2)  # type: ignore[arg-type]
 
 
 def test_processes_wait_for_one_another_longer_than_a_model_takes_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
