@@ -199,14 +199,17 @@ def align(
                 options.crash_retries,
                 options.train_nodes,
             )
-            for number, name in enumerate(wanted, 1):
-                reason = runner.update(name)
-                if reason:
-                    ran[name] = reason
-                    log.info("%s ran: %s", name, reason)
-                else:
-                    log.info("%s is up to date", name)
-                update_progress_artifact(progress, 100.0 * number / len(wanted))
+            try:
+                for number, name in enumerate(wanted, 1):
+                    reason = runner.update(name)
+                    if reason:
+                        ran[name] = reason
+                        log.info("%s ran: %s", name, reason)
+                    else:
+                        log.info("%s is up to date", name)
+                    update_progress_artifact(progress, 100.0 * number / len(wanted))
+            finally:
+                launcher.sweep(runner.run)
         saved = checkout.save(project.written(), _message(ran)) if ran else None
         if branch is None and store.url == project.cache_url:
             project.check_out(wanted)

@@ -194,5 +194,8 @@ class Launcher(Protocol):
     def delete(self, handle: str) -> None:
         """Stop it if it runs, and remove it; nothing happens if it is gone already."""
 
+    def sweep(self, run: str) -> None:
+        """Delete all work of a run that is over, whoever submitted it: a flow that died cannot delete its own."""
+
     def close(self) -> None:
         """Delete all that this launcher started and did not delete, and give back its threads and connections."""

@@ -547,12 +547,24 @@ class KubernetesLauncher:
     def _remove(self, entry: _Entry) -> None:
         if entry.removed:
             return
+        self._remove_job(entry.name)
+        entry.removed = True
+
+    def _remove_job(self, name: str) -> None:
         try:
-            self._api.request("DELETE", self._jobs(entry.name), {"propagationPolicy": "Background"})
+            self._api.request("DELETE", self._jobs(name), {"propagationPolicy": "Background"})
         except ApiException as error:
             if error.status != NOT_FOUND:
                 raise
-        entry.removed = True
+
+    def sweep(self, run: str) -> None:
+        """Delete all Jobs of a run that is over, whoever submitted them; what cannot be deleted now, `reap` will."""
+        try:
+            listed = self._api.request("GET", self._jobs(), {"labelSelector": job_template.selector(run)})
+            for job in listed.get("items") or ():
+                self._remove_job(job["metadata"]["name"])
+        except (ApiException, ApiUnavailableError) as error:
+            LOGGER.error("Jobs of run %s may be left: %s; their TTL or the reap flow will end them", run, said(error))
 
     def close(self, delete: bool = True) -> None:
         """Delete all Jobs that were submitted here and not deleted, and give back threads and connections.

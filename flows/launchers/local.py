@@ -254,6 +254,9 @@ class LocalLauncher:
             asked = True
             time.sleep(POLL / 10)
 
+    def sweep(self, run: str) -> None:
+        """Nothing is left: a process ends with its work, and one that runs is adopted by who submits it again."""
+
     def close(self) -> None:
         """Delete all that was submitted here and not deleted, at once."""
         threads = [

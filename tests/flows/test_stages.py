@@ -54,6 +54,8 @@ class Scripted:
     def delete(self, handle: str) -> None:
         self.deleted.append(handle)
 
+    def sweep(self, run: str) -> None: ...
+
     def close(self) -> None: ...
 
     def _make(self, work: Work) -> None:

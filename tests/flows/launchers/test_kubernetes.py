@@ -671,3 +671,16 @@ def test_without_a_cluster_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     with pytest.raises(BadInput, match="set KUBECONFIG"):
         Api(QUICK)
+
+
+def test_a_sweep_deletes_what_a_dead_flow_left_and_nothing_of_others(server: Server, cluster: FakeCluster) -> None:
+    other = replace(WORK, run="run-2")
+    dead = make(server)
+    dead.submit(WORK)
+    dead.submit(replace(WORK, shard="00001-of-00002"))
+    dead.submit(other)
+    dead.close(delete=False)
+    with make(server) as launcher:
+        launcher.sweep("run-1")
+        assert set(cluster.objects["jobs"]) == {name_of(other)}
+        launcher.sweep("run-1")
