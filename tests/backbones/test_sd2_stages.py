@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from diffusers import ControlNetModel
 
 from components.artifacts import latents, tables
+from components.artifacts.cache import CacheFolder
 from components.artifacts.shards import Shard, ShardFolder
 from components.backbones.registry import load_backbone
 from components.entry import run_stage
@@ -92,7 +93,7 @@ def test_memory_does_not_grow_over_steps(tmp_path: Path) -> None:
         groups_of(read[2]),
         GroupImages(tmp_path, read[0], read[1]),
         lambda: {"reward": 0.5},
-        tmp_path / "checkpoints",
+        CacheFolder(tmp_path / "checkpoints"),
         Accelerator(cpu=True),
     )
     step = trainer._step

@@ -59,7 +59,7 @@ def test_a_parameter_of_pair_makes_pair_and_what_follows_stale(project: Project,
     params.write_text(yaml.safe_dump(values))
     again = Project(project.root)
     assert [name for name in STAGES if again.stale(name)] == ["pair", "report"]
-    assert again.stale("pair") == "parameters changed: params.yaml"
+    assert again.stale("pair") == "parameters changed: pair"
     # nothing but the hashes of what pair made tells the others
     again.record("pair", outputs(again, "pair", store, tmp_path / "made", word="other "), store)
     assert [name for name in STAGES if again.stale(name)] == ["train", "report"]
