@@ -131,9 +131,16 @@ class Faults:
         def work() -> None:
             try:
                 until(due, 1500)
-                if self.here.state(self.run) != "COMPLETED":
-                    strike()
-                    self.done.append(name)
+                for attempt in range(5):  # a pod that was there may be gone, or a server away by another fault
+                    try:
+                        if self.here.state(self.run) != "COMPLETED":
+                            strike()
+                            self.done.append(name)
+                        break
+                    except Exception:
+                        if attempt == 4:
+                            raise
+                        time.sleep(1)
             except BaseException as error:  # noqa: BLE001  # told by the test
                 self._error.append(error)
 
