@@ -18,6 +18,7 @@ import torch
 from benchmarks.parts import candidates, controlnet, incremental, memory, pairs, scores
 from benchmarks.parts.project import CHECKOUT
 from benchmarks.timing import Comparison
+from components.allocator import keep_freed_memory
 from components.artifacts.publish import write_json
 from components.backbones.tiny_flow import CONFIG
 from components.entry import STAGES
@@ -99,6 +100,7 @@ def backbone_folder(asked: Path | None) -> Path | None:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Run the parts asked for, print each when it is done, and return everything as plain values."""
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as every stage does; the peers have it as well
     folder = backbone_folder(options.model)
     result: dict[str, Any] = {"machine": machine(), "model": "random weights" if folder is None else folder.name}
     print_machine(result)

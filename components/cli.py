@@ -204,11 +204,11 @@ def _scale(params: Path) -> int:
 
 
 def _upscaler(model: str, params: Path, tile: int, max_pixels: int, base: str) -> Any:
-    from components.entry import limit_threads, resolve_device  # noqa: PLC0415
+    from components.entry import resolve_device, set_up_process  # noqa: PLC0415
     from components.settings import load_settings  # noqa: PLC0415
 
     settings, root = load_settings(params), params.resolve().parent
-    limit_threads(settings)
+    set_up_process(settings)
     if model.startswith("models:/"):
         from components.register.registry import load_upscaler  # noqa: PLC0415
 
@@ -314,14 +314,14 @@ def promote(
     """Make a version the champion if it passes the gate; exit code 3 if it does not, or waits for an approval."""
     start_logging()
     with user_errors("promote"):
-        from components.entry import limit_threads  # noqa: PLC0415
+        from components.entry import set_up_process  # noqa: PLC0415
         from components.register import promotion, verdicts  # noqa: PLC0415
         from components.settings import load_settings  # noqa: PLC0415
 
         if (reason or report) and not approved_by:
             raise BadInput("--reason and --report belong to an approval: give --approved-by as well")
         settings = load_settings(params)
-        limit_threads(settings)
+        set_up_process(settings)
         outcome = promotion.promote(
             settings,
             params.resolve().parent,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
+from components.allocator import keep_freed_memory
 from components.artifacts.shards import Shard
 from components.errors import BadInput, CorruptInput, ExitCode, ResumeLater
 from components.settings import Settings, load_settings
@@ -80,8 +81,9 @@ def resolve_device(name: str, shard: Shard | None = None) -> "torch.device":
         ) from error
 
 
-def limit_threads(settings: Settings) -> None:
-    """Apply `run.threads`."""
+def set_up_process(settings: Settings) -> None:
+    """Apply `run.threads`, and settle what freed memory is kept for."""
+    keep_freed_memory()
     if settings.run.threads:
         import torch  # noqa: PLC0415
 
@@ -101,7 +103,7 @@ def run_stage(
     """Run one stage in the folder of `params`; errors of the user's are printed, ours are raised."""
     try:
         settings = load_settings(params, overrides)
-        limit_threads(settings)
+        set_up_process(settings)
         _perform(name, settings, params.resolve().parent, shard, action)
     except BadInput as error:
         print(f"dp2o {name}: {error}", file=sys.stderr)

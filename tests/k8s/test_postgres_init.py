@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,18 +25,17 @@ def _needed(tool: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def server() -> Iterator[Path]:
     """A PostgreSQL that listens on a socket alone; the folder of its socket."""
     initdb, control = _needed("initdb"), _needed("pg_ctl")
-    base = tmp_path_factory.mktemp("postgres")
+    base = Path(tempfile.mkdtemp(prefix="dp2o-postgres-"))  # pytest's folders are closed to other users
+    data, password = base / "data", base / "password"
+    password.write_text("top")
     run = []
     if os.geteuid() == 0:  # PostgreSQL refuses root
         run = ["runuser", "-u", "postgres", "--"]
-        shutil.chown(base, "postgres")
-        for parent in (base.parent, base.parent.parent):
-            parent.chmod(parent.stat().st_mode | 0o011)
-    data, password = base / "data", base / "password"
-    password.write_text("top")
+        for path in (base, password):
+            shutil.chown(path, "postgres")
 
     def quietly(*command: str) -> None:
         subprocess.run([*run, *command], check=True, stdout=subprocess.DEVNULL, cwd="/")
@@ -45,6 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     quietly(control, "-D", str(data), "-w", "-l", str(base / "log"), "-o", options, "start")
     yield base
     quietly(control, "-D", str(data), "-m", "immediate", "stop")
+    shutil.rmtree(base)
 
 
 def _query(server: Path, user: str, password: str, database: str, query: str) -> subprocess.CompletedProcess[str]:

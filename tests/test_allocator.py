@@ -1,0 +1,40 @@
+"""Freed memory stays with the process."""
+
+import subprocess
+import sys
+
+import pytest
+
+PASSES = """
+import resource
+import sys
+import torch
+from components.allocator import keep_freed_memory
+
+torch.set_num_threads(1)
+if sys.argv[1] == "kept":
+    assert keep_freed_memory()
+
+def one_pass():
+    kept = [torch.zeros(1 << 20) for _ in range(16)]  # 16 x 4 MiB, all freed at its end
+    return len(kept)
+
+for _ in range(2):  # until the heap has settled
+    one_pass()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(8):
+    one_pass()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+PAGES = 8 * 16 * 1024  # of 4 KiB
+
+
+def page_faults(how: str) -> int:
+    command = [sys.executable, "-c", PASSES, how]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
+def test_a_pass_finds_the_memory_of_the_last_one() -> None:
+    assert page_faults("kept") < PAGES / 8
+    assert page_faults("returned") > PAGES / 2  # what this is for
