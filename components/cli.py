@@ -96,9 +96,16 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Run even what is up to date.")] = False,
     single: Annotated[bool, typer.Option("--single", help="Only the named stages, not what they need.")] = False,
 ) -> None:
-    """Bring the pipeline up to date: `dvc repro`, with the exit code of the stage that failed."""
-    from components.pipeline import reproduce  # noqa: PLC0415
+    """Bring the pipeline up to date: `dvc repro`, with the exit code of the stage that failed.
 
+    Folders that params.yaml names and dvc.yaml does not are added to the latter, so that a change in them is noticed.
+    """
+    from components.pipeline import reproduce  # noqa: PLC0415
+    from components.pipeline_files import follow_settings  # noqa: PLC0415
+
+    with user_errors("run"):
+        for stage, folder in follow_settings(Path()):
+            print(f"dvc.yaml: {stage} depends on {folder} now, as params.yaml names it", file=sys.stderr)
     flags = [*(["--force"] if force else []), *(["--single-item"] if single else [])]
     raise typer.Exit(reproduce([*flags, *(stages or [])]))
 

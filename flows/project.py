@@ -24,6 +24,7 @@ from dvc_data.hashfile.tree import Tree
 from components.artifacts.publish import atomic_file
 from components.artifacts.store import Content, Store
 from components.errors import BadInput
+from components.pipeline_files import photo_folders
 from components.settings import Settings, load_settings
 from components.task import Input, Task, dvc_md5
 
@@ -162,8 +163,7 @@ class Project:
         """
         named: list[Path] = []
         if stage.name == "prepare":
-            prepare = self.settings.prepare
-            named += [*prepare.sources, *prepare.align_sources, *prepare.lr_sources, *prepare.align_lr_sources]
+            named += photo_folders(self.settings.prepare)
         if any("backbone" in dep.params for dep in stage.deps if isinstance(dep, ParamsDependency)):
             named.append(self.settings.backbone.path)
             base = getattr(self.settings.backbone, "base", None)

@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from components.artifacts.s3 import Place, connect
 from components.artifacts.store import Content, Store
 from components.errors import BadInput
+from components.pipeline_files import USES_BASE, add_dependency, set_param
 from components.task import Input, Result, Task
 from flows import promotion_step
 from flows.align import DEFAULTS, Aligned, AlignSettings, align, environment, launcher_of, store_url
@@ -35,14 +36,12 @@ from flows.checkout import Checkout, checked_out
 from flows.lease import HeldByAnotherError, Lease, take
 from flows.project import Project
 from flows.stages import Part, Reporter, Runner
-from flows.tracking import add_dependency, set_param, track_file, track_folder, tracked
+from flows.tracking import track_file, track_folder, tracked
 
 INCOMING, ORIGINS, STATE, TRAINED = "data/incoming", "data/incoming.parquet", "data/intake.json", "data/retrain.json"
 CHAMPION = "models/champion"
 INTAKE_REPORT, DRIFT_REPORT, DRIFT_PAGE = "reports/intake.json", "reports/drift.json", "reports/drift.html"
 CHAMPION_REPORT = "reports/champion.json"
-USES_BASE = ("generate", "train", "evaluate")
-"""Stages that load the base model."""
 LEASE = "dp2o/leases/retrain"
 """Below the store, where the lease is when nothing else is said."""
 

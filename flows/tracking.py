@@ -79,48 +79,6 @@ def _record(root: Path, path: str, entry: dict[str, Any]) -> list[str]:
     return [pointer, ignore.relative_to(root).as_posix()]
 
 
-def add_dependency(root: Path, path: str, stages: tuple[str, ...]) -> list[str]:
-    """Let stages of dvc.yaml depend on `path`; the files that changed, none where they do already.
-
-    dvc.yaml of a project without new images does not name them: what is named must be there.
-    """
-    file = root / "dvc.yaml"
-    editor, document = _edited(file)
-    missing = [name for name in stages if path not in document["stages"][name]["deps"]]
-    for name in missing:
-        document["stages"][name]["deps"].append(path)
-    return _written(root, file, editor, document) if missing else []
-
-
-def set_param(root: Path, block: str, key: str, value: Any) -> list[str]:
-    """Set one key of params.yaml, comments kept; the files that changed."""
-    file = root / "params.yaml"
-    editor, document = _edited(file)
-    if document[block].get(key) == value:
-        return []
-    document[block][key] = value
-    return _written(root, file, editor, document)
-
-
-def _edited(file: Path) -> tuple[Any, Any]:
-    from ruamel.yaml import YAML  # noqa: PLC0415
-
-    editor = YAML()
-    editor.preserve_quotes = True
-    editor.width = 4096
-    editor.indent(mapping=2, sequence=4, offset=2)
-    return editor, editor.load(file.read_text())
-
-
-def _written(root: Path, file: Path, editor: Any, document: Any) -> list[str]:
-    import io  # noqa: PLC0415
-
-    buffer = io.StringIO()
-    editor.dump(document, buffer)
-    write_text(file, buffer.getvalue())
-    return [file.relative_to(root).as_posix()]
-
-
 def _read(file: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = yaml.safe_load(file.read_text()) or {}

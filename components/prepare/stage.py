@@ -17,6 +17,7 @@ from components.artifacts import digests, tables
 from components.artifacts.publish import atomic_folder
 from components.artifacts.shards import Shard, encode_png, write_shard
 from components.errors import BadInput
+from components.pipeline_files import unnoticed
 from components.prepare.crops import choose_crops
 from components.prepare.degradation import crop_generator, degrade
 from components.prepare.reading import SUFFIXES, Reason, UnusablePhotoError, read_photo
@@ -61,6 +62,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     if shard is not None:
         raise BadInput("prepare splits by photo over all photos and cannot run in shards: leave --shard out")
     prepare = settings.prepare
+    _warn_of_unnoticed(settings, root)
     captions = _captions(settings, root)
     quarantine: list[tables.Row] = []
     seen: dict[str, str] = {}
@@ -151,6 +153,15 @@ def _prompts(folder: Path, known: set[str], prompt: PromptSettings) -> Callable[
         without = len(known) - len(found)
         logger.warning("%s: %d of %d photos have no row: their prompt is empty", prompt.manifest, without, len(known))
     return lambda name: found.get(name, "")
+
+
+def _warn_of_unnoticed(settings: Settings, root: Path) -> None:
+    """Say which folders DVC does not watch, where there is a pipeline."""
+    if (root / "dvc.yaml").is_file():
+        for stage, folder in unnoticed(settings, root):
+            if stage == "prepare":
+                logger.warning("%s is no dependency in dvc.yaml, so that what changes in it goes unnoticed; "
+                               "`dp2o run` adds it", folder)  # fmt: skip
 
 
 def _captions(settings: Settings, root: Path) -> CaptionCache | None:

@@ -19,6 +19,7 @@ from components.artifacts.s3 import Client, Place
 from flows.lease import look
 from tests.flows.made import make_project, run
 from tests.made import REPOSITORY
+from tests.register.gated import noised, save
 from tests.services.s3 import bucket, picture, s3_environment  # noqa: F401
 from tests.services.servers import Prefect
 
@@ -223,6 +224,62 @@ def test_enough_new_pictures_train_from_the_champion_and_a_killed_run_is_finishe
     assert sum(subject.startswith("retrain: from ") for subject in subjects) == 2
     assert sum(subject.startswith("align: ") for subject in subjects) == 2
     assert remote.retrain()["ending"] == "nothing new"
+
+
+@pytest.mark.slow
+def test_the_gate_promotes_what_gained_through_any_crash_and_refuses_what_was_spoilt(
+    remote: Remote, tmp_path: Path
+) -> None:
+    root = remote.clone(tmp_path / "work")
+    spoilt_base(root)
+    run(root, "git", "add", "-A")
+    run(root, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "a base with much to gain")
+    run(root, "git", "push", "-q", "origin", "HEAD:main")
+    remote.put(1, 2, 3, 4)
+    for point in ("aligned", "promoted", "finished"):
+        remote.killed(point, candidate="honest", lease={"seconds": 6})
+        time.sleep(7)
+    assert remote.retrain()["ending"] == "nothing new"  # what died at `finished` had finished
+    (promoted,) = history(remote)["records"]
+    assert (promoted["content"]["kind"], promoted["status"]) == ("promote", "counts")
+    subjects = remote.subjects()
+    assert sum(subject.startswith("align: ") for subject in subjects) == 1
+    assert [subject for subject in subjects if "is the champion" in subject] == [
+        f"retrain: {promoted['content']['source']} is the champion dp2o-sr-tiny-flow/1"
+    ]
+    remote.put(5, 6, 7, 8)
+    second = remote.retrain(candidate="coloured")
+    assert second["ending"] == "not promoted", second
+    assert "guard colour_shift rise" in second["promotion"]
+    after = history(remote)
+    assert (after["champion"], after["alias"], after["records"][1]["content"]["kind"]) == (1, 1, "refuse")
+    judged = json.loads((remote.clone(tmp_path / "judged") / "reports/gate.json").read_text())
+    assert judged["champion"] == "dp2o-sr-tiny-flow/1"
+    assert remote.retrain()["ending"] == "nothing new"  # refused is an end as well
+
+
+def spoilt_base(root: Path) -> None:
+    """The base is the embedded model with its weights noised, so that the embedded model itself has gained on it."""
+    trainable(root)
+    for photo in sorted((REPOSITORY / "data/photos").glob("*.jpg"))[8:24]:
+        shutil.copy(photo, root / "data/photos")
+    save(noised(0.2, seed=1), root / "components/backbones/weights/tiny_flow")
+    values = yaml.safe_load((root / "params.yaml").read_text())
+    values["prepare"]["split"] = {"align": 0.3, "validation": 0.2, "test": 0.5}
+    values["score"] |= {"fr": ["gmsd", "ssim"], "nr": [], "held_out": ["psnr", "vif"]}
+    values["gate"] |= {"policy": "automatic", "seeds": 2, "min_images": 10, "min_photos": 10, "bootstrap": 500}
+    values["gate"] |= {"max_latency_ratio": 20.0, "margins": {"vif": 0.03}}
+    (root / "params.yaml").write_text(yaml.safe_dump(values))
+
+
+def history(remote: Remote) -> dict[str, Any]:
+    """Of the production model, as the command line prints it."""
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{remote.path.parent / 'mlflow.db'}"}
+    command = [sys.executable, "-m", "components.register", "history", "--json"]
+    root = remote.clone(remote.path.parent / "history")
+    text = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True, env=environment).stdout
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def make_champion(remote: Remote, root: Path) -> None:

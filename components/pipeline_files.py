@@ -1,0 +1,109 @@
+"""params.yaml and dvc.yaml as a program edits them: comments and quotes stay.
+
+dvc.yaml cannot say "the folders that params.yaml names": DVC's templates put in words, not lists. So what settings name
+is added to it where it is not there yet; otherwise a photo that comes into such a folder would go unnoticed.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.artifacts.publish import write_text
+from components.errors import BadInput
+from components.settings import PrepareSettings, Settings, load_settings
+
+USES_BASE = ("generate", "train", "evaluate")
+"""Stages that load the base model."""
+
+
+def photo_folders(prepare: PrepareSettings) -> list[Path]:
+    """All folders that prepare reads."""
+    return [*prepare.sources, *prepare.align_sources, *prepare.lr_sources, *prepare.align_lr_sources]
+
+
+def unnoticed(settings: Settings, root: Path) -> list[tuple[str, str]]:
+    """(stage, folder) of what settings name and dvc.yaml does not: DVC would not notice when it changes.
+
+    Folders that are not there, and hub ids, are left out: the stage says what is wrong with them.
+
+    Raises:
+        BadInput: dvc.yaml is missing or damaged.
+    """
+    file = root / "dvc.yaml"
+    try:
+        stages = yaml.safe_load(file.read_text())["stages"]
+        depends = {name: [str(path) for path in stage.get("deps", [])] for name, stage in stages.items()}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{file} describes no pipeline ({error}): restore it with git") from error
+    backbone = [settings.backbone.path, getattr(settings.backbone, "base", None)]
+    named = [("prepare", folder) for folder in photo_folders(settings.prepare)]
+    named += [(stage, Path(folder)) for folder in backbone if folder for stage in USES_BASE]
+    return list(
+        dict.fromkeys(
+            (stage, folder.as_posix())
+            for stage, folder in named
+            if stage in depends and (root / folder).exists() and not _covered(folder, depends[stage])
+        )
+    )
+
+
+def _covered(folder: Path, paths: list[str]) -> bool:
+    return any(folder == Path(path) or Path(path) in folder.parents for path in paths)
+
+
+def follow_settings(root: Path) -> list[tuple[str, str]]:
+    """Let dvc.yaml depend on what params.yaml names; (stage, folder) of each that came to it.
+
+    Where one of the two is not there, there is nothing to follow, and DVC says so.
+
+    Raises:
+        BadInput: one of the two files is damaged.
+    """
+    if not all((root / name).is_file() for name in ("params.yaml", "dvc.yaml")):
+        return []
+    added = unnoticed(load_settings(root / "params.yaml"), root)
+    for stage, folder in added:
+        add_dependency(root, folder, (stage,))
+    return added
+
+
+def add_dependency(root: Path, path: str, stages: tuple[str, ...]) -> list[str]:
+    """Let stages of dvc.yaml depend on `path`; the files that changed, none where they do already.
+
+    dvc.yaml of a project without new images does not name them: what is named must be there.
+    """
+    file = root / "dvc.yaml"
+    editor, document = _edited(file)
+    missing = [name for name in stages if path not in document["stages"][name]["deps"]]
+    for name in missing:
+        document["stages"][name]["deps"].append(path)
+    return _written(root, file, editor, document) if missing else []
+
+
+def set_param(root: Path, block: str, key: str, value: Any) -> list[str]:
+    """Set one key of params.yaml, comments kept; the files that changed."""
+    file = root / "params.yaml"
+    editor, document = _edited(file)
+    if document[block].get(key) == value:
+        return []
+    document[block][key] = value
+    return _written(root, file, editor, document)
+
+
+def _edited(file: Path) -> tuple[Any, Any]:
+    from ruamel.yaml import YAML  # noqa: PLC0415 - who only asks needs none of it
+
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 4096
+    editor.indent(mapping=2, sequence=4, offset=2)
+    return editor, editor.load(file.read_text())
+
+
+def _written(root: Path, file: Path, editor: Any, document: Any) -> list[str]:
+    buffer = io.StringIO()
+    editor.dump(document, buffer)
+    write_text(file, buffer.getvalue())
+    return [file.relative_to(root).as_posix()]

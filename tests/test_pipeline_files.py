@@ -1,0 +1,84 @@
+"""dvc.yaml follows params.yaml, so that a photo in any named folder is noticed."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.errors import BadInput
+from components.pipeline_files import follow_settings, unnoticed
+from components.settings import load_settings
+from tests.flows.made import make_project
+from tests.made import REPOSITORY
+
+PHOTOS = sorted((REPOSITORY / "data/photos").glob("*.jpg"))
+
+
+def with_sources(root: Path, *folders: str) -> None:
+    values = yaml.safe_load((root / "params.yaml").read_text())
+    values["prepare"] |= {"sources": list(folders), "crops_per_photo": 1}
+    (root / "params.yaml").write_text(yaml.safe_dump(values))
+
+
+def prepare(root: Path) -> str:
+    command = [Path(sys.executable).with_name("dp2o"), "run", "prepare"]
+    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+def test_a_photo_in_any_named_folder_is_noticed(tmp_path: Path) -> None:
+    root, outside = make_project(tmp_path / "project").root, tmp_path / "holiday"
+    for folder, photos in ((outside, PHOTOS[10:12]), (root / "mine", PHOTOS[12:14])):
+        folder.mkdir()
+        for photo in photos:
+            shutil.copy(photo, folder)
+    with_sources(root, "data/photos", str(outside), "mine")
+    before = (root / "dvc.yaml").read_text()
+    first = prepare(root)
+    assert f"prepare depends on {outside} now" in first
+    assert "prepare depends on mine now" in first
+    assert "goes unnoticed" not in first
+    after = (root / "dvc.yaml").read_text()
+    assert [line for line in before.splitlines() if "#" in line] == [line for line in after.splitlines() if "#" in line]
+    assert yaml.safe_load(after)["stages"]["prepare"]["deps"][-2:] == [str(outside), "mine"]
+    assert "Running stage" not in prepare(root)
+    for number, folder in enumerate((outside, root / "mine")):
+        shutil.copy(PHOTOS[20 + number], folder)
+        assert "Running stage 'prepare'" in prepare(root)
+
+
+def test_only_what_settings_name_and_nothing_covers_is_added(tmp_path: Path) -> None:
+    root = make_project(tmp_path / "project").root
+    with_sources(root, "data/photos", "data/photos/inner", "absent")
+    (root / "data/photos/inner").mkdir()
+    assert follow_settings(root) == []
+    values = yaml.safe_load((root / "params.yaml").read_text())
+    values["backbone"]["path"] = "models/mine"
+    (root / "params.yaml").write_text(yaml.safe_dump(values))
+    (root / "models/mine").mkdir(parents=True)
+    expected = [(stage, "models/mine") for stage in ("generate", "train", "evaluate")]
+    assert unnoticed(load_settings(root / "params.yaml"), root) == expected
+    assert follow_settings(root) == expected
+    assert follow_settings(root) == []
+
+
+def test_what_is_not_there_is_dvcs_to_say_and_what_is_damaged_ours(tmp_path: Path) -> None:
+    assert follow_settings(tmp_path) == []
+    root = make_project(tmp_path / "project").root
+    (root / "dvc.yaml").write_text("stages: [")
+    with pytest.raises(BadInput, match=r"dvc\.yaml describes no pipeline"):
+        follow_settings(root)
+
+
+def test_prepare_alone_says_what_goes_unnoticed(tmp_path: Path) -> None:
+    root = make_project(tmp_path / "project").root
+    (root / "mine").mkdir()
+    for photo in PHOTOS[12:14]:
+        shutil.copy(photo, root / "mine")
+    with_sources(root, "data/photos", "mine")
+    command = [sys.executable, "-m", "components.prepare"]
+    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    assert "mine is no dependency in dvc.yaml" in done.stderr
