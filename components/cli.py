@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from components.entry import STAGES, run_stage, start_logging
-from components.errors import BadInput, ExitCode, ResumeLater
+from components.errors import BadInput, ExitCode, UserError, tell
 
 PIPELINE, MODELS, LOOK, OPERATE = "Pipeline", "Models", "Look", "Operate"
 
@@ -70,12 +70,8 @@ def user_errors(command: str) -> Iterator[None]:
     """Errors that the user can act on: one message and an exit code, no traceback."""
     try:
         yield
-    except BadInput as error:
-        print(f"dp2o {command}: {error}", file=sys.stderr)
-        raise typer.Exit(ExitCode.BAD_INPUT) from error
-    except ResumeLater as error:
-        print(f"dp2o {command}: {error}", file=sys.stderr)
-        raise typer.Exit(ExitCode.RESUME) from error
+    except UserError as error:
+        raise typer.Exit(tell(f"dp2o {command}", error)) from error
 
 
 def print_json(value: Any) -> None:

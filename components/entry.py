@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from components.allocator import keep_freed_memory
 from components.artifacts.shards import Shard
-from components.errors import BadInput, CorruptInput, ExitCode, ResumeLater
+from components.errors import BadInput, ExitCode, UserError, tell
 from components.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # torch takes seconds to import, and `dp2o --help` needs none of it
@@ -105,15 +105,8 @@ def run_stage(
         settings = load_settings(params, overrides)
         set_up_process(settings)
         _perform(name, settings, params.resolve().parent, shard, action)
-    except BadInput as error:
-        print(f"dp2o {name}: {error}", file=sys.stderr)
-        return ExitCode.BAD_INPUT
-    except CorruptInput as error:
-        print(f"dp2o {name}: {error}", file=sys.stderr)
-        return ExitCode.CORRUPT_INPUT
-    except ResumeLater as error:
-        print(f"dp2o {name}: {error}", file=sys.stderr)
-        return ExitCode.RESUME
+    except UserError as error:
+        return tell(f"dp2o {name}", error)
     return ExitCode.OK
 
 

@@ -1,6 +1,8 @@
 """Errors a user can act on, and the exit codes every command shares."""
 
+import sys
 from enum import IntEnum
+from typing import ClassVar
 
 
 class ExitCode(IntEnum):
@@ -17,13 +19,31 @@ class ExitCode(IntEnum):
     RESUME = 75  # stopped on request (SIGTERM) with everything saved: run the same command again (EX_TEMPFAIL)
 
 
-class BadInput(Exception):
+class UserError(Exception):
+    """What somebody can act on: it is told in one message, without a traceback, and ends the process with its code."""
+
+    exit_code: ClassVar[ExitCode]
+
+
+class BadInput(UserError):
     """Settings or data that cannot work; the message names what, where, and the way out."""
 
+    exit_code = ExitCode.BAD_INPUT
 
-class CorruptInput(Exception):
+
+class CorruptInput(UserError):
     """An object of a store is not what its name says; it was set aside, so that it can be made again."""
 
+    exit_code = ExitCode.CORRUPT_INPUT
 
-class ResumeLater(Exception):
+
+class ResumeLater(UserError):
     """The stage was asked to stop, saved its state, and continues when it is run again."""
+
+    exit_code = ExitCode.RESUME
+
+
+def tell(command: str, error: UserError) -> ExitCode:
+    """Say on stderr what stopped `command`; the exit code that goes with it."""
+    print(f"{command}: {error}", file=sys.stderr)
+    return error.exit_code

@@ -31,7 +31,7 @@ from components.artifacts import digests, inputs
 from components.artifacts.shards import Shard
 from components.artifacts.store import Content, Store, md5_of
 from components.entry import Action
-from components.errors import BadInput, CorruptInput, ExitCode, ResumeLater
+from components.errors import BadInput, ExitCode, ResumeLater, UserError, tell
 from components.register.lineage import COMMIT_VARIABLE, DIRTY_VARIABLE
 
 logger = logging.getLogger("dp2o.task")
@@ -225,15 +225,8 @@ def run_task(assignment: Assignment) -> int:
             store.write(task.result_key(assignment.action, assignment.shard), result.model_dump(mode="json"))
             logger.info("%d files made; %s", len(outputs), json.dumps({k: round(v, 1) for k, v in figures.items()}))
             return code
-    except BadInput as error:
-        print(f"dp2o {assignment.stage}: {error}", file=sys.stderr)
-        return ExitCode.BAD_INPUT
-    except CorruptInput as error:
-        print(f"dp2o {assignment.stage}: {error}", file=sys.stderr)
-        return ExitCode.CORRUPT_INPUT
-    except ResumeLater as error:
-        print(f"dp2o {assignment.stage}: {error}", file=sys.stderr)
-        return ExitCode.RESUME
+    except UserError as error:
+        return tell(f"dp2o {assignment.stage}", error)
 
 
 def _read(assignment: Assignment) -> tuple[Task, Store]:

@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.artifacts.store import Store
 from components.entry import STAGES
-from components.errors import BadInput, ExitCode, ResumeLater
+from components.errors import BadInput, UserError, tell
 from components.task import Result
 from flows.checkout import Checkout, checked_out
 from flows.launchers.base import Launcher
@@ -346,12 +346,8 @@ def main() -> None:
     given = yaml.safe_load(parsed.options.read_text()) if parsed.options else {}
     try:
         align(parsed.repository, parsed.branch, parsed.stage, AlignSettings.model_validate(given))
-    except BadInput as error:
-        print(f"align: {error}", file=sys.stderr)
-        sys.exit(ExitCode.BAD_INPUT)
-    except ResumeLater as error:
-        print(f"align: {error}", file=sys.stderr)
-        sys.exit(ExitCode.RESUME)
+    except UserError as error:
+        sys.exit(tell("align", error))
 
 
 if __name__ == "__main__":
