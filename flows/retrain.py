@@ -303,7 +303,8 @@ class _Retraining:
         inputs: list[Input] = []
         made = self._run(checkout, project, store, "champion", params, inputs, [CHAMPION, CHAMPION_REPORT])
         champion = str(_fetched(store, made, CHAMPION_REPORT)["champion"])
-        written = _write(root, TRAINED, known | {"attempt": {"shards": pending, "champion": champion}})
+        attempt = {"shards": pending, "champion": champion}
+        written = _write(root, TRAINED, {"shards": [], **known, "attempt": attempt})
         if champion:
             files = {
                 path.removeprefix(f"{CHAMPION}/"): c for path, c in made.items() if path.startswith(f"{CHAMPION}/")

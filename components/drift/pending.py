@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 from components.artifacts import tables
-from components.artifacts.publish import write_json
 from components.errors import BadInput
 
 TRAINED = Path("data/retrain.json")
@@ -28,11 +26,6 @@ def trained(root: Path) -> list[str]:
         return [str(name) for name in json.loads(path.read_text())["shards"]]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise BadInput(f"{path} is damaged ({error}): restore it with `git checkout {TRAINED}`") from error
-
-
-def write_trained(root: Path, shards: Iterable[str]) -> None:
-    """Publish data/retrain.json."""
-    write_json(root / TRAINED, {"shards": sorted(set(shards))})
 
 
 def pending(root: Path) -> list[tables.Row]:

@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from components.artifacts import digests, tables
+from components.artifacts.publish import write_json
 from components.artifacts.shards import encode_png, write_shard
-from components.drift.pending import FOLDER, ORIGINS, write_trained
+from components.drift.pending import FOLDER, ORIGINS, TRAINED
 from components.drift.stage import PAGE, REPORT, run_drift
 from components.settings import Settings
 from tests.made import write_dataset, write_params
@@ -66,7 +67,7 @@ def test_pictures_like_before_wait_and_blurred_ones_are_drift(project: tuple[Set
         ["sharpness", "noise", "blockiness", "score"], "same"
     )
     assert (calm.decision.retrain, calm.decision.new, calm.shards) == (False, 30, ("a.tar",))
-    write_trained(root, ["a.tar"])
+    write_json(root / TRAINED, {"shards": ["a.tar"], "attempt": None})
     arrive(root, "b.tar", [scene(200 + number, blur=2.0) for number in range(30)])
     changed = run_drift(settings, root)
     verdicts = {row.name: row.verdict for row in changed.comparisons}
