@@ -36,12 +36,13 @@ def run(image: str, *command: str, options: tuple[str, ...] = ()) -> str:
 
 
 CHOSEN = os.environ.get("DP2O_TEST_IMAGES", "components flow mlflow").split()
-"""Each takes minutes where podman's store does not have it: CI builds the stages' own."""
+"""Each takes minutes where podman's store does not have it: CI builds those whose environment is not the one that was
+tested last. Who tested them writes `k8s/images/build --inputs NAME` into k8s/images/tested.txt."""
 
 
 def chosen(name: str) -> str:
     if name not in CHOSEN:
-        pytest.skip(f"DP2O_TEST_IMAGES is {' '.join(CHOSEN)}: the image {name} is NOT built and NOT tested")
+        pytest.skip(f"DP2O_TEST_IMAGES is '{' '.join(CHOSEN)}': the image {name} is NOT built and NOT tested")
     return build(name)
 
 
