@@ -42,6 +42,7 @@ def connected(settings: RegisterSettings, root: Path) -> Iterator[mlflow.MlflowC
     """
     uri = tracking_uri(settings, root)
     mlflow.set_tracking_uri(uri)
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for --json
     try:
         yield mlflow.MlflowClient()
     except MlflowException as error:
