@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from kubernetes import client
 
 from tests.cluster.test_rbac import admin, as_account, namespace, served  # noqa: F401  # fixtures
 from tests.k8s.manifests import ROOT
+from tests.services import servers
 
 TEMPLATE = ROOT / "k8s" / "prefect-base-job-template.json"
 Found = TypeVar("Found")
@@ -43,33 +43,11 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 @pytest.fixture(scope="module")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A Prefect server; the environment in which commands find it."""
-    home = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {
-        "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "DO_NOT_TRACK": "true",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_WORKER_QUERY_SECONDS": "2",
-        "NO_COLOR": "1",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with (home / "server.log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-
-        def ready() -> bool:
-            try:
-                return httpx.get(f"{environment['PREFECT_API_URL']}/ready", timeout=5).status_code == 200
-            except httpx.HTTPError:
-                return False
-
-        _wait_for("Prefect's server", ready, 300)
-        yield environment
-    finally:
-        _stop(server)
+    folder = tmp_path_factory.mktemp("prefect")
+    with servers.postgres() as database:
+        database.create("prefect")
+        with servers.prefect(database.url("prefect", "+asyncpg"), folder) as server:
+            yield os.environ | server.environment | {"PREFECT_WORKER_QUERY_SECONDS": "2", "NO_COLOR": "1"}
 
 
 def _kubeconfig(path: Path, api: client.ApiClient) -> Path:
