@@ -23,6 +23,8 @@ from tests.made import REPOSITORY, write_params
 from tests.test_task import task_of, url
 from tests.train.rig import SHORT, TOP, write_project
 
+pytestmark = pytest.mark.slow
+
 STEPS = 14
 INPUTS = ["data/dataset", "data/dataset.parquet", "data/candidates", "data/candidates.parquet", "data/pairs.parquet",
           "weights"]  # fmt: skip

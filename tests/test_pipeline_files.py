@@ -14,6 +14,8 @@ from components.settings import load_settings
 from tests.flows.made import make_project
 from tests.made import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 PHOTOS = sorted((REPOSITORY / "data/photos").glob("*.jpg"))
 
 

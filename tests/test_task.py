@@ -30,6 +30,8 @@ from components.task import (
 )
 from tests.made import REPOSITORY, write_dataset, write_params
 
+pytestmark = pytest.mark.slow
+
 M, SHARDS = 3, 2
 
 

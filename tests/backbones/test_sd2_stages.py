@@ -23,6 +23,8 @@ from components.train.trainer import Trainer
 from tests.backbones.tiny_pipelines import write_sd_base, write_sd_control
 from tests.made import SIDE, write_dataset, write_pairs, write_params
 
+pytestmark = pytest.mark.slow
+
 M, TOP = 4, 1
 
 

@@ -18,6 +18,8 @@ from components.plan.workload import shape_of
 from components.settings import Settings, load_settings
 from tests.made import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 PARAMS = ("--params", str(REPOSITORY / "params.yaml"))
 
 

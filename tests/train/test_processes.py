@@ -18,6 +18,8 @@ from tests.made import REPOSITORY
 from tests.train.child import trainer_of, weights
 from tests.train.rig import write_project
 
+pytestmark = pytest.mark.slow
+
 
 def adapted() -> nn.Sequential:
     """A frozen layer with one that trains."""

@@ -25,6 +25,8 @@ from components.train.stage import run
 from tests.made import tiny_model, write_dataset, write_params
 from tests.train.rig import SHORT, TOP, write_project
 
+pytestmark = pytest.mark.slow
+
 STEPS = 12
 CPU = torch.device("cpu")
 
