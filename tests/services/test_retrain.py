@@ -1,4 +1,4 @@
-"""The retrain flow on real S3, git, DVC's layout and Prefect, in processes that are killed."""
+"""The retrain flow on real S3, git, DVC's layout, Prefect, and MLflow on PostgreSQL, in processes that are killed."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from tests.flows.made import make_project, run
 from tests.made import REPOSITORY
 from tests.register.gated import noised, save
 from tests.services.s3 import bucket, picture, s3_environment  # noqa: F401
-from tests.services.servers import Prefect
+from tests.services.servers import Mlflow, Prefect
 
 pytestmark = pytest.mark.usefixtures("s3_environment")
 
@@ -37,7 +37,13 @@ class Remote:
     bucket: str
     path: Path
     server: Prefect
+    registry: Mlflow
     started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def model(self) -> str:
+        """The production model of this project alone."""
+        return self.bucket.replace("dp2o", "sr")
 
     @property
     def store(self) -> str:
@@ -55,7 +61,7 @@ class Remote:
     def start(self, **given: Any) -> "subprocess.Popen[str]":
         given = {"options": {"store": self.store}, "lease": {"seconds": 20}} | given
         environment = os.environ | self.server.environment | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-        environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{self.path.parent / 'mlflow.db'}"
+        environment |= self.registry.environment()
         script = Path(__file__).with_name("retrain_child.py")
         process = subprocess.Popen(
             [sys.executable, str(script), str(self.path), json.dumps(given)],
@@ -91,12 +97,18 @@ class Remote:
 
 
 @pytest.fixture
-def remote(bucket: tuple[Client, str], tmp_path: Path, prefect_server: Prefect) -> Iterator[Remote]:  # noqa: F811
+def remote(
+    bucket: tuple[Client, str],  # noqa: F811
+    tmp_path: Path,
+    prefect_server: Prefect,
+    mlflow_server: Mlflow,
+) -> Iterator[Remote]:
     client, name = bucket
     root = make_project(tmp_path / "project").root
-    made = Remote(client, name, tmp_path / "remote.git", prefect_server)
+    made = Remote(client, name, tmp_path / "remote.git", prefect_server, mlflow_server)
     values = yaml.safe_load((root / "params.yaml").read_text())
     values["intake"] |= {"source": f"s3://{name}/in/", "quarantine": f"s3://{name}/aside/", "settle_seconds": 0}
+    values["register"] |= {"experiment": made.model, "model_name": f"{made.model}-dev"}
     values["drift"] |= {"min_images": 3, "retrain_images": 4, "psi": 1000.0}
     (root / "params.yaml").write_text(yaml.safe_dump(values))
     run(root, "dvc", "remote", "add", "-d", "s3", made.store)
@@ -238,24 +250,33 @@ def test_the_gate_promotes_what_gained_through_any_crash_and_refuses_what_was_sp
     run(root, "git", "push", "-q", "origin", "HEAD:main")
     remote.put(1, 2, 3, 4)
     for point in ("aligned", "promoted", "finished"):
-        remote.killed(point, candidate="honest", lease={"seconds": 6})
+        remote.killed(point, candidate="fair", lease={"seconds": 6})
         time.sleep(7)
     assert remote.retrain()["ending"] == "nothing new"  # what died at `finished` had finished
-    (promoted,) = history(remote)["records"]
-    assert (promoted["content"]["kind"], promoted["status"]) == ("promote", "counts")
+    (first,) = history(remote)["records"]
+    assert (first["content"]["kind"], first["content"]["parent"], first["status"]) == ("promote", None, "counts")
     subjects = remote.subjects()
     assert sum(subject.startswith("align: ") for subject in subjects) == 1
     assert [subject for subject in subjects if "is the champion" in subject] == [
-        f"retrain: {promoted['content']['source']} is the champion dp2o-sr-tiny-flow/1"
+        f"retrain: {first['content']['source']} is the champion {remote.model}/1"
     ]
+
     remote.put(5, 6, 7, 8)
-    second = remote.retrain(candidate="coloured")
-    assert second["ending"] == "not promoted", second
-    assert "guard colour_shift rise" in second["promotion"]
+    second = remote.retrain(candidate="honest")
+    assert second["ending"] == "promoted", second
+    found = history(remote)
+    assert (found["champion"], found["alias"], found["records"][1]["content"]["parent"]) == (2, 2, 1)
+    root = remote.clone(tmp_path / "work")
+    assert yaml.safe_load((root / "params.yaml").read_text())["backbone"]["path"] == "models/champion"
+
+    remote.put(9, 10, 11, 12)
+    third = remote.retrain(candidate="coloured")
+    assert third["ending"] == "not promoted", third
+    assert "guard colour_shift rise" in third["promotion"]
     after = history(remote)
-    assert (after["champion"], after["alias"], after["records"][1]["content"]["kind"]) == (1, 1, "refuse")
+    assert (after["champion"], after["alias"], after["records"][2]["content"]["kind"]) == (2, 2, "refuse")
     judged = json.loads((remote.clone(tmp_path / "judged") / "reports/gate.json").read_text())
-    assert judged["champion"] == "dp2o-sr-tiny-flow/1"
+    assert judged["champion"] == f"{remote.model}/2"
     assert remote.retrain()["ending"] == "nothing new"  # refused is an end as well
 
 
@@ -275,7 +296,7 @@ def spoilt_base(root: Path) -> None:
 
 def history(remote: Remote) -> dict[str, Any]:
     """Of the production model, as the command line prints it."""
-    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{remote.path.parent / 'mlflow.db'}"}
+    environment = os.environ | remote.registry.environment()
     command = [sys.executable, "-m", "components.register", "history", "--json"]
     root = remote.clone(remote.path.parent / "history")
     text = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True, env=environment).stdout
@@ -303,6 +324,6 @@ with connected(settings, root) as client:
     number = into_production(client, version, name)
     commit(client, name, Content("promote", name, number, version.name, None, *ledger.following(history), "t", "t", {}))
 """
-    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{remote.path.parent / 'mlflow.db'}"}
+    environment = os.environ | remote.registry.environment()
     environment["PYTHONPATH"] = str(REPOSITORY)
     subprocess.run([sys.executable, "-c", code, str(root)], check=True, env=environment)
