@@ -3,8 +3,6 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Of the tests: one more than cores, as some of them wait for processes; tiny networks, so that a thread each is best.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) + 1)')
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
@@ -32,7 +30,7 @@ demo: install ## photos to a registered, aligned model and a report: `dvc repro`
 	@$(BIN)/dp2o results
 
 test: install ## every test that needs no root and no servers (pytest tests/services starts real ones)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: install ## style and types
 	$(BIN)/ruff check .
