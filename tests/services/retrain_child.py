@@ -19,16 +19,13 @@ from flows.checkout import Checkout
 from flows.retrain import LeaseSettings, Retrained, Scope, retrained
 from flows.stages import Reporter
 from tests.made import REPOSITORY
-from tests.register.gated import noised
 
 COLOUR = 0.3
 """Of the residual's standard deviation: what `coloured` adds to red and takes from blue."""
 
 
 def model(name: str) -> TinyFlow:
-    """`honest`, the embedded model; `fair`, the same with some noise on its weights; `coloured`, with red pictures."""
-    if name == "fair":
-        return noised(0.1, seed=2)
+    """`honest`, the embedded model; `coloured`, the same with its weights changed so that pictures turn red."""
     made = TinyFlow.load(REPOSITORY / "components/backbones/weights/tiny_flow", 2, torch.device("cpu"))
     if name == "coloured":
         bias = dict(made.policy.named_parameters())["unet.conv_out.bias"]
