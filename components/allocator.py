@@ -18,7 +18,8 @@ def keep_freed_memory() -> bool:
 
     A forward pass frees what it allocated, and by default glibc hands it back to the kernel as soon as there are
     some hundred kilobytes of it: every pass then has its pages mapped and zeroed anew, 11,000 faults a candidate of
-    the embedded model. The peak does not change, memory between passes stays near it. CUDA's allocator is another one.
+    the embedded model. Memory between passes stays near the peak, and the peak itself grows by up to a seventh, as free
+    pieces do not always fit (docs/speed.md). CUDA's allocator is another one.
     """
     if not sys.platform.startswith("linux"):
         return False

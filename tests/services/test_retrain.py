@@ -185,6 +185,13 @@ def test_killed_before_training_the_next_run_ends_as_if_nothing_had_happened(
     assert len(listing) == 2  # one object, one reason
 
 
+def push(root: Path, message: str) -> None:
+    """Commit everything in a clone, and push it."""
+    run(root, "git", "add", "-A")
+    run(root, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", message)
+    run(root, "git", "push", "-q", "origin", "HEAD:main")
+
+
 def trainable(root: Path) -> None:
     """Six photos and settings with which every stage takes seconds."""
     for photo in sorted((REPOSITORY / "data/photos").glob("*.jpg"))[:8]:
@@ -208,9 +215,7 @@ def test_enough_new_pictures_train_from_the_champion_and_a_killed_run_is_finishe
 ) -> None:
     root = remote.clone(tmp_path / "work")
     trainable(root)
-    run(root, "git", "add", "-A")
-    run(root, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "trainable")
-    run(root, "git", "push", "-q", "origin", "HEAD:main")
+    push(root, "trainable")
     remote.put(1, 2, 3, 4)
     first = remote.retrain()  # before the real gate, which one step of training cannot satisfy
     assert first["ending"] == "not promoted", first
@@ -245,9 +250,7 @@ def test_the_gate_promotes_what_gained_through_any_crash_and_refuses_what_was_sp
 ) -> None:
     root = remote.clone(tmp_path / "work")
     spoilt_base(root)
-    run(root, "git", "add", "-A")
-    run(root, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "a base with much to gain")
-    run(root, "git", "push", "-q", "origin", "HEAD:main")
+    push(root, "a base with much to gain")
     remote.put(1, 2, 3, 4)
     for point in ("aligned", "promoted", "finished"):
         remote.killed(point, candidate="honest", lease={"seconds": 6})
