@@ -18,23 +18,28 @@ serves on, and nobody has to get up at night. Failed where no decision could be 
 An automation may listen to `prefect.flow-run.Refused` and the others by their names.
 """
 
+import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 from typing import Annotated, Literal, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from httpx import HTTPError
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.exceptions import FlowPauseTimeout
+from prefect.exceptions import PrefectException
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from prefect.runtime import flow_run
-from prefect.states import Completed, Running
+from prefect.states import Completed
 from pydantic import Field
 
 from components.artifacts.store import Store
@@ -49,6 +54,8 @@ from flows.launchers.local import LocalLauncher
 from flows.project import Project
 from flows.stages import Reporter
 
+logger = logging.getLogger("dp2o.flows")
+
 STAGE = "register"
 ATTEMPTS = 5
 """Times that work is started that says it may be started again: a server was away, or another was first."""
@@ -56,6 +63,10 @@ FIRST_PAUSE = 5.0
 """Seconds before the second attempt; doubles."""
 ROUNDS = 3
 """Times that a person is asked: each champion that came in between makes a new report, which needs a new look."""
+GRACE = 600
+"""Seconds that the server keeps a pause open after the wait is over, for `_answered_by` to say so."""
+AGAIN = 5.0
+"""Seconds between its attempts."""
 
 Runner = Callable[[Work], Ended]
 """Runs work to its end, somewhere."""
@@ -113,13 +124,13 @@ def promote(
     """Judge a candidate, ask a person where policy says so, and make it the champion."""
     flags = (*(("--new-benchmark",) if new_benchmark else ()), *(("--again",) if again else ()))
     request = Request(reference, policy, wait_hours, flags, gpus)
-    logger = get_run_logger()
+    log = get_run_logger()
     if repository is not None:
-        return _in_a_clone(repository, branch, request, options, cast(Reporter, logger))
+        return _in_a_clone(repository, branch, request, options, cast(Reporter, log))
     settings = load_settings(project / "params.yaml")
     with LocalLauncher(project / settings.run.cache / "launcher", project=project) as launcher:
         return decide(
-            lambda work: launcher.wait(launcher.submit(work), on_line=logger.info), request, settings, project
+            lambda work: launcher.wait(launcher.submit(work), on_line=log.info), request, settings, project
         )
 
 
@@ -226,10 +237,39 @@ def _ask(stands: Standing, hours: float) -> Approval | None:
     """Pause until somebody fills in the form; None if nobody does."""
     assert stands.report is not None
     form = Approval.with_initial_data(description=as_markdown(stands.report))
-    try:
-        return pause_flow_run(form, timeout=int(hours * 3600), poll_interval=2, key=str(stands.report["question"])[:16])
-    except FlowPauseTimeout:
-        # The server lets a run whose pause is over become nothing but Failed. Nothing has failed.
+    nobody = f"nobody {uuid4()}"
+    # By the run's count as well: whoever starts an unanswered run again wants to be asked again.
+    key = f"{str(stands.report['question'])[:16]}-{flow_run.run_count}"
+    with _answered_by(nobody, hours * 3600.0):
+        answer = pause_flow_run(form, timeout=int(hours * 3600.0) + GRACE, poll_interval=2, key=key)
+    return None if answer.by == nobody else answer
+
+
+@contextmanager
+def _answered_by(by: str, seconds: float) -> Iterator[None]:
+    """Answer the form in nobody's name when the time is up.
+
+    A pause that runs out is Failed to the server, whose automations wake somebody, although nothing has failed. So the
+    pause never runs out while this process lives; if it dies, Failed is what the run then is.
+    """
+    run = UUID(str(flow_run.id))
+    answered = Event()
+
+    def answer() -> None:
+        answered.wait(seconds)
         with get_client(sync_client=True) as client:
-            client.set_flow_run_state(UUID(str(flow_run.id)), Running(), force=True)
-        return None
+            while not answered.is_set():
+                try:  # refused by the server before the pause has begun and after it has ended
+                    client.resume_flow_run(run, run_input={"approve": False, "by": by})
+                except (HTTPError, PrefectException) as error:
+                    logger.warning("the end of the wait could not be told to Prefect, next try follows: %s", error)
+                answered.wait(AGAIN)
+
+    # The settings (which server) are context variables; a thread starts without its parent's.
+    thread = Thread(target=copy_context().run, args=(answer,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        answered.set()
+        thread.join()
