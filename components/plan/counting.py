@@ -7,7 +7,7 @@ which keeps every score. Casts of mixed precision are made as CUDA's autocast ma
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.checkpoint import checkpoint
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 META = torch.device("meta")
 
@@ -33,17 +33,16 @@ def flop(run: Callable[[], object], autocast: torch.dtype | None = None) -> int:
         run: calls networks on the meta device.
         autocast: the lower precision of mixed precision; None for the tensors' own.
     """
-    counter = FlopCounterMode(display=False)
+    counter = _Counted()
     with _Fused(autocast), counter:
         run()
-    return int(counter.get_total_flops())
+    return counter.flop
 
 
 def peak_bytes(run: Callable[[], object], modules: Iterable[nn.Module], autocast: torch.dtype | None = None) -> int:
     """Most memory that tensors made in `run` have at any one time; weights and gradients of `modules` are not counted.
 
-    Arguments are as for `flop`. Not measured together with it: torch's counter follows modules by hooks, which keep
-    alive what gradient checkpointing lets go.
+    Arguments are as for `flop`.
     """
     weights = [tensor for module in modules for tensor in [*module.parameters(), *module.buffers()]]
     for weight in weights:
@@ -51,7 +50,7 @@ def peak_bytes(run: Callable[[], object], modules: Iterable[nn.Module], autocast
             # There from the first step on; what a pass allocates is then activations alone.
             weight.grad = torch.empty_like(weight)
     live = LiveBytes([*weights, *(weight.grad for weight in weights if weight.grad is not None)])
-    with _Fused(autocast), live:
+    with _Fused(autocast), _Repeated(), live:  # type: ignore[no-untyped-call]
         run()
     return live.peak
 
@@ -62,6 +61,10 @@ def recomputing(autocast: torch.dtype | None = None) -> Callable[..., Any]:
     torch takes its function modes off during a backward pass, so the recomputed blocks enter theirs anew.
     """
     return partial(checkpoint, use_reentrant=False, context_fn=lambda: (nullcontext(), _Fused(autocast)))
+
+
+Made = tuple[torch.Size, tuple[int, ...], torch.dtype]
+"""Shape, stride and dtype of a new tensor."""
 
 
 class LiveBytes(TorchDispatchMode):
@@ -92,6 +95,73 @@ class LiveBytes(TorchDispatchMode):
     def _free(self, key: int, size: int) -> None:
         self._keys.discard(key)
         self.now -= size
+
+
+class _Repeated(TorchDispatchMode):
+    """Answers an operation on the same shapes from memory: torch's meta kernels are Python, a millisecond each.
+
+    A transformer's blocks are all alike, and each pass is run several times.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if not _makes_new(func):
+            return func(*args, **kwargs)
+        key = (func, _described(args), _described(tuple(kwargs.items())))
+        if (known := _RESULTS.get(key)) is not None:
+            made = tuple(torch.empty_strided(shape, stride, dtype=dtype, device=META) for shape, stride, dtype in known)
+            return made[0] if len(made) == 1 else made
+        result = func(*args, **kwargs)
+        if (seen := _result(result, args, kwargs)) is not None:
+            _RESULTS[key] = seen
+        return result
+
+
+class _Counted(_Repeated):
+    """Adds up operations by torch's own formulas; `FlopCounterMode` also tells modules apart, at twice the time."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flop = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        if (formula := flop_registry.get(func._overloadpacket)) is not None:
+            self.flop += int(formula(*args, **(kwargs or {}), out_val=result))
+        return result
+
+
+_RESULTS: dict[Any, tuple[Made, ...]] = {}
+"""What an operation made of arguments like these."""
+
+
+@cache
+def _makes_new(func: Any) -> bool:
+    """Whether `func` changes none of its arguments and returns none, as far as it says so."""
+    schema = func._schema
+    return not schema.is_mutable and all(returned.alias_info is None for returned in schema.returns)
+
+
+def _described(value: Any) -> Any:
+    """What of an argument decides the result's shape, to look it up by."""
+    if isinstance(value, Tensor):
+        return value.shape, value.stride(), value.dtype, value.device
+    if isinstance(value, list | tuple):
+        return tuple(map(_described, value))
+    return type(value), value  # 1, 1.0 and True are equal, and make different types
+
+
+def _result(result: Any, args: Any, kwargs: Any) -> tuple[Made, ...] | None:
+    """What to remember of `result`; None unless it is a new meta tensor, or a tuple of several."""
+    made = (result,) if isinstance(result, Tensor) else result
+    if not isinstance(made, tuple) or (len(made) == 1 and made is result):
+        return None
+    # Some views, like _unsafe_view, do not say that they are.
+    given = {tensor.untyped_storage()._cdata for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
+    for tensor in made:
+        if not isinstance(tensor, Tensor) or tensor.device != META or tensor.untyped_storage()._cdata in given:
+            return None
+    return tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in made)
 
 
 class _Fused(TorchFunctionMode):

@@ -50,6 +50,26 @@ def test_masked_attention_counts_too() -> None:
     assert flop(lambda: F.scaled_dot_product_attention(query, query, query, attn_mask=mask)) == 2 * 2 * 2 * 8 * 8 * 16
 
 
+def test_a_repeated_operation_makes_what_it_would_have_made() -> None:
+    """Results are remembered; what differs in scalar type, strides or storage is no repetition."""
+    whole = torch.ones(2, 3, 4, device=META, dtype=torch.int64)
+    seen: list[Tensor] = []
+
+    def run() -> None:
+        seen.extend([whole * 2, whole * 2.0, whole * True, whole.transpose(0, 2) * 2, whole.view(6, 4)[:, 1]])
+        seen.extend([torch.ops.aten._unsafe_view(whole, [6, 4]), *torch.var_mean(whole.float(), dim=0)])
+
+    for _ in range(2):
+        flop(run)
+    first, again = seen[: len(seen) // 2], seen[len(seen) // 2 :]
+    assert [tensor.dtype for tensor in again] == [torch.int64, torch.float32, *[torch.int64] * 4, *[torch.float32] * 2]
+    for one, other in zip(first, again, strict=True):
+        assert (one.shape, one.stride(), one.dtype) == (other.shape, other.stride(), other.dtype)
+    assert again[0] is not first[0]
+    shared = [tensor.untyped_storage()._cdata == whole.untyped_storage()._cdata for tensor in again]
+    assert shared == [False, False, False, False, True, True, False, False]
+
+
 def test_peak_is_what_is_alive_at_once() -> None:
     def run() -> Tensor:
         first = empty(1000)
