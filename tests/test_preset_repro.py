@@ -85,21 +85,21 @@ def write_project(root: Path, preset: str, captioner: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("preset", "write", "kind", "last"),
+    ("preset", "write", "kind"),
     [
-        ("c-sd2", write_sd2, ControlNetModel, "register"),
-        # What follows knows no difference, and takes a minute.
-        ("c-flux", write_flux, FluxControlNetModel, "register" if os.environ.get("CI_ALL") else "train"),
+        ("c-sd2", write_sd2, ControlNetModel),
+        # DVC knows no difference between the families, whose stages have tests of their own.
+        pytest.param("c-flux", write_flux, FluxControlNetModel, marks=pytest.mark.skipif(
+            not os.environ.get("CI_ALL"), reason="the second preset takes as long as the first; CI_ALL=1 runs it")),
     ],
-)
+)  # fmt: skip
 def test_dvc_repro_runs_a_preset(
-    tmp_path: Path, captioner_folder: Path, preset: str, write: Callable[[Path], None], kind: Any, last: str
+    tmp_path: Path, captioner_folder: Path, preset: str, write: Callable[[Path], None], kind: Any
 ) -> None:
     write(tmp_path / "models/base")
     write_project(tmp_path, preset, captioner_folder)
-    log = shell(tmp_path, "dvc", "repro", last)
-    ran = [stage for stage in STAGES if f"Running stage '{stage}'" in log]
-    assert ran == STAGES[: STAGES.index(last) + 1]
+    log = shell(tmp_path, "dvc", "repro")
+    assert [stage for stage in STAGES if f"Running stage '{stage}'" in log] == STAGES
 
     settings = load_settings(tmp_path / "params.yaml")
     assert settings.train.beta == 5000.0
@@ -110,10 +110,9 @@ def test_dvc_repro_runs_a_preset(
     before = kind.from_pretrained(tmp_path / "models/base/control").state_dict()
     after = kind.from_pretrained(tmp_path / "models/aligned/last").state_dict()
     assert any((after[name] != before[name]).any() for name in before)
-    if last == "register":
-        for name in ("reports/evaluation.json", "reports/index.html", "reports/registration.json"):
-            assert (tmp_path / name).stat().st_size > 0
+    for name in ("reports/evaluation.json", "reports/index.html", "reports/registration.json"):
+        assert (tmp_path / name).stat().st_size > 0
 
-    again = shell(tmp_path, "dvc", "repro", last)
+    again = shell(tmp_path, "dvc", "repro")
     assert "Running stage" not in again
     assert "Data and pipelines are up to date" in again

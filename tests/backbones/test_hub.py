@@ -1,10 +1,9 @@
-"""Bases and ControlNets by hub id, from a cache on this machine, by the real command; the network is never asked."""
+"""Bases and ControlNets by hub id, from a cache on this machine, by the real stage; the network is never asked."""
 
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +43,24 @@ def settings(root: Path, family: str, base: str, control: str) -> Settings:
     )
 
 
-def generate(root: Path, home: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "components.generate", "--params", str(root / "params.yaml")],
+def generate(roots: list[Path], home: Path) -> tuple[list[int], str]:
+    """The stage in each of the folders, all in one process that finds that cache; exit codes, and standard error."""
+    script = """
+import sys
+from pathlib import Path
+from components.entry import run_stage
+print(*(int(run_stage("generate", Path(root) / "params.yaml")) for root in sys.argv[1:]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, roots)],
         cwd=REPOSITORY,
         env=os.environ | {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [int(code) for code in done.stdout.split()], done.stderr
 
 
 def write_sd2(folder: Path) -> None:
@@ -65,23 +73,28 @@ def write_flux(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "write"), [("sd2_controlnet", write_sd2), ("flux_controlnet", write_flux)])
-def test_hub_ids_are_read_from_the_cache(tmp_path: Path, family: str, write: Callable[[Path], None]) -> None:
-    write(tmp_path)
-    write_dataset(tmp_path, ["align"])
-    from_folders = settings(tmp_path, family, "base", "control")
-    digest = load_backbone(from_folders, tmp_path, torch.device("cpu")).digest("reference")
+def test_hub_ids_are_read_from_the_cache(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    put_into_cache(home, "lab/text-to-image", tmp_path / "base")
-    put_into_cache(home, "lab/control", tmp_path / "control")
-    settings(tmp_path, family, "lab/text-to-image", "lab/control")
-    done = generate(tmp_path, home)
-    assert done.returncode == ExitCode.OK, done.stderr[-2000:]
-    rows = tables.read_rows(tmp_path / "data/candidates.parquet", tables.CANDIDATES)
-    assert {row["model_digest"] for row in rows} == {digest}
+    there, digests = [], []
+    for family, write in {"sd2_controlnet": write_sd2, "flux_controlnet": write_flux}.items():
+        root = tmp_path / family
+        root.mkdir()
+        write(root)
+        write_dataset(root, ["align"])
+        from_folders = settings(root, family, "base", "control")
+        digests.append(load_backbone(from_folders, root, torch.device("cpu")).digest("reference"))
+        put_into_cache(home, f"{family}/text-to-image", root / "base")
+        put_into_cache(home, f"{family}/control", root / "control")
+        settings(root, family, f"{family}/text-to-image", f"{family}/control")
+        there.append(root)
+        shutil.copytree(root, tmp_path / f"{family}-missing")
+        settings(tmp_path / f"{family}-missing", family, f"{family}/text-to-image", "lab/control")
 
-    shutil.rmtree(home / "hub/models--lab--control")
-    missing = generate(tmp_path, home)
-    assert missing.returncode == ExitCode.BAD_INPUT
-    assert "backbone.path: lab/control is neither a folder here nor a model the hub gives" in missing.stderr
-    assert "Traceback" not in missing.stderr
+    codes, errors = generate([*there, *(root.with_name(f"{root.name}-missing") for root in there)], home)
+    assert codes == [ExitCode.OK, ExitCode.OK, ExitCode.BAD_INPUT, ExitCode.BAD_INPUT], errors[-3000:]
+    for root, digest in zip(there, digests, strict=True):
+        rows = tables.read_rows(root / "data/candidates.parquet", tables.CANDIDATES)
+        assert {row["model_digest"] for row in rows} == {digest}
+    said = "backbone.path: lab/control is neither a folder here nor a model the hub gives"
+    assert errors.count(said) == 2
+    assert "Traceback" not in errors

@@ -90,11 +90,11 @@ def steps_saved(root: Path) -> list[int]:
     return sorted(int(path.name.split("-")[1]) for path in (root / "cache").glob("train/*/step-*"))
 
 
-def interrupt(root: Path, number: signal.Signals) -> tuple[int, str]:
-    """Start training, send the signal as soon as there is a checkpoint; exit code and standard error."""
+def interrupt(root: Path, number: signal.Signals, after: int = 0) -> tuple[int, str]:
+    """Start training, send the signal once there is a checkpoint later than step `after`; exit code and stderr."""
     process = start(root)
     deadline = time.monotonic() + 120
-    while not steps_saved(root) and process.poll() is None and time.monotonic() < deadline:
+    while max(steps_saved(root), default=0) <= after and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.001)
     process.send_signal(number)
     _, error = process.communicate(timeout=120)
@@ -131,22 +131,17 @@ def test_two_runs_give_the_same_bytes(straight: Path, project: Path) -> None:
     assert outputs(project) == outputs(straight)
 
 
-def test_a_killed_run_continues_to_the_same_bytes(straight: Path, project: Path) -> None:
-    code, _ = interrupt(project, signal.SIGKILL)
-    assert code == -signal.SIGKILL
-    saved = steps_saved(project)
-    assert saved
-    assert saved[-1] < STEPS
-    assert not (project / "models").exists()
-    assert run_stage("train", project / "params.yaml") == ExitCode.OK
-    assert outputs(project) == outputs(straight)
-
-
-def test_sigterm_says_resume_me(straight: Path, project: Path) -> None:
+def test_a_stopped_and_then_killed_run_continues_to_the_same_bytes(straight: Path, project: Path) -> None:
     code, error = interrupt(project, signal.SIGTERM)
     assert code == 75 == int(ExitCode.RESUME)
-    saved = steps_saved(project)[-1]
-    assert f"stopped after step {saved} of {STEPS}; run it again to continue" in error
+    stopped = steps_saved(project)[-1]
+    assert f"stopped after step {stopped} of {STEPS}; run it again to continue" in error
+    assert not (project / "models").exists()
+
+    code, error = interrupt(project, signal.SIGKILL, after=stopped)
+    assert code == -signal.SIGKILL
+    assert f"continuing after step {stopped}" in error
+    assert stopped < steps_saved(project)[-1] < STEPS
     assert not (project / "models").exists()
     assert run_stage("train", project / "params.yaml") == ExitCode.OK
     assert outputs(project) == outputs(straight)
