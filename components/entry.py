@@ -4,6 +4,7 @@ import argparse
 import gc
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,9 +92,10 @@ def set_up_process(settings: Settings) -> None:
     keep_freed_memory()
     gc.set_threshold(YOUNG)
     if settings.run.threads:
-        import torch  # noqa: PLC0415
-
-        torch.set_num_threads(settings.run.threads)
+        # Read by torch when it is imported, which takes seconds, and which some stages never do.
+        os.environ["OMP_NUM_THREADS"] = str(settings.run.threads)
+        if (torch := sys.modules.get("torch")) is not None:
+            torch.set_num_threads(settings.run.threads)
 
 
 def start_logging() -> None:

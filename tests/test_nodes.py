@@ -13,9 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from components.artifacts.store import Store
+from components.entry import run_stage
 from components.errors import BadInput, ExitCode
 from components.task import Assignment, Node, Result, Task, command, node_here, read_result
 from components.train.torchrun import exit_code
@@ -47,7 +49,8 @@ def training(root: Path, store: Store, **train: object) -> Task:
         score={"fr": ["psnr"], "nr": [], "held_out": []},
         pair={"top": TOP},
         train=SHORT
-        | {"steps": STEPS, "micro_batch": 1, "validate_every": STEPS, "checkpoint_every": CHECKPOINT, **train},
+        | {"steps": STEPS, "micro_batch": 1, "validate_every": STEPS, "checkpoint_every": CHECKPOINT}
+        | train,
     )
     return task_of(root, store, "train", INPUTS, OUTPUTS)
 
@@ -106,11 +109,11 @@ def weights(result: Result | None, store: Store, folder: Path) -> dict[str, torc
 @pytest.fixture(scope="module")
 def alone(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
     """Weights that one process comes to."""
-    folder = tmp_path_factory.mktemp("alone")
-    store = Store(f"file://{folder / 'store'}")
-    task = training(project, store)
-    assert Nodes(task, store, folder, 1).codes() == [ExitCode.OK]
-    return weights(read_result(store, task, "run", None), store, folder)
+    root = tmp_path_factory.mktemp("alone") / "project"
+    shutil.copytree(project, root)
+    training(root, Store(f"file://{root / 'store'}"))
+    assert run_stage("train", root / "params.yaml") == ExitCode.OK
+    return load_file(root / "models/aligned/last/model.safetensors")
 
 
 def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
@@ -164,10 +167,14 @@ def test_two_nodes_give_the_result_of_one_process_whatever_happens_on_the_way(
 
 def test_bad_input_is_told_by_its_exit_code(project: Path, tmp_path: Path) -> None:
     store = Store(f"file://{tmp_path / 'store'}")
-    task = training(project, store, groups_per_step=3)
+    task = training(project, store)
+    values = yaml.safe_load(task.params)
+    values["train"] |= {"groups_per_step": 3, "micro_batch": 2}
+    task = task.model_copy(update={"params": yaml.safe_dump(values)})
+    store.write(task.key, task.model_dump(mode="json"))
     nodes = Nodes(task, store, tmp_path, 2)
     assert nodes.codes() == [ExitCode.BAD_INPUT] * 2
-    assert "times 2 processes" in nodes.logs[0].read_text()
+    assert "groups_per_step 3 is not a multiple of micro_batch 2" in nodes.logs[0].read_text()
 
 
 def test_of_several_exit_codes_the_one_that_says_why_counts() -> None:
