@@ -119,6 +119,7 @@ def promote(
         champion = None if history.champion is None else client.get_model_version(name, str(history.champion))
         if champion is not None and champion.tags.get(IDENTITY_TAG) == version.tags[IDENTITY_TAG]:
             _drop_challenger(client, version)
+            _leave_again(settings, root, champion)
             number = int(champion.version)
             return Outcome("already champion", name, number, f"{name}/{number} is the champion already", None)
 
@@ -322,6 +323,30 @@ def _base(settings: Settings, root: Path, version: ModelVersion, device: str) ->
             f"{base.digest[:12]}: there is no champion yet, and the first is compared with its own base model"
         )
     return base
+
+
+def _leave_again(settings: Settings, root: Path, champion: ModelVersion) -> None:
+    """The files of the promotion that made the champion: it may have died before anybody kept them.
+
+    A first set is frozen again if the project has none and still has the base model that it was frozen with: it is the
+    same set then, by its digest.
+    """
+    report = recorded(champion)
+    if report is None:
+        return
+    write_json(root / REPORT, report)
+    if benchmark.names(root):
+        return
+    try:
+        base = _base_model(settings, root, settings.run.device)
+        if base.digest != champion.tags.get("dp2o.base_model"):
+            raise BadInput(f"backbone.path holds {base.digest[:12]}, not the base that the champion was trained from")
+        frozen = Bench.load(settings, root, resolve_device(settings.run.device)).freeze(base)
+    except BadInput as error:  # nothing that a champion that serves has to wait for
+        logger.warning("there is no benchmark set, and %s is not made again: %s", report["benchmark"], error)
+        return
+    if frozen.name != report["benchmark"]:
+        logger.warning("benchmark set %s is lost; %s is frozen anew, and differs", report["benchmark"], frozen.name)
 
 
 def _verified(settings: Settings, root: Path, version: ModelVersion, device: str) -> Upscaler:

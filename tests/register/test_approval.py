@@ -22,7 +22,7 @@ from components.register.promotion import Approval
 from components.register.transaction import Reached, commit, into_production, settle
 from components.register.verdicts import standing
 from components.register.versions import CHALLENGER, CHAMPION, IDENTITY_TAG, alias_version
-from tests.register.gated import ADA, CPU, STEPS, WEIGHTS, Project, make_project, noised
+from tests.register.gated import ADA, CPU, STEPS, WEIGHTS, Project, make_project, noised, save
 from tests.register.listener import Listener, listening
 from tests.register.test_transaction import killed_at
 
@@ -166,6 +166,28 @@ def test_killed_at_any_point_of_a_promotion_the_next_run_ends_consistent(copy: C
     assert (record.status, record.content.version) == ("counts", 1)
     (version,) = copy.client.search_model_versions("name = 'sr'")
     assert version.tags["dp2o.gate"] == copy.client.get_model_version("sr-dev", "1").tags["dp2o.gate"]
+
+
+@pytest.mark.parametrize("is_trained_on", [False, True])
+def test_what_died_with_the_promotion_is_left_by_the_next_run(
+    copy: Copy, is_trained_on: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A flow keeps the set and the report only after the champion is one; between, it may die with its clone."""
+    root = copy.project.root
+    (name,) = benchmark.names(root)
+    killed_at("finished", lambda reached: copy.promote(approval=ADA, reached=reached), mlflow.get_tracking_uri())
+    shutil.rmtree(root / benchmark.FOLDER)
+    (root / promotion.REPORT).unlink()
+    if is_trained_on:
+        shutil.rmtree(root / "base")
+        save(TinyFlow.load(WEIGHTS, STEPS, CPU), root / "base")
+    assert copy.promote(approval=ADA).decision == "already champion"
+    report = json.loads((root / promotion.REPORT).read_text())
+    assert report == json.loads(copy.client.get_model_version("sr", "1").tags["dp2o.gate"])
+    assert report["benchmark"] == name
+    # By the champion's own normaliser it would be another set under the first one's number.
+    assert benchmark.names(root) == ([] if is_trained_on else [name])
+    assert ("not the base that the champion was trained from" in caplog.text) == is_trained_on
 
 
 @pytest.mark.parametrize("point", ["judged", "refused"])

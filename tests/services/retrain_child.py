@@ -25,12 +25,22 @@ COLOUR = 0.3
 
 
 def model(name: str) -> TinyFlow:
-    """`honest`, the embedded model; `coloured`, the same with its weights changed so that pictures turn red."""
+    """The embedded model as it is (`honest`) or with its last layer changed.
+
+    `fair` swaps the two rows of each square of the detail that it adds. That costs reward and no guard minds it: a
+    little noise on all weights would, since it repeats a pattern all over the picture. `coloured` turns pictures red.
+    """
     made = TinyFlow.load(REPOSITORY / "components/backbones/weights/tiny_flow", 2, torch.device("cpu"))
-    if name == "coloured":
-        bias = dict(made.policy.named_parameters())["unet.conv_out.bias"]
-        with torch.no_grad():
+    side = made.config.unshuffle
+    weights = dict(made.policy.named_parameters())
+    bias = weights["unet.conv_out.bias"]
+    with torch.no_grad():
+        if name == "coloured":
             bias.view(3, -1).add_(COLOUR * torch.tensor([[1.0], [0.0], [-1.0]]))
+        if name == "fair":
+            for weight in (weights["unet.conv_out.weight"], bias):
+                # Channels of the output are a square of pixels folded: colour, row, column.
+                weight.copy_(weight.view(3, side, side, -1).flip(1).reshape(weight.shape))
     return made
 
 

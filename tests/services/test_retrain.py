@@ -20,6 +20,7 @@ from flows.lease import look
 from tests.flows.made import make_project, run
 from tests.made import REPOSITORY
 from tests.register.gated import noised, save
+from tests.services.retrain_child import model
 from tests.services.s3 import bucket, picture, s3_environment  # noqa: F401
 from tests.services.servers import Mlflow, Prefect
 
@@ -252,28 +253,46 @@ def test_the_gate_promotes_what_gained_through_any_crash_and_refuses_what_was_sp
     spoilt_base(root)
     push(root, "a base with much to gain")
     remote.put(1, 2, 3, 4)
-    for point in ("aligned", "promoted", "finished"):
-        remote.killed(point, candidate="honest", lease={"seconds": 6})
+    for point in ("aligned", "promoted"):
+        remote.killed(point, candidate="fair", lease={"seconds": 6})
         time.sleep(7)
-    assert remote.retrain()["ending"] == "nothing new"  # what died at `finished` had finished
-    (first,) = history(remote)["records"]
-    assert (first["content"]["kind"], first["content"]["parent"], first["status"]) == ("promote", None, "counts")
-    subjects = remote.subjects()
-    assert sum(subject.startswith("align: ") for subject in subjects) == 1
-    assert [subject for subject in subjects if "is the champion" in subject] == [
-        f"retrain: {first['content']['source']} is the champion {remote.model}/1"
-    ]
+    first = remote.retrain(candidate="fair")
+    assert first["ending"] == "promoted", first
+    assert counting(remote) == [("promote", None, 1)]
+    judged = Judged.of(remote, tmp_path / "judged")
+    assert judged.champion == "base model"
 
     remote.put(5, 6, 7, 8)
-    second = remote.retrain(candidate="coloured")
-    assert second["ending"] == "not promoted", second
-    assert "guard colour_shift rise" in second["promotion"]
-    after = history(remote)
-    assert (after["champion"], after["alias"], after["records"][1]["content"]["kind"]) == (1, 1, "refuse")
-    root = remote.clone(tmp_path / "judged")
-    assert json.loads((root / "reports/gate.json").read_text())["champion"] == f"{remote.model}/1"
+    remote.killed("finished", candidate="honest", lease={"seconds": 6})  # all is done but saying so
+    time.sleep(7)
+    assert remote.retrain()["ending"] == "nothing new"
+    assert counting(remote) == [("promote", None, 1), ("promote", 1, 2)]
+    again = Judged.of(remote, tmp_path / "judged")
+    assert (again.champion, again.base) == (f"{remote.model}/1", model("fair").digest("policy"))
+    assert again.benchmarks == judged.benchmarks  # one set, frozen before the first champion: figures compare
+    root = remote.clone(tmp_path / "work")
     assert yaml.safe_load((root / "params.yaml").read_text())["backbone"]["path"] == "models/champion"
+
+    remote.put(9, 10, 11, 12)
+    third = remote.retrain(candidate="coloured")
+    assert third["ending"] == "not promoted", third
+    assert "guard colour_shift rise" in third["promotion"]
+    after = history(remote)
+    assert (after["champion"], after["alias"], after["records"][-1]["content"]["kind"]) == (2, 2, "refuse")
+    last = Judged.of(remote, tmp_path / "judged")
+    assert (last.champion, last.base) == (f"{remote.model}/2", model("honest").digest("policy"))
+    assert last.benchmarks == judged.benchmarks
     assert remote.retrain()["ending"] == "nothing new"  # refused is an end as well
+
+    subjects = remote.subjects()[::-1]
+    assert sum(subject.startswith("align: ") for subject in subjects) == 3  # no crash trained anything twice
+    sources = [record["content"]["source"] for record in after["records"][:2]]
+    assert [subject for subject in subjects if "is the champion" in subject] == [
+        f"retrain: {source} is the champion {remote.model}/{number}" for number, source in enumerate(sources, start=1)
+    ]
+    assert [subject for subject in subjects if subject.startswith("retrain: from ")] == [
+        f"retrain: from {base}" for base in ("the base of the settings", f"{remote.model}/1", f"{remote.model}/2")
+    ]
 
 
 def spoilt_base(root: Path) -> None:
@@ -288,6 +307,35 @@ def spoilt_base(root: Path) -> None:
     values["gate"] |= {"policy": "automatic", "seeds": 2, "min_images": 10, "min_photos": 10, "bootstrap": 500}
     values["gate"] |= {"max_latency_ratio": 20.0, "margins": {"vif": 0.03}}
     (root / "params.yaml").write_text(yaml.safe_dump(values))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the branch says of the last candidate: the champion it was compared with, and the base it was trained from.
+
+    `benchmarks` are the names of all frozen sets, the gate's own first.
+    """
+
+    champion: str
+    base: str
+    benchmarks: tuple[str, ...]
+
+    @classmethod
+    def of(cls, remote: Remote, folder: Path) -> "Judged":
+        root = remote.clone(folder)
+        gate = json.loads((root / "reports/gate.json").read_text())
+        evaluation = json.loads((root / "reports/evaluation.json").read_text())
+        run(root, "dvc", "pull", "-q", "data/benchmark")
+        sets = sorted(path.name for path in (root / "data/benchmark").iterdir())
+        return cls(gate["champion"], evaluation["digests"]["base"], (gate["benchmark"], *sets))
+
+
+def counting(remote: Remote) -> list[tuple[str, int | None, int]]:
+    """Kind, parent and version of the records that count, and as many must there be."""
+    records = history(remote)["records"]
+    assert [record["status"] for record in records] == ["counts"] * len(records)
+    contents = [record["content"] for record in records]
+    return [(content["kind"], content["parent"], content["version"]) for content in contents]
 
 
 def history(remote: Remote) -> dict[str, Any]:
