@@ -129,9 +129,7 @@ def promote(
         return _in_a_clone(repository, branch, request, options, cast(Reporter, log))
     settings = load_settings(project / "params.yaml")
     with LocalLauncher(project / settings.run.cache / "launcher", project=project) as launcher:
-        return decide(
-            lambda work: launcher.wait(launcher.submit(work), on_line=log.info), request, settings, project
-        )
+        return decide(lambda work: launcher.wait(launcher.submit(work), on_line=log.info), request, settings, project)
 
 
 def _in_a_clone(repository: str, branch: str, request: Request, options: AlignSettings, log: Reporter) -> State:
