@@ -291,6 +291,24 @@ Reference = Annotated[
 Reason = Annotated[str, typer.Option(help="Why; recorded for good.")]
 
 
+@app.command(rich_help_panel=MODELS, epilog=examples("dp2o freeze && dvc add data/benchmark"))
+def freeze(params: Params = Path("params.yaml"), as_json: AsJson = False) -> None:
+    """Freeze a first benchmark set from the test split, where there is none; `promote` does it by itself otherwise."""
+    start_logging()
+    with user_errors("freeze"):
+        from components.entry import set_up_process  # noqa: PLC0415
+        from components.register import promotion  # noqa: PLC0415
+        from components.settings import load_settings  # noqa: PLC0415
+
+        settings = load_settings(params)
+        set_up_process(settings)
+        name, is_new = promotion.freeze(settings, params.resolve().parent)
+    if as_json:
+        print_json({"benchmark": name, "new": is_new})
+    else:
+        print(f"benchmark set {name} {'is frozen from the test split' if is_new else 'is there already'}")
+
+
 @app.command(
     rich_help_panel=MODELS,
     epilog=examples(

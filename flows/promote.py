@@ -52,6 +52,7 @@ from flows.judging import Judging
 from flows.launchers.base import Ended, Failure, Work, WorkFailedError
 from flows.launchers.local import LocalLauncher
 from flows.project import Project
+from flows.promotion_step import keep_first_set
 from flows.stages import Reporter
 
 logger = logging.getLogger("dp2o.flows")
@@ -139,6 +140,7 @@ def _in_a_clone(repository: str, branch: str, request: Request, options: AlignSe
         store = Store(store_url(project, options))
         with launcher_of(options, checkout) as launcher:
             judging = Judging(checkout, store, launcher, environment(project, checkout, options), log)
+            keep_first_set(checkout, judging, str(flow_run.id or "local"), request.gpus)
             state = decide(judging, request, project.settings, checkout.root)
         checkout.save(list(dict.fromkeys(judging.written)), f"promote: {state.message}\n")
         return state

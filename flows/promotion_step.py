@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prefect import runtime
 
@@ -13,10 +13,11 @@ from components.register.verdicts import Standing, standing
 from components.register.versions import CANDIDATE
 from flows.align import AlignSettings, environment, launcher_of
 from flows.checkout import Checkout
-from flows.judging import Judging
+from flows.judging import BENCHMARK, Judging
 from flows.launchers.base import Failure, Work, WorkFailedError
 from flows.project import Project
 from flows.stages import Reporter
+from flows.tracking import tracked
 
 ATTEMPTS = 3
 
@@ -51,15 +52,37 @@ def by_gate(checkout: Checkout, store: Store, options: AlignSettings, log: Repor
     with launcher_of(options, checkout) as launcher:
         judging = Judging(checkout, store, launcher, environment(project, checkout, options), log)
         gpus = options.gpus.get("evaluate", 0)
-        for attempt in range(ATTEMPTS):
-            command = ("components.register", "promote", source)
-            ended = judging(Work(run, "register", "gate", attempt, command, gpus))
-            if ended.failure is not Failure.RESUME_LATER:
-                break
-    if ended.failure not in (None, Failure.REFUSED):
-        raise WorkFailedError(f"promote {source}", ended)
+        keep_first_set(checkout, judging, run, gpus)
+        _decided(judging, Work(run, "register", "gate", 0, ("components.register", "promote", source), gpus))
     stands = standing(settings.register_, checkout.root, source)
     return Told(stands.is_champion, _told(stands), tuple(dict.fromkeys(judging.written)))
+
+
+def keep_first_set(checkout: Checkout, judging: Judging, run: str, gpus: int) -> None:
+    """Where there is no benchmark set yet: freeze one and commit it, before anything can be promoted on it.
+
+    Whoever dies after a promotion must not take along what all later ones are to be judged on.
+
+    Raises:
+        WorkFailedError: it could not be frozen.
+    """
+    if tracked(checkout.root, BENCHMARK) is None:
+        _decided(judging, Work(run, "register", "freeze", 0, ("components.register", "freeze"), gpus))
+        checkout.save(judging.written, "gate: the first benchmark set\n")
+
+
+def _decided(judging: Judging, work: Work) -> None:
+    """Run a command of the registry until there is an answer, a no as well.
+
+    Raises:
+        WorkFailedError: there is none.
+    """
+    for attempt in range(ATTEMPTS):
+        ended = judging(replace(work, attempt=attempt))
+        if ended.failure is not Failure.RESUME_LATER:
+            break
+    if ended.failure not in (None, Failure.REFUSED):
+        raise WorkFailedError(" ".join(work.command[1:]), ended)
 
 
 def _told(stands: Standing) -> str:

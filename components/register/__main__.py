@@ -3,6 +3,7 @@ import sys
 from components.entry import stage_main
 
 COMMANDS = {
+    "freeze": ["freeze"],
     "promote": ["promote"],
     "reject": ["reject"],
     "rollback": ["rollback"],

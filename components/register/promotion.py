@@ -161,6 +161,20 @@ def promote(
         return Outcome("promoted", name, number, text, report)
 
 
+def freeze(settings: Settings, root: Path) -> tuple[str, bool]:
+    """Name of the benchmark set that models are judged on, and whether it is new: a first one is frozen where none is.
+
+    The gate does that by itself. Apart from it, what all later models are judged on can be kept before one is promoted.
+
+    Raises:
+        BadInput: there is no test split, or the set cannot be read.
+    """
+    present = _present_set(settings, root, new=False)
+    if present is not None:
+        return present.name, False
+    return _frozen(settings, root, Bench.load(settings, root, resolve_device(settings.run.device))).name, True
+
+
 def reject(settings: Settings, root: Path, by: str, reason: str, reference: str | None = None) -> Outcome:
     """Write down that a person does not want a version that passed the gate; it loses the alias challenger.
 
@@ -255,8 +269,7 @@ def _judged(
     frozen = _present_set(settings, root, new_benchmark)
     if frozen is None:
         bench = Bench.load(settings, root, resolve_device(device))
-        frozen = bench.freeze(_base_model(settings, root, device))
-        logger.info("benchmark set %s frozen from the test split; keep %s", frozen.name, root / benchmark.FOLDER)
+        frozen = _frozen(settings, root, bench)
     question = _question(settings, champion, version, frozen)
     known = recorded(version)
     if known is not None and not again and holds(known, question, settings.gate.valid_hours):
@@ -306,6 +319,13 @@ def _present_set(settings: Settings, root: Path, new: bool) -> FrozenSet | None:
     if new or not (settings.gate.benchmark or have):
         return None
     return benchmark.load(root, settings.gate.benchmark or have[-1])
+
+
+def _frozen(settings: Settings, root: Path, bench: Bench) -> FrozenSet:
+    """A new set, with the normaliser of the settings' base model."""
+    frozen = bench.freeze(_base_model(settings, root, settings.run.device))
+    logger.info("benchmark set %s frozen from the test split; keep %s", frozen.name, root / benchmark.FOLDER)
+    return frozen
 
 
 def _base_model(settings: Settings, root: Path, device: str) -> Upscaler:

@@ -168,6 +168,20 @@ def test_killed_at_any_point_of_a_promotion_the_next_run_ends_consistent(copy: C
     assert version.tags["dp2o.gate"] == copy.client.get_model_version("sr-dev", "1").tags["dp2o.gate"]
 
 
+def test_a_set_may_be_frozen_before_anything_is_judged(copy: Copy) -> None:
+    root = copy.project.root
+    (name,) = benchmark.names(root)
+    shutil.rmtree(root / benchmark.FOLDER)
+    said = []
+    for _ in range(2):
+        result = CliRunner().invoke(app, ["freeze", "--params", str(root / "params.yaml")])
+        assert result.exit_code == 0, result.output
+        said.append(result.stdout.strip())
+    # Of the same split, metrics and base model it is the same set.
+    assert said == [f"benchmark set {name} is frozen from the test split", f"benchmark set {name} is there already"]
+    assert benchmark.names(root) == [name]
+
+
 @pytest.mark.parametrize("is_trained_on", [False, True])
 def test_what_died_with_the_promotion_is_left_by_the_next_run(
     copy: Copy, is_trained_on: bool, caplog: pytest.LogCaptureFixture

@@ -1,6 +1,7 @@
 """The promote flow on a real Prefect server: a person answers, says no, or does not answer at all."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from components.backbones.tiny_flow import TinyFlow
 from components.register import ledger
 from components.register.versions import CHALLENGER, CHAMPION, alias_version
+from tests.flows.made import run as shell
 from tests.made import REPOSITORY
 from tests.register.gated import CPU, STEPS, WEIGHTS, Project, make_project, noised
 from tests.services.servers import Prefect, process
@@ -162,6 +164,48 @@ def test_a_refusal_is_no_failure_and_names_its_rows(started: Callable[..., Any],
     assert "reward gain" in ended.state.message
     assert table.index("| no | reward gain |") < table.index("| yes |")
     assert alias_version(project.client(), "sr", CHAMPION) == 1
+
+
+@pytest.fixture
+def repository(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project as a cluster has it: settings and digests in a bare repository, data in a store, a registry apart."""
+    root, bare = tmp_path / "work", tmp_path / "remote.git"
+    for name in ("params.yaml", "base", "data/dataset", "data/dataset.parquet"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (project.root / name).is_dir() else shutil.copy
+        copy(project.root / name, root / name)
+    for command in (
+        ("git", "init", "-q", "-b", "main"),
+        ("git", "config", "user.name", "test"),
+        ("git", "config", "user.email", "test@localhost"),
+        ("dvc", "init", "-q"),
+        ("dvc", "remote", "add", "-d", "store", str(tmp_path / "store")),
+        ("dvc", "add", "-q", "base", "data/dataset", "data/dataset.parquet"),
+        ("dvc", "push", "-q"),
+        ("git", "add", "-A"),
+        ("git", "commit", "-qm", "project"),
+        ("git", "clone", "-q", "--bare", str(root), str(bare)),
+    ):
+        shell(root, *command)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.root / 'mlflow.db'}")
+    return bare
+
+
+def test_in_a_clone_the_first_set_is_committed_before_anything_is_judged(
+    started: Callable[..., Any], repository: Path, tmp_path: Path
+) -> None:
+    options = {"store": f"file://{tmp_path / 'store'}"}
+    with started(repository=str(repository), reference="sr-dev/2", policy="automatic", options=options) as run:
+        ended = run.end()
+        assert ended.state.name == "Refused", ended.state
+    subjects = shell(repository, "git", "log", "--format=%s", "main").splitlines()[::-1]
+    assert subjects[:2] == ["project", "gate: the first benchmark set"]
+    assert subjects[2].startswith("promote: sr-dev/2: reward gain")
+    shell(tmp_path, "git", "clone", "-q", str(repository), "clone")
+    shell(tmp_path / "clone", "dvc", "pull", "-q", "data/benchmark")
+    report = json.loads((tmp_path / "clone/reports/gate.json").read_text())
+    assert [path.name for path in (tmp_path / "clone/data/benchmark").iterdir()] == [report["benchmark"]]
+    assert report["champion"] == "sr/1"
 
 
 def test_the_champion_itself_is_promoted_already(started: Callable[..., Any], project: Project) -> None:

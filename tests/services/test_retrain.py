@@ -256,11 +256,14 @@ def test_the_gate_promotes_what_gained_through_any_crash_and_refuses_what_was_sp
     for point in ("aligned", "promoted"):
         remote.killed(point, candidate="fair", lease={"seconds": 6})
         time.sleep(7)
+    kept = sets(remote.clone(tmp_path / "kept"))  # on the branch before anything was promoted on it
+    assert len(kept) == 1
     first = remote.retrain(candidate="fair")
     assert first["ending"] == "promoted", first
     assert counting(remote) == [("promote", None, 1)]
     judged = Judged.of(remote, tmp_path / "judged")
     assert judged.champion == "base model"
+    assert judged.benchmarks == (kept[0], *kept)
 
     remote.put(5, 6, 7, 8)
     remote.killed("finished", candidate="honest", lease={"seconds": 6})  # all is done but saying so
@@ -325,9 +328,13 @@ class Judged:
         root = remote.clone(folder)
         gate = json.loads((root / "reports/gate.json").read_text())
         evaluation = json.loads((root / "reports/evaluation.json").read_text())
-        run(root, "dvc", "pull", "-q", "data/benchmark")
-        sets = sorted(path.name for path in (root / "data/benchmark").iterdir())
-        return cls(gate["champion"], evaluation["digests"]["base"], (gate["benchmark"], *sets))
+        return cls(gate["champion"], evaluation["digests"]["base"], (gate["benchmark"], *sets(root)))
+
+
+def sets(root: Path) -> list[str]:
+    """Names of the benchmark sets that a clone has."""
+    run(root, "dvc", "pull", "-q", "data/benchmark")
+    return sorted(path.name for path in (root / "data/benchmark").iterdir())
 
 
 def counting(remote: Remote) -> list[tuple[str, int | None, int]]:
