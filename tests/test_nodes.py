@@ -13,7 +13,6 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from components.artifacts.store import Store
@@ -126,11 +125,13 @@ def test_two_nodes_give_the_result_of_one_process_whatever_happens_on_the_way(
 ) -> None:
     """One of them is asked to stop, then the first is lost, then the second; each time all are started anew."""
     store = Store(f"file://{tmp_path / 'store'}")
-    task = training(project, store)
-    nodes = Nodes(task, store, tmp_path, 2)
-    nodes.wait_for_step(CHECKPOINT + 1)
+    # How often state is saved is none of the training's identity: the runs after this one go on with its progress.
+    rarely = training(project, store, checkpoint_every=1000)
+    nodes = Nodes(rarely, store, tmp_path, 2)
+    nodes.wait_for_step(3)
     nodes.processes[1].send_signal(signal.SIGTERM)
     assert nodes.codes() == [ExitCode.RESUME] * 2
+    task = training(project, store)
     for lost, step in ((0, 2 * CHECKPOINT + 1), (1, 3 * CHECKPOINT + 1)):
         nodes = Nodes(task, store, tmp_path, 2)
         nodes.wait_for_step(step)
@@ -145,7 +146,7 @@ def test_two_nodes_give_the_result_of_one_process_whatever_happens_on_the_way(
         log
     ) in nodes.logs:  # both from the same step: where the signal came, then no more lost than since the checkpoint
         stopped, *later = (int(step) for step in re.findall(r"continuing after step (\d+)", log.read_text()))
-        assert stopped > CHECKPOINT
+        assert stopped >= 3  # there was no other checkpoint than the signal's
         assert later[0] >= 2 * CHECKPOINT
         assert later[1] >= 3 * CHECKPOINT
         assert len(later) == 2
@@ -167,14 +168,10 @@ def test_two_nodes_give_the_result_of_one_process_whatever_happens_on_the_way(
 
 def test_bad_input_is_told_by_its_exit_code(project: Path, tmp_path: Path) -> None:
     store = Store(f"file://{tmp_path / 'store'}")
-    task = training(project, store)
-    values = yaml.safe_load(task.params)
-    values["train"] |= {"groups_per_step": 3, "micro_batch": 2}
-    task = task.model_copy(update={"params": yaml.safe_dump(values)})
-    store.write(task.key, task.model_dump(mode="json"))
+    task = training(project, store, groups_per_step=3)
     nodes = Nodes(task, store, tmp_path, 2)
     assert nodes.codes() == [ExitCode.BAD_INPUT] * 2
-    assert "groups_per_step 3 is not a multiple of micro_batch 2" in nodes.logs[0].read_text()
+    assert "times 2 processes" in nodes.logs[0].read_text()
 
 
 def test_of_several_exit_codes_the_one_that_says_why_counts() -> None:
