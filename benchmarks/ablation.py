@@ -1,13 +1,16 @@
 """DP2O-SR against its controls and variants, over several training seeds: `python -m benchmarks.ablation`.
 
 Candidates are sampled and scored once; each run then pairs, trains and is judged on the test split with the same noise.
-A run that is done is not done again, so the command continues where it was stopped.
+A run that is done is not done again, so the command continues where it was stopped. Start it more than once, on one
+machine or on a folder that machines share, and the processes divide the runs between them.
 """
 
 import argparse
+import fcntl
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +21,14 @@ import yaml
 
 from components.artifacts import digests
 from components.artifacts.publish import write_json, write_text
+from components.backbones.base import Backbone
 from components.backbones.registry import load_backbone
 from components.errors import BadInput
 from components.evaluate.comparison import Scored
 from components.evaluate.stage import Evaluator
 from components.generate import stage as generate
 from components.judge.bootstrap import ClusterBootstrap, Interval
+from components.metrics.reward import FixedNormaliser
 from components.metrics.table import info
 from components.pair import stage as pair
 from components.prepare import stage as prepare
@@ -42,6 +47,24 @@ SHARED = ("dataset", "dataset.parquet", "candidates", "candidates.parquet", "sco
 
 STANDARD = "dp2o"
 """Name of the variant that the others are compared with."""
+
+
+@contextmanager
+def claimed(folder: Path, *, wait: bool) -> Iterator[bool]:
+    """Whether this process alone works in `folder`; the lock ends with the process, however that ends.
+
+    Args:
+        folder: made if it does not exist.
+        wait: for the process that works there, instead of saying no.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> Tree:
@@ -88,6 +111,10 @@ class Study:
 
     def prepare(self) -> None:
         """Dataset, candidates and their rewarded scores, for the largest M."""
+        with claimed(self.shared, wait=True):
+            self._prepare()
+
+    def _prepare(self) -> None:
         settings = self.settings({"score": {"held_out": []}})
         wanted = digests.of_json([settings.model_dump(mode="json")[name] for name in ("prepare", "generate", "score")])
         mark = self.shared / "made.json"
@@ -97,20 +124,24 @@ class Study:
             stage.run(settings, self.shared)
         write_json(mark, wanted)
 
-    def train(self, name: str, change: Mapping[str, Any], seed: int) -> Path:
-        """Train one variant; the folder of its run."""
-        settings = self.settings(merged(change, {"train": {"seed": seed}, "pair": {"seed": seed}}))
-        root = self.out / "runs" / digests.of_json(settings.model_dump(mode="json"))[:16]
+    def train(self, name: str, settings: Settings) -> Path:
+        """Pair and train one variant, as far as that has not been done; the folder of its run."""
+        root = self.root(settings)
         if not (root / "models/aligned/summary.json").is_file():
-            logger.info("training %s, seed %d", name, seed)
+            logger.info("training %s, seed %d", name, settings.train.seed)
             (root / "data").mkdir(parents=True, exist_ok=True)
             for shared in SHARED:
                 link = root / "data" / shared
                 if not link.is_symlink():
                     link.symlink_to((self.shared / "data" / shared).resolve())
-            pair.run(settings, root)
-            train.run(settings, root)
+            with torch.random.fork_rng():
+                pair.run(settings, root)
+                train.run(settings, root)
         return root
+
+    def root(self, settings: Settings) -> Path:
+        """Folder of the run with these settings."""
+        return self.out / "runs" / digests.of_json(settings.model_dump(mode="json"))[:16]
 
 
 def per_restoration(runs: list[Scored], metrics: list[str]) -> Rows:
@@ -123,16 +154,121 @@ def per_restoration(runs: list[Scored], metrics: list[str]) -> Rows:
     }
 
 
-def difference(rows: Rows, baseline: Rows, name: str, photos: Mapping[str, str], settings: Settings) -> Interval:
-    """Paired difference of a figure with its interval, clustered by source photo."""
-    keys = sorted(rows.keys() & baseline.keys())
-    bootstrap = ClusterBootstrap(
-        [photos[lr_id] for lr_id, _ in keys],
-        settings.evaluate.bootstrap,
-        settings.evaluate.confidence,
-        settings.evaluate.seed,
-    )
-    return bootstrap.mean(np.array([rows[key][name] - baseline[key][name] for key in keys]))
+@dataclass(frozen=True)
+class Judge:
+    """Judges runs on the test split with the same noise, against the base model.
+
+    Attributes:
+        evaluator: images and metrics.
+        backbone: the model, whose policy is loaded from a run.
+        normaliser: of the rewards, fixed on the base model's restorations.
+        base: the base model's restorations.
+    """
+
+    evaluator: Evaluator
+    backbone: Backbone
+    normaliser: FixedNormaliser
+    base: Rows
+
+    @classmethod
+    def load(cls, study: Study) -> "Judge":
+        """Judge of the study's settings; measures the base model, as far as the cache has not got it."""
+        settings = study.settings({})
+        evaluator = Evaluator.load(settings, study.shared)
+        backbone = load_backbone(settings, study.shared, evaluator.device)
+        measured = evaluator.measure(evaluator.model("base", backbone, "reference"))
+        normaliser = evaluator.normaliser(measured)
+        base = per_restoration([evaluator.scored(measured, normaliser)], evaluator.suite.names)
+        return cls(evaluator, backbone, normaliser, base)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of all metrics, rewarded and held out."""
+        return self.evaluator.suite.names
+
+    def judged(self, root: Path) -> Scored:
+        """Restorations by the best checkpoint of a run; what has been measured is in the cache."""
+        evaluator = self.evaluator
+        self.backbone.load_policy(root / "models/aligned/best")
+        return evaluator.scored(evaluator.measure(evaluator.model("aligned", self.backbone, "policy")), self.normaliser)
+
+    def difference(self, rows: Rows, baseline: Rows, figure: str) -> Interval:
+        """Paired difference of a figure with its interval, clustered by source photo."""
+        keys = sorted(rows.keys() & baseline.keys())
+        photos, settings = self.evaluator.images.photos, self.evaluator.settings.evaluate
+        bootstrap = ClusterBootstrap(
+            [photos[lr_id] for lr_id, _ in keys], settings.bootstrap, settings.confidence, settings.seed
+        )
+        return bootstrap.mean(np.array([rows[key][figure] - baseline[key][figure] for key in keys]))
+
+    def table(self, runs: Mapping[str, list[Scored]], others: Mapping[str, Rows]) -> Tree:
+        """Figures of each variant: mean difference from the base, that of each seed, and the lead over `others`."""
+        rows = {name: per_restoration(scored, self.metrics) for name, scored in runs.items()}
+        return {
+            name: {
+                "seeds": [
+                    self.difference(per_restoration([run], self.metrics), self.base, "reward").mean for run in scored
+                ],
+                "differences": {
+                    figure: _plain(self.difference(rows[name], self.base, figure))
+                    for figure in ["reward", *self.metrics]
+                },
+                "over": {
+                    other: _plain(self.difference(rows[name], baseline, "reward"))
+                    for other, baseline in {**others, **rows}.items()
+                    if other != name
+                },
+            }
+            for name, scored in runs.items()
+        }
+
+
+def judged(study: Study, judge: Judge, name: str, change: Mapping[str, Any], seed: int, *, wait: bool) -> Scored | None:
+    """One variant with one seed, trained and judged as far as it is not; None if another process is at it.
+
+    Args:
+        study: settings and folder of the results.
+        judge: of the run.
+        name: of the variant, for the log.
+        change: its settings.
+        seed: of the training and of what the pairs draw.
+        wait: for the other process, instead of None.
+    """
+    settings = study.settings(merged(change, {"train": {"seed": seed}, "pair": {"seed": seed}}))
+    with claimed(study.root(settings), wait=wait) as ours:
+        return judge.judged(study.train(name, settings)) if ours else None
+
+
+def tabulate(study: Study, judge: Judge, tables: Mapping[str, Tree], seeds: list[int], *, wait: bool) -> bool:
+    """Train, judge and write what is missing.
+
+    Args:
+        study: settings and folder of the results.
+        judge: of the runs.
+        tables: variants by name, by table.
+        seeds: of the trainings.
+        wait: for runs that another process is at; else tables that need one are left out.
+
+    Returns:
+        Whether all tables are written.
+    """
+    results: Tree = {}
+    found: dict[str, Rows] = {}
+    text = ""
+    for title, variants in tables.items():
+        runs: dict[str, list[Scored]] = {}
+        for name, change in variants.items():
+            made = [judged(study, judge, name, change, seed, wait=wait) for seed in seeds]
+            runs[name] = [scored for scored in made if scored is not None]
+        if any(len(scored) < len(seeds) for scored in runs.values()):
+            continue
+        results[title] = judge.table(runs, found)
+        found |= {name: per_restoration(scored, judge.metrics) for name, scored in runs.items()}
+        base_reward = float(np.mean([row["reward"] for row in judge.base.values()]))
+        text += table_text(title, results[title], base_reward, judge.metrics) + "\n"
+        write_json(study.out / "results.json", results)  # after each table, for who looks before the end
+        write_text(study.out / "results.md", text)
+    return len(results) == len(tables)
 
 
 def table_text(title: str, results: Tree, base_reward: float, metrics: list[str]) -> str:
@@ -183,55 +319,14 @@ def main() -> None:
     if arguments.prepare_only:
         return
 
-    settings = study.settings({})
-    evaluator = Evaluator.load(settings, study.shared)
-    backbone = load_backbone(settings, study.shared, evaluator.device)
-    measured = evaluator.measure(evaluator.model("base", backbone, "reference"))
-    normaliser = evaluator.normaliser(measured)
-    base = evaluator.scored(measured, normaliser)
-    metrics = evaluator.suite.names
-    base_rows = per_restoration([base], metrics)
-    photos = evaluator.images.photos
-
-    def judged(root: Path) -> Scored:
-        backbone.load_policy(root / "models/aligned/best")
-        return evaluator.scored(evaluator.measure(evaluator.model("aligned", backbone, "policy")), normaliser)
-
-    results: Tree = {}
-    found: dict[str, Rows] = {}
-    text = ""
-    for title, variants in recipe["tables"].items():
-        if arguments.tables and title not in arguments.tables:
-            continue
-        runs: dict[str, list[Scored]] = {}
-        for name, change in variants.items():
-            with torch.random.fork_rng():
-                runs[name] = [judged(study.train(name, change, seed)) for seed in arguments.seeds or recipe["seeds"]]
-            found[name] = per_restoration(runs[name], metrics)
-        table: Tree = {
-            name: {
-                "seeds": [
-                    difference(per_restoration([run], metrics), base_rows, "reward", photos, settings).mean
-                    for run in runs[name]
-                ],
-                "differences": {
-                    figure: _plain(difference(found[name], base_rows, figure, photos, settings))
-                    for figure in ["reward", *metrics]
-                },
-                "over": {
-                    other: _plain(difference(found[name], found[other], "reward", photos, settings))
-                    for other in found
-                    if other != name
-                },
-            }
-            for name in variants
-        }
-        results[title] = table
-        base_reward = float(np.mean([row["reward"] for row in base_rows.values()]))
-        text += table_text(title, table, base_reward, metrics) + "\n"
-        write_json(arguments.out / "results.json", results)  # after each table, so that a stop loses no more than one
-        write_text(arguments.out / "results.md", text)
-    print(text)
+    chosen = arguments.tables or list(recipe["tables"])
+    tables = {title: variants for title, variants in recipe["tables"].items() if title in chosen}
+    seeds = arguments.seeds or recipe["seeds"]
+    judge = Judge.load(study)
+    # First whatever no other process is at, then what the others have made.
+    if not tabulate(study, judge, tables, seeds, wait=False):
+        tabulate(study, judge, tables, seeds, wait=True)
+    print((study.out / "results.md").read_text())
 
 
 if __name__ == "__main__":

@@ -1,9 +1,14 @@
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 import yaml
 
-from benchmarks.ablation import Study, merged, per_restoration, table_text
+from benchmarks.ablation import Judge, Study, claimed, judged, merged, per_restoration, table_text, tabulate
 from components.evaluate.comparison import Scored
 from components.judge.measure import Measurement
 
@@ -60,3 +65,40 @@ def test_a_table_shows_differences_with_their_intervals_each_seed_and_the_lead()
     assert "| dp2o | +0.0100 [+0.0020, +0.0180] | +0.0100, +0.0200 |  | +0.0100 [+0.0020, +0.0180] |" in text
     assert "| random pairs | +0.0100 [+0.0020, +0.0180] | +0.0100 | -0.0300 [-0.0400, -0.0200] |" in text
     assert "psnr ↑" in text
+
+
+@contextmanager
+def another_process_in(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """One that works in `folder` until it is killed."""
+    program = (
+        "import sys, time; from pathlib import Path; from benchmarks.ablation import claimed\n"
+        "with claimed(Path(sys.argv[1]), wait=False) as ours: print(ours, flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", program, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "True\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it_until_it_ends_however_that_ends(tmp_path: Path) -> None:
+    study = Study.load(ROOT, RECIPE, tmp_path)
+    folder = study.root(study.settings({"train": {"seed": 0}, "pair": {"seed": 0}}))
+    judge = cast(Judge, None)  # nothing may be judged
+    with another_process_in(folder) as process:
+        assert judged(study, judge, "dp2o", {}, 0, wait=False) is None
+        assert not tabulate(study, judge, {"controls": {"dp2o": {}}}, [0], wait=False)
+        assert [path.name for path in folder.iterdir()] == ["lock"]
+        process.kill()
+        with claimed(folder, wait=True) as ours:
+            assert ours
+    assert not (tmp_path / "results.md").exists()
+
+
+def test_runs_that_differ_in_seed_or_settings_have_folders_of_their_own(tmp_path: Path) -> None:
+    study = Study.load(ROOT, RECIPE, tmp_path)
+    changes = [{}, {"train": {"seed": 1}}, {"pair": {"top": 1}}]
+    assert len({study.root(study.settings(change)) for change in changes}) == 3
