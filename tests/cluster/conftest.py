@@ -139,33 +139,23 @@ class Place:
         return [pod for pod in self.pods() if pod.status.phase == "Running"]
 
 
-@pytest.fixture(scope="session")
-def namespace(core: client.CoreV1Api) -> Iterator[str]:
-    """Ours alone; deleted at the end with all that is in it."""
-    name = f"dp2o-test-{uuid.uuid4().hex[:8]}"
-    core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name)))
-    until(lambda: core.list_namespaced_service_account(name).items, 30)
-    yield name
-    core.delete_namespace(name)
-
-
 @pytest.fixture
-def place(
-    core: client.CoreV1Api, batch: client.BatchV1Api, namespace: str, image: str, tmp_path: Path
-) -> Iterator[Place]:
-    """The namespace, empty again after each test."""
+def place(core: client.CoreV1Api, batch: client.BatchV1Api, image: str, tmp_path: Path) -> Iterator[Place]:
+    """A namespace of the test's own: what is left in it goes while the next test runs."""
     template = yaml.safe_load(TEMPLATE.read_text())
     pod = template["spec"]["template"]["spec"]
     pod["terminationGracePeriodSeconds"] = 2
     pod["containers"][0]["command"] = ["python3", "/stage.py"]
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(template))
-    made = Place(namespace, image, path, core, batch, [])
+    name = f"dp2o-test-{uuid.uuid4().hex[:8]}"
+    core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name)))
+    until(lambda: core.list_namespaced_service_account(name).items)
+    made = Place(name, image, path, core, batch, [])
     yield made
     for launcher in made.launchers:
         launcher.close()
-    batch.delete_collection_namespaced_job(namespace, propagation_policy="Background")
-    until(lambda: not made.pods(), 180)  # a busy kubelet takes its time to clear volumes
+    core.delete_namespace(name)
 
 
 @pytest.fixture
@@ -186,9 +176,17 @@ def one_gpu(core: client.CoreV1Api) -> Iterator[None]:
             body=steps,
         ).read()  # a removal is refused where the kubelet has forgotten it, which is as good
 
+    # Those of the test before have until now to end.
+    until(lambda: not any(_holds_gpu(pod) for pod in core.list_pod_for_all_namespaces().items), 60)
     patch("add")
     yield
     patch("remove")
+
+
+def _holds_gpu(pod: client.V1Pod) -> bool:
+    """Whether the scheduler counts a unit of `GPU` for it."""
+    asked = [(container.resources.requests or {}) for container in pod.spec.containers]
+    return pod.status.phase in ("Pending", "Running") and any(GPU in requests for requests in asked)
 
 
 def until(condition: Callable[[], object], seconds: float = 30) -> None:
