@@ -130,7 +130,9 @@ def test_both_errors_at_once_are_the_two_errors(load: Callable[..., SD3ControlNe
     model = load(lora_rank=lora_rank)
     batch = training_batch(model)
     policy, reference = model.errors(*batch)
-    assert torch.equal(policy, reference)
+    # Not to the last bit: torch multiplies a strided batch with weights that train as one matrix, with frozen ones
+    # batch by batch, and with AVX-512 the two round differently.
+    assert torch.allclose(policy, reference, rtol=1e-6, atol=0.0)
     shake(model)
     policy, again = model.errors(*batch)
     assert torch.equal(again, reference)
