@@ -129,6 +129,13 @@ def test_error_is_the_mean_squared_error_of_the_velocity(load: Callable[..., SD3
 def test_both_errors_at_once_are_the_two_errors(load: Callable[..., SD3ControlNet], lora_rank: int) -> None:
     model = load(lora_rank=lora_rank)
     batch = training_batch(model)
+    training = [parameter for parameter in model.policy.parameters() if parameter.requires_grad]
+    for parameter in training:
+        parameter.requires_grad_(False)
+    policy, reference = model.errors(*batch)
+    assert torch.equal(policy, reference)
+    for parameter in training:
+        parameter.requires_grad_(True)
     policy, reference = model.errors(*batch)
     # Not to the last bit: torch multiplies a strided batch with weights that train as one matrix, with frozen ones
     # batch by batch, and with AVX-512 the two round differently.
