@@ -223,7 +223,9 @@ class Judge:
         }
 
 
-def judged(study: Study, judge: Judge, name: str, change: Mapping[str, Any], seed: int, *, wait: bool) -> Scored | None:
+def trained_and_judged(
+    study: Study, judge: Judge, name: str, change: Mapping[str, Any], seed: int, *, wait: bool
+) -> Scored | None:
     """One variant with one seed, trained and judged as far as it is not; None if another process is at it.
 
     Args:
@@ -258,7 +260,7 @@ def tabulate(study: Study, judge: Judge, tables: Mapping[str, Tree], seeds: list
     for title, variants in tables.items():
         runs: dict[str, list[Scored]] = {}
         for name, change in variants.items():
-            made = [judged(study, judge, name, change, seed, wait=wait) for seed in seeds]
+            made = [trained_and_judged(study, judge, name, change, seed, wait=wait) for seed in seeds]
             runs[name] = [scored for scored in made if scored is not None]
         if any(len(scored) < len(seeds) for scored in runs.values()):
             continue

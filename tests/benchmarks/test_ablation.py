@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 import yaml
 
-from benchmarks.ablation import Judge, Study, claimed, judged, merged, per_restoration, table_text, tabulate
+from benchmarks.ablation import Judge, Study, claimed, merged, per_restoration, table_text, tabulate, trained_and_judged
 from components.evaluate.comparison import Scored
 from components.judge.measure import Measurement
 
@@ -89,7 +89,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it_until_it_ends_however_th
     folder = study.root(study.settings({"train": {"seed": 0}, "pair": {"seed": 0}}))
     judge = cast(Judge, None)  # nothing may be judged
     with another_process_in(folder) as process:
-        assert judged(study, judge, "dp2o", {}, 0, wait=False) is None
+        assert trained_and_judged(study, judge, "dp2o", {}, 0, wait=False) is None
         assert not tabulate(study, judge, {"controls": {"dp2o": {}}}, [0], wait=False)
         assert [path.name for path in folder.iterdir()] == ["lock"]
         process.kill()

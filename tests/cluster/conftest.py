@@ -139,8 +139,19 @@ class Place:
         return [pod for pod in self.pods() if pod.status.phase == "Running"]
 
 
+@pytest.fixture(scope="session")
+def used(core: client.CoreV1Api) -> Iterator[list[str]]:
+    """Namespaces that tests have deleted; in the end they must be gone, and with them all pods."""
+    names: list[str] = []
+    yield names
+    left = lambda: {found.metadata.name for found in core.list_namespace().items} & set(names)  # noqa: E731
+    until(lambda: not left(), 180)  # a busy kubelet takes its time to clear volumes
+
+
 @pytest.fixture
-def place(core: client.CoreV1Api, batch: client.BatchV1Api, image: str, tmp_path: Path) -> Iterator[Place]:
+def place(
+    core: client.CoreV1Api, batch: client.BatchV1Api, used: list[str], image: str, tmp_path: Path
+) -> Iterator[Place]:
     """A namespace of the test's own: what is left in it goes while the next test runs."""
     template = yaml.safe_load(TEMPLATE.read_text())
     pod = template["spec"]["template"]["spec"]
@@ -156,6 +167,7 @@ def place(core: client.CoreV1Api, batch: client.BatchV1Api, image: str, tmp_path
     for launcher in made.launchers:
         launcher.close()
     core.delete_namespace(name)
+    used.append(name)
 
 
 @pytest.fixture
