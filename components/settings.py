@@ -116,13 +116,35 @@ class PrepareSettings(Block):
 ColourFix = Literal["none", "adain", "wavelet"]
 
 
-class TinyFlowSettings(Block):
-    """The embedded model; its scale is in its own config.json."""
+class PixelFlowSettings(Block):
+    """What every model of this project's own takes; its scale is in its own config.json.
 
-    family: Literal["tiny_flow"]
+    Attributes:
+        steps: Euler steps a candidate.
+        gain: factor of the sampled residual; 1 = as the model says, more exaggerates what it adds to its picture.
+    """
+
     path: Path
     steps: Count
     colour_fix: ColourFix
+    gain: Positive = 1.0
+
+
+class TinyFlowSettings(PixelFlowSettings):
+    """The smallest model, for tests."""
+
+    family: Literal["tiny_flow"]
+
+
+class RestorerFlowSettings(PixelFlowSettings):
+    """The embedded model: a trainable branch on a frozen restorer.
+
+    Attributes:
+        restorer: shipped restorer, or path of an ncnn `.param` file; empty for what the branch was trained on.
+    """
+
+    family: Literal["restorer_flow"]
+    restorer: str = ""
 
 
 class ControlNetSettings(Block):
@@ -212,7 +234,9 @@ class SD3ControlNetSettings(FlowControlNetSettings):
     max_sequence_length: Annotated[int, Field(ge=1, le=512)] = 256
 
 
-BackboneSettings = TinyFlowSettings | SD2ControlNetSettings | FluxControlNetSettings | SD3ControlNetSettings
+BackboneSettings = (
+    TinyFlowSettings | RestorerFlowSettings | SD2ControlNetSettings | FluxControlNetSettings | SD3ControlNetSettings
+)
 BACKBONE: TypeAdapter[BackboneSettings] = TypeAdapter(Annotated[BackboneSettings, Field(discriminator="family")])
 """Reads a backbone block on its own."""
 
@@ -256,12 +280,16 @@ class PairSettings(Block):
     seed: int
 
 
+ValidationLimit = Literal["psnr", "ssim", "colour_shift", "grid", "border", "clipping"]
+"""What a checkpoint is held to: two fidelities that may fall and four guards that may rise, against the base."""
+
+
 class TrainSettings(Block):
     objective: Literal["dp2o", "winners_only"]
     beta: Positive
     anchor: Annotated[float, Field(ge=0.0)]
     noise_shared_by: Literal["group", "pair"]
-    t_distribution: Literal["uniform", "logit_normal"]
+    t_distribution: Literal["uniform", "logit_normal", "sampler"]
     t_min: Fraction
     t_max: Fraction
     groups_per_step: Count
@@ -271,12 +299,14 @@ class TrainSettings(Block):
     warmup_steps: Annotated[int, Field(ge=0)]
     weight_decay: Annotated[float, Field(ge=0.0)]
     max_gradient_norm: Positive
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     precision: Literal["no", "bf16", "fp16"]
     condition_cache_mb: Annotated[int, Field(ge=0)]
     checkpoint_every: Count
     validate_every: Count
     validation_images: Count
     validation_seeds: Count
+    limits: dict[ValidationLimit, Positive] = {}
     seed: int
 
     @model_validator(mode="after")
@@ -295,7 +325,9 @@ class EvaluateSettings(Block):
     seeds: Count
     bootstrap: Annotated[int, Field(ge=100)]
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
-    peers: list[Literal["bicubic", "realesrgan", "realesr_animevideo"]]
+    controls: list[Literal["gain", "steps"]] = []
+    control_images: Count = 12
+    peers: list[Literal["bicubic", "realesrgan", "realesrgan_fixed", "realesr_animevideo"]]
     seed: int
 
 
@@ -346,10 +378,20 @@ class Settings(Block):
                 f"pair.builder {self.pair.builder} with train.objective {self.train.objective}: "
                 "winners_only has no losers to compare with, so both are winners_only or neither is"
             )
-        if self.backbone.family != "tiny_flow" and self.backbone.scale != self.prepare.scale:
+        if isinstance(self.backbone, ControlNetSettings) and self.backbone.scale != self.prepare.scale:
             raise ValueError(
                 f"backbone.scale {self.backbone.scale} differs from prepare.scale {self.prepare.scale}: candidates "
                 "would not have the size of their HR"
+            )
+        if self.train.t_distribution == "sampler" and isinstance(self.backbone, ControlNetSettings):
+            raise ValueError(
+                f"train.t_distribution sampler is for this project's own models, backbone.family is "
+                f"{self.backbone.family}: take uniform (SD2) or logit_normal (FLUX, SD3)"
+            )
+        if self.evaluate.controls and isinstance(self.backbone, ControlNetSettings):
+            raise ValueError(
+                f"evaluate.controls {self.evaluate.controls} are of this project's own models, backbone.family is "
+                f"{self.backbone.family}: set it to []"
             )
         if "align" not in self.generate.splits:
             raise ValueError("generate.splits lacks align: training has no candidates without it")

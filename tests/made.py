@@ -118,3 +118,17 @@ def write_pairs(root: Path, lr_ids: Sequence[str], top: int, count: int) -> None
             weights = {"w_intra": w_intra, "w_inter": w_inter, "weight": w_intra * w_inter}
             rows.append({"lr_id": lr_id, "winner": winner, "loser": loser, "gap": 0.5} | weights)
     tables.write_rows(root / "data/pairs.parquet", tables.PAIRS, rows)
+
+
+def ncnn_enlarger(folder: Path, scale: int = 4) -> Path:
+    """A restorer in ncnn's format that repeats pixels; its `.param`, beside which its `.bin` lies."""
+    layers = [
+        "Input input 0 1 data",
+        "Convolution mix 1 1 data mixed 0=3 1=1 4=0 5=1 6=9",
+        f"Interp up 1 1 mixed output 0=1 1={scale:e} 2={scale:e}",
+    ]
+    path = folder / "enlarger.param"
+    path.write_text("\n".join(["7767517", "3 3", *layers]) + "\n")
+    kernel, bias = np.eye(3, dtype="<f4"), np.zeros(3, "<f4")
+    path.with_suffix(".bin").write_bytes(bytes(4) + kernel.tobytes() + bias.tobytes())
+    return path

@@ -27,9 +27,15 @@ def fix_colours(images: Tensor, upsampled: Tensor, how: ColourFix) -> Tensor:
 
 
 def _match_moments(images: Tensor, upsampled: Tensor) -> Tensor:
-    mean, std = images.mean((2, 3), keepdim=True), images.std((2, 3), keepdim=True)
-    wanted_mean, wanted_std = upsampled.mean((2, 3), keepdim=True), upsampled.std((2, 3), keepdim=True)
-    return (images - mean) / std.clamp_min(1e-5) * wanted_std + wanted_mean
+    mean, std = _moments(images)
+    wanted_mean, wanted_std = _moments(upsampled)
+    return (images - mean) / std * wanted_std + wanted_mean
+
+
+def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and sqrt(variance + 1e-5) of each channel, as AdaIN's authors' code has it."""
+    variance, mean = torch.var_mean(images, dim=(2, 3), keepdim=True)
+    return mean, (variance + 1e-5).sqrt()
 
 
 def _replace_low_frequencies(images: Tensor, upsampled: Tensor) -> Tensor:

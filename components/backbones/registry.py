@@ -10,7 +10,7 @@ import torch
 from components.artifacts.tables import Row
 from components.backbones.base import Backbone
 from components.errors import BadInput
-from components.settings import BackboneSettings, Settings
+from components.settings import BackboneSettings, ControlNetSettings, RestorerFlowSettings, Settings, TinyFlowSettings
 
 Loader = Callable[[Path, BackboneSettings, torch.device], Backbone]
 
@@ -18,7 +18,19 @@ Loader = Callable[[Path, BackboneSettings, torch.device], Backbone]
 def _tiny_flow(folder: Path, settings: BackboneSettings, device: torch.device) -> Backbone:
     from components.backbones.tiny_flow import TinyFlow  # noqa: PLC0415
 
-    return TinyFlow.load(folder, settings.steps, device)
+    assert isinstance(settings, TinyFlowSettings)
+    model = TinyFlow.load(folder, settings.steps, device)
+    model.gain = settings.gain
+    return model
+
+
+def _restorer_flow(folder: Path, settings: BackboneSettings, device: torch.device) -> Backbone:
+    from components.backbones.restorer_flow import RestorerFlow  # noqa: PLC0415
+
+    assert isinstance(settings, RestorerFlowSettings)
+    model = RestorerFlow.load(folder, settings.steps, device, settings.restorer)
+    model.gain = settings.gain
+    return model
 
 
 def _class(module: str, name: str) -> Loader:
@@ -31,6 +43,7 @@ def _class(module: str, name: str) -> Loader:
 
 FAMILIES: dict[str, Loader] = {
     "tiny_flow": _tiny_flow,
+    "restorer_flow": _restorer_flow,
     "sd2_controlnet": _class("sd2_controlnet", "SD2ControlNet"),
     "flux_controlnet": _class("flux_controlnet", "FluxControlNet"),
     "sd3_controlnet": _class("sd3_controlnet", "SD3ControlNet"),
@@ -60,11 +73,16 @@ def saved_digests(settings: Settings, root: Path) -> tuple[str, str] | None:
     Raises:
         BadInput: the folder is missing or damaged.
     """
-    if settings.backbone.family != "tiny_flow":
+    backbone = located(settings.backbone, root)
+    if isinstance(backbone, ControlNetSettings):
         return None
+    if isinstance(backbone, RestorerFlowSettings):
+        from components.backbones import restorer_flow  # noqa: PLC0415
+
+        return restorer_flow.saved_digests(backbone.path, backbone.steps, backbone.restorer, backbone.gain)
     from components.backbones import tiny_flow  # noqa: PLC0415
 
-    return tiny_flow.saved_digests(root / settings.backbone.path, settings.backbone.steps)
+    return tiny_flow.saved_digests(backbone.path, backbone.steps, backbone.gain)
 
 
 def check_sizes(settings: BackboneSettings, rows: Iterable[Row]) -> None:
@@ -73,7 +91,7 @@ def check_sizes(settings: BackboneSettings, rows: Iterable[Row]) -> None:
     Raises:
         BadInput: one is larger than the limit.
     """
-    if settings.family == "tiny_flow":
+    if not isinstance(settings, ControlNetSettings):
         return
     for row in rows:
         if row["lr_width"] * row["lr_height"] > settings.max_lr_pixels:
@@ -86,7 +104,10 @@ def check_sizes(settings: BackboneSettings, rows: Iterable[Row]) -> None:
 
 def located(settings: BackboneSettings, root: Path) -> BackboneSettings:
     """The settings with local paths made absolute, relative to `root`; hub ids stay as they are."""
-    if settings.family == "tiny_flow":
+    if isinstance(settings, RestorerFlowSettings):
+        restorer = str(root / settings.restorer) if settings.restorer.endswith(".param") else settings.restorer
+        return settings.model_copy(update={"path": root / settings.path, "restorer": restorer})
+    if not isinstance(settings, ControlNetSettings):
         return settings.model_copy(update={"path": root / settings.path})
     found = {"path": source(settings.path, root), "base": source(settings.base, root)}
     return settings.model_copy(update=found)

@@ -15,7 +15,9 @@ from components.backbones.base import Backbone, Branch
 from components.backbones.registry import load_backbone
 from components.entry import resolve_device
 from components.errors import BadInput
+from components.evaluate.anatomy import anatomy
 from components.evaluate.comparison import Scored, compare, headline, means
+from components.evaluate.controls import Tuned, tune, with_control
 from components.evaluate.peers import load_peer, peer_restorer
 from components.judge.cache import EvaluationCache
 from components.judge.images import EvaluationSet
@@ -122,7 +124,9 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         raise BadInput(f"{aligned_folder} does not exist; run train first (`dvc repro` runs all in order)")
     backbone.load_policy(aligned_folder)
     base, aligned = evaluator.model("base", backbone, "reference"), evaluator.model("aligned", backbone, "policy")
-    restorers = [base, aligned, *evaluator.peers()]
+    # A part of the work leaves the controls to the whole: their values must come from all validation images.
+    controls = _controls(settings, root, evaluator) if shard is None else {}
+    restorers = [base, aligned, *(restorer for _, restorer in controls.values() if restorer), *evaluator.peers()]
     measured = {restorer.name: evaluator.measure(restorer) for restorer in restorers}
     if shard is not None:
         return
@@ -137,6 +141,13 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         "bootstrap": settings.evaluate.bootstrap,
         "clusters": "source photo",
         "peers": {name: means(scored[name], evaluator.suite.names) for name in settings.evaluate.peers},
+        "controls": {
+            name: _control_figures(evaluator, tuned, scored["aligned"], scored.get(_of_control(name), scored["base"]))
+            for name, (tuned, _) in controls.items()
+        },
+        "anatomy": anatomy(
+            scored["base"], scored["aligned"], settings.score.fr, settings.score.nr, normaliser, evaluator.images.photos
+        ),
         "failed_scores": len(failures),
         "failures": failures,
         "digests": {
@@ -155,6 +166,39 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     tables.write_rows(root / "reports/evaluation.parquet", tables.evaluation_schema(names), rows)
     write_json(root / "reports/evaluation.json", evaluation)
     logger.info("%s", evaluation["headline"])
+
+
+def _of_control(name: str) -> str:
+    return f"base, {name}"
+
+
+def _controls(settings: Settings, root: Path, evaluator: Evaluator) -> dict[str, tuple[Tuned, Restorer | None]]:
+    """Each control at its best value, and its restorer; None where nothing beats the base as it is."""
+    found: dict[str, tuple[Tuned, Restorer | None]] = {}
+    for name in settings.evaluate.controls:
+        tuned = tune(settings, root, name, evaluator.device)
+        restorer = None
+        if tuned.value != getattr(settings.backbone, name):
+            backbone = load_backbone(with_control(settings, name, tuned.value), root, evaluator.device)
+            restorer = evaluator.model(_of_control(name), backbone, "reference")
+        found[name] = (tuned, restorer)
+        logger.info("control %s: best validation reward at %g, of %s", name, tuned.value, tuned.rewards)
+    return found
+
+
+def _control_figures(evaluator: Evaluator, tuned: Tuned, aligned: Scored, control: Scored) -> dict[str, Any]:
+    compared = evaluator.compare(control, aligned)
+    kept = ("base", "aligned", "difference", "ci_low", "ci_high", "verdict")
+    return {
+        "value": tuned.value,
+        "validation_rewards": tuned.rewards,
+        "reward": {("control" if key == "base" else key): compared["reward"][key] for key in kept},
+        "metrics": {
+            name: {("control" if key == "base" else key): row[key] for key in kept}
+            for name, row in compared["metrics"].items()
+        },
+        "win_rate": compared["win_rate"],
+    }
 
 
 def _rows(model: str, scored: Scored, metrics: Sequence[str]) -> Iterator[tables.Row]:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over rows with its percentile interval."""
+    """A mean over rows with its expanded percentile interval, see `_tail`."""
 
     mean: float
     low: float
@@ -43,7 +44,8 @@ class ClusterBootstrap:
             raise ValueError("a bootstrap needs at least one row")
         names, self._members = np.unique(np.asarray(clusters), return_inverse=True)
         self.count = len(names)
-        self._tails = (0.5 - confidence / 2.0, 0.5 + confidence / 2.0)
+        tail = _tail(self.count, confidence)
+        self._tails = (tail, 1.0 - tail)
         generator = np.random.default_rng(seed)
         # How often each cluster is drawn in each resample, `[resamples, clusters]`.
         self._draws = generator.multinomial(self.count, np.full(self.count, 1.0 / self.count), size=resamples)
@@ -70,6 +72,19 @@ class ClusterBootstrap:
         means = (self._draws[usable] @ sums) / drawn[usable]
         low, high = np.quantile(means, self._tails)
         return Interval(centre, centre + float(low), centre + float(high))
+
+
+def _tail(clusters: int, confidence: float) -> float:
+    """The quantile at which an interval of `confidence` ends.
+
+    A percentile interval of n clusters is too narrow, by sqrt((n - 1) / n) and by the normal's quantile in place of
+    t's: with 22 photos it covers 93 % where 95 % is said. It therefore ends at the quantile where the normal lies as
+    far out as t does (Hesterberg, The American Statistician 69, 2015: the expanded percentile interval).
+    """
+    if clusters < 2:
+        return 0.5 - confidence / 2.0
+    reach = np.sqrt(clusters / (clusters - 1.0)) * stats.t.ppf(0.5 + confidence / 2.0, clusters - 1)
+    return float(stats.norm.sf(reach))
 
 
 def wins(base: Values, aligned: Values) -> Values:

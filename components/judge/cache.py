@@ -12,6 +12,7 @@ from components.artifacts.cache import CacheFolder
 from components.artifacts.publish import write_json
 from components.artifacts.shards import ShardReader, write_shard
 from components.errors import BadInput
+from components.judge.images import EvaluationImage
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class EvaluationCache:
     def __init__(self, cache: CacheFolder) -> None:
         self._folder = cache.below("evaluate")
 
-    def images(self, restorer: str, lr_id: str) -> list[bytes] | None:
+    def images(self, restorer: str, image: EvaluationImage) -> list[bytes] | None:
         """PNGs by index, or None where there are none yet."""
-        path = self._images_path(restorer, lr_id)
+        path = self._images_path(restorer, image)
         if not self._folder.fetch(path):
             return None
         try:
@@ -40,16 +41,16 @@ class EvaluationCache:
         except BadInput:
             return None
 
-    def keep_images(self, restorer: str, lr_id: str, images: list[bytes]) -> None:
+    def keep_images(self, restorer: str, image: EvaluationImage, images: list[bytes]) -> None:
         """Store PNGs by index."""
         members = [(f"{index:03d}.png", content) for index, content in enumerate(images)]
-        path = self._images_path(restorer, lr_id)
+        path = self._images_path(restorer, image)
         write_shard(path, members)
         self._folder.keep(path)
 
-    def scores(self, restorer: str, metrics: str, lr_id: str) -> Scores | None:
+    def scores(self, restorer: str, metrics: str, image: EvaluationImage) -> Scores | None:
         """Scores under the metrics of digest `metrics`, or None where there are none yet."""
-        path = self._scores_path(restorer, metrics, lr_id)
+        path = self._scores_path(restorer, metrics, image)
         try:
             self._folder.fetch(path)
             content = json.loads(path.read_text())
@@ -57,15 +58,15 @@ class EvaluationCache:
         except (OSError, ValueError, KeyError):
             return None
 
-    def keep_scores(self, restorer: str, metrics: str, lr_id: str, scores: Scores) -> None:
+    def keep_scores(self, restorer: str, metrics: str, image: EvaluationImage, scores: Scores) -> None:
         """Store scores."""
-        path = self._scores_path(restorer, metrics, lr_id)
+        path = self._scores_path(restorer, metrics, image)
         write_json(path, {"values": scores.values, "failures": scores.failures})
         self._folder.keep(path)
 
-    def _images_path(self, restorer: str, lr_id: str) -> Path:
-        return self._folder.path / "restorations" / restorer[:16] / f"{lr_id}.tar"
+    def _images_path(self, restorer: str, image: EvaluationImage) -> Path:
+        return self._folder.path / "restorations" / restorer[:16] / f"{image.restored_from}.tar"
 
-    def _scores_path(self, restorer: str, metrics: str, lr_id: str) -> Path:
+    def _scores_path(self, restorer: str, metrics: str, image: EvaluationImage) -> Path:
         key = digests.of_json([restorer, metrics])[:16]
-        return self._folder.path / "scores" / key / f"{lr_id}.json"
+        return self._folder.path / "scores" / key / f"{image.scored_against}.json"

@@ -1,5 +1,6 @@
 """The images of a split that models are compared on, read one at a time."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.artifacts import tables
+from components.artifacts import digests, tables
 from components.artifacts.shards import Shard, ShardFolder
 from components.errors import BadInput
 
@@ -21,6 +22,17 @@ class EvaluationImage:
     prompt: str
     lr: NDArray[np.uint8]
     hr: NDArray[np.uint8] | None
+
+    @property
+    def restored_from(self) -> str:
+        """Name of what restorations depend on beside their restorer: the LR and its prompt."""
+        return f"{self.lr_id}-{digests.of_json(self.prompt)[:8]}"
+
+    @property
+    def scored_against(self) -> str:
+        """Name of what scores depend on beside restorer and metrics: the same, and the HR."""
+        hr = "none" if self.hr is None else digests.of_pixels(self.hr)
+        return f"{self.restored_from}-{hr}"
 
 
 class EvaluationSet:
@@ -40,6 +52,14 @@ class EvaluationSet:
         lr_ids = shard.take(chosen) if shard else sorted(chosen)
         self._rows: Sequence[tables.Row] = [chosen[lr_id] for lr_id in lr_ids]
         self._shards = ShardFolder(root / "data/dataset")
+
+    def first(self, count: int) -> "EvaluationSet":
+        """The first `count` images, spread evenly over the photos, or all if there are fewer."""
+        by_photo = sorted(self._rows, key=lambda row: (row["source"], row["lr_id"]))
+        places = np.linspace(0, len(by_photo) - 1, min(count, len(by_photo))).round().astype(int)
+        part = copy.copy(self)
+        part._rows = sorted((by_photo[place] for place in places), key=lambda row: str(row["lr_id"]))
+        return part
 
     def __len__(self) -> int:
         return len(self._rows)

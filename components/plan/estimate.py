@@ -6,7 +6,7 @@ from components.plan.figures import Figures, total
 from components.plan.gpus import Gpu, Precision
 from components.plan.published import PUBLISHED
 from components.plan.workload import PRECISIONS, Workload
-from components.settings import Settings
+from components.settings import ControlNetSettings, Settings
 
 GIB = 2**30
 
@@ -162,12 +162,12 @@ def hours(
 
 def checkpointing(settings: Settings) -> bool:
     """Whether training recomputes activations."""
-    return settings.backbone.family != "tiny_flow" and settings.backbone.gradient_checkpointing
+    return isinstance(settings.backbone, ControlNetSettings) and settings.backbone.gradient_checkpointing
 
 
 def sampling_precision(settings: Settings) -> Precision:
     """What most of sampling is computed in; the embedded model samples in float32."""
-    return "float32" if settings.backbone.family == "tiny_flow" else settings.backbone.dtype
+    return settings.backbone.dtype if isinstance(settings.backbone, ControlNetSettings) else "float32"
 
 
 def training_precision(settings: Settings) -> Precision:

@@ -11,7 +11,7 @@ from components.plan.estimate import Memory, Stage, Storage, Utilisation
 from components.plan.figures import Figures, Shape
 from components.plan.gpus import Gpu
 from components.plan.workload import LRImages, Workload, sampling_block, shape_of
-from components.settings import Settings
+from components.settings import ControlNetSettings, Settings
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,10 @@ def measure(settings: Settings, root: Path, shape: Shape) -> Figures:
         BadInput: a network cannot be read.
     """
     backbone = settings.backbone
-    if backbone.family == "tiny_flow":
-        from components.plan import tiny  # noqa: PLC0415
+    if not isinstance(backbone, ControlNetSettings):
+        from components.plan import pixel_flow  # noqa: PLC0415
 
-        return tiny.measure(backbone, root, shape)
+        return pixel_flow.measure(backbone, root, shape)
     if backbone.family == "sd2_controlnet":
         from components.plan import sd2  # noqa: PLC0415
 

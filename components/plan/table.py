@@ -8,6 +8,7 @@ from components.plan.estimate import FSDP, GIB, sampling_precision, training_pre
 from components.plan.figures import total
 from components.plan.plan import GpuPlan, Plan
 from components.plan.published import PUBLISHED, SCORING_HOURS
+from components.settings import ControlNetSettings
 
 TERA = 1e12
 
@@ -119,15 +120,15 @@ def _ways_out(plan: Plan) -> list[str]:
         return []
     ways = []
     backbone = plan.settings.backbone
-    if backbone.family != "tiny_flow" and not backbone.gradient_checkpointing:
+    if isinstance(backbone, ControlNetSettings) and not backbone.gradient_checkpointing:
         ways.append("backbone.gradient_checkpointing true")
     if plan.settings.train.micro_batch > 1:
         ways.append("a smaller train.micro_batch")
     if plan.settings.train.precision == "no":
         ways.append("train.precision bf16")
-    if backbone.family != "tiny_flow" and backbone.dtype == "float32":
+    if isinstance(backbone, ControlNetSettings) and backbone.dtype == "float32":
         ways.append("backbone.dtype bfloat16")
-    if backbone.family != "tiny_flow" and not backbone.lora_rank:
+    if isinstance(backbone, ControlNetSettings) and not backbone.lora_rank:
         ways.append("backbone.lora_rank above 0")
     split = next((peak for peak in plan.memory if peak.stage == FSDP), None)
     text = sum(part.bytes for part in plan.figures.parts if " text" in part.name and not part.on_host)

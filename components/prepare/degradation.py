@@ -93,9 +93,12 @@ def draw_kernel(rng: np.random.Generator, ranges: DegradationSettings) -> tuple[
 
 
 def _draw_beta(rng: np.random.Generator, limits: tuple[float, float]) -> float:
-    """Half of the draws below 1 and half above where the range spans 1, as in Real-ESRGAN; otherwise uniform."""
+    """Half of the draws from low to 1 and half from 1 to high where the range holds 1; otherwise uniform.
+
+    As in Real-ESRGAN, whose plateau kernels, with a range of (1, 2), have a shape of exactly 1 in half of the cases.
+    """
     low, high = limits
-    if low < 1.0 < high:
+    if low <= 1.0 <= high:
         limits = (low, 1.0) if rng.random() < 0.5 else (1.0, high)
     return float(rng.uniform(*limits))
 

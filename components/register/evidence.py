@@ -7,6 +7,7 @@ import torch
 
 from components.artifacts.shards import decode_png
 from components.judge.cache import EvaluationCache
+from components.judge.guards import diversity, measure_guards
 from components.judge.images import EvaluationSet
 from components.judge.measure import Measurement, measure, restored
 from components.judge.restorers import Restorer, model_restorer
@@ -17,7 +18,6 @@ from components.register import benchmark
 from components.register.benchmark import FrozenSet
 from components.register.budget import Cost, costs
 from components.register.gate import REWARD, Evidence
-from components.register.guards import diversity, measure_guards
 from components.settings import Settings
 from components.upscale.upscaler import Upscaler
 

@@ -18,7 +18,7 @@ from components.artifacts.shards import encode_png
 from components.entry import resolve_device
 from components.errors import BadInput
 from components.prompts.writer import prompt_writer
-from components.settings import BACKBONE, BackboneSettings, PromptSettings
+from components.settings import BACKBONE, BackboneSettings, ControlNetSettings, PromptSettings
 from components.upscale.picture import decode_picture
 from components.upscale.upscaler import Tiling, Upscaler, default_tiling
 
@@ -98,7 +98,7 @@ class ServedUpscaler(PythonModel):  # type: ignore[misc]  # mlflow has no type i
         try:
             self.upscaler = Upscaler.load(folder, settings, device, tiling, writer)
         except BadInput as error:
-            if settings.family == "tiny_flow" or not str(error).startswith(BASE):
+            if not isinstance(settings, ControlNetSettings) or not str(error).startswith(BASE):
                 raise
             raise BadInput(
                 f"this version holds a ControlNet, not the {settings.family.removesuffix('_controlnet')} model it "

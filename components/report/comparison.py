@@ -94,3 +94,37 @@ def peer_table(evaluation: Mapping[str, Any]) -> tuple[list[str], list[PeerRow]]
         texts = [fixed(means[name]) if name in means else "–" for name in figures]
         rows.append(PeerRow(label, texts, [means.get(name) == best[name] for name in figures]))
     return headings, rows
+
+
+@dataclass(frozen=True)
+class ControlRow:
+    """One measure of aligned against a control, as text."""
+
+    control: str
+    value: str
+    measure: str
+    before: str
+    after: str
+    difference: str
+    interval: str
+    verdict: str
+
+
+def control_table(evaluation: Mapping[str, Any]) -> list[ControlRow]:
+    """A row a control and measure: the reward first, then every metric."""
+    rows = []
+    for control, found in evaluation.get("controls", {}).items():
+        for place, (name, row) in enumerate({"reward": found["reward"], **found["metrics"]}.items()):
+            rows.append(
+                ControlRow(
+                    control if place == 0 else "",
+                    f"{found['value']:g}" if place == 0 else "",
+                    name,
+                    fixed(row["control"]),
+                    fixed(row["aligned"]),
+                    fixed(row["difference"], signed=True),
+                    f"{fixed(row['ci_low'], signed=True)} … {fixed(row['ci_high'], signed=True)}",
+                    row["verdict"],
+                )
+            )
+    return rows

@@ -115,16 +115,17 @@ def training_charts(training: Table) -> list[Chart]:
 
 
 def validation_charts(validation: Table, directions: Mapping[str, bool]) -> list[Chart]:
-    """The validation reward, on which the best checkpoint is chosen, and each rewarded metric's mean.
+    """The validation reward, on which the best checkpoint is chosen, and the mean of each metric and guard.
 
     `directions`: metric to whether higher is better.
     """
     steps, rewards = validation["step"], validation["reward"]
-    best = steps[max(range(len(steps)), key=lambda place: rewards[place])]
+    allowed = [place for place, within in enumerate(validation.get("within_limits", [1.0] * len(steps))) if within]
+    best = steps[max(allowed, key=lambda place: rewards[place])]
     charts = [
         Chart(
             "Validation reward",
-            "Fixed images and noise, normalised on the base. The best step becomes the aligned model.",
+            "Fixed images and noise, normalised on the base. The best step within train.limits is taken.",
             "step",
             [Series("reward", "aligned", list(zip(steps, rewards, strict=True)))],
             reference=(rewards[0], "base"),
@@ -132,7 +133,7 @@ def validation_charts(validation: Table, directions: Mapping[str, bool]) -> list
         )
     ]
     for name in validation:
-        if name in ("step", "reward"):
+        if name in ("step", "reward", "within_limits"):
             continue
         arrow = "" if name not in directions else " ↑" if directions[name] else " ↓"
         points = list(zip(steps, validation[name], strict=True))

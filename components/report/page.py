@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from components.report.charts import Chart
-from components.report.comparison import MetricTable, PeerRow
+from components.report.comparison import ControlRow, MetricTable, PeerRow
 from components.report.groups import GroupView
 from components.report.verdict import Figure, Verdict
 
@@ -45,6 +45,8 @@ class Page:
     metrics: MetricTable
     peer_headings: list[str]
     peers: list[PeerRow]
+    controls: list[ControlRow]
+    anatomy: list[str]
     spread: Chart
     validation: list[Chart]
     training: list[Chart]

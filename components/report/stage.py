@@ -17,8 +17,9 @@ from components.artifacts.publish import write_text
 from components.artifacts.shards import Shard, ShardFolder, ShardReader
 from components.errors import BadInput
 from components.report import choices, curves
+from components.report.anatomy import anatomy_lines
 from components.report.charts import fixed
-from components.report.comparison import metric_table, peer_table
+from components.report.comparison import control_table, metric_table, peer_table
 from components.report.groups import GroupView, view
 from components.report.page import Page, Reason, Slider, html
 from components.report.pictures import data_uri, enlarged
@@ -61,6 +62,8 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         metrics=metric_table(evaluation),
         peer_headings=headings,
         peers=peers,
+        controls=control_table(evaluation),
+        anatomy=anatomy_lines(evaluation, _csv(root, "reports/training.csv", curves.TRAINING_COLUMNS)),
         spread=curves.spread_chart(evaluation),
         validation=curves.validation_charts(_csv(root, "reports/validation.csv", ("step", "reward")), directions),
         training=curves.training_charts(_csv(root, "reports/training.csv", curves.TRAINING_COLUMNS)),

@@ -34,6 +34,7 @@ class TrainingState:
         best_step: step of the best validation reward so far; -1 before the first.
         best_reward: that reward.
         best_policy: state dict of the policy at that step.
+        average: the policy's moving average, by parameter; empty without one.
     """
 
     step: int
@@ -45,6 +46,7 @@ class TrainingState:
     best_step: int = -1
     best_reward: float = float("-inf")
     best_policy: dict[str, torch.Tensor] = field(default_factory=dict)
+    average: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def save(cache: CacheFolder, state: TrainingState) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from components.artifacts.digests import seed_of
+from components.errors import BadInput
 from components.settings import TrainSettings
 
 
@@ -24,8 +25,30 @@ def groups_of_step(lr_ids: Sequence[str], step: int, per_step: int, seed: int) -
     return [lr_ids[int(orders[epoch][place])] for epoch, place in places]
 
 
-def draw_times(settings: TrainSettings, generator: torch.Generator, count: int) -> Tensor:
-    """Noise levels in (t_min, t_max], `[count]`: uniform, or logit-normal(0, 1) squeezed into the range."""
+def occurrences(lr_ids: Sequence[str]) -> list[int]:
+    """How often each LR of a step came before in it: a step that straddles two epochs may hold one twice."""
+    return [list(lr_ids[:place]).count(lr_id) for place, lr_id in enumerate(lr_ids)]
+
+
+def draw_times(
+    settings: TrainSettings, generator: torch.Generator, count: int, sampled: Sequence[float] = ()
+) -> Tensor:
+    """Noise levels in (t_min, t_max], `[count]`: uniform, or logit-normal(0, 1) squeezed into the range.
+
+    With `sampler` they are those of `sampled`, the sampler's own, that lie in the range, each as likely: the policy
+    learns where it will be asked.
+
+    Raises:
+        BadInput: none of them lies in the range.
+    """
+    if settings.t_distribution == "sampler":
+        levels = torch.tensor([level for level in sampled if settings.t_min <= level <= settings.t_max])
+        if not len(levels):
+            raise BadInput(
+                f"train.t_min {settings.t_min} to train.t_max {settings.t_max} holds none of the sampler's noise "
+                f"levels {[round(level, 3) for level in sampled]}: widen the range"
+            )
+        return levels[torch.randint(len(levels), (count,), generator=generator)]
     if settings.t_distribution == "uniform":
         unit = 1.0 - torch.rand(count, generator=generator)  # in (0, 1]: t = 0 is no noise level
     else:
@@ -34,11 +57,23 @@ def draw_times(settings: TrainSettings, generator: torch.Generator, count: int) 
 
 
 def draw_noise(
-    settings: TrainSettings, step: int, lr_id: str, shape: tuple[int, ...], draws: int
+    settings: TrainSettings,
+    step: int,
+    lr_id: str,
+    shape: tuple[int, ...],
+    draws: int,
+    sampled: Sequence[float] = (),
+    occurrence: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """t `[draws]` and epsilon `[draws, *shape]` for a group at a step: one draw a group, or one a pair."""
-    generator = torch.Generator("cpu").manual_seed(seed_of("noise", settings.seed, step, lr_id))
-    return draw_times(settings, generator, draws), torch.randn((draws, *shape), generator=generator)
+    """t `[draws]` and epsilon `[draws, *shape]` for a group at a step: one draw a group, or one a pair.
+
+    Args:
+        sampled: the sampler's noise levels, see `draw_times`.
+        occurrence: see `occurrences`; a second group of one LR in a step has a draw of its own.
+    """
+    again = (occurrence,) if occurrence else ()
+    generator = torch.Generator("cpu").manual_seed(seed_of("noise", settings.seed, step, lr_id, *again))
+    return draw_times(settings, generator, draws, sampled), torch.randn((draws, *shape), generator=generator)
 
 
 def learning_rate(settings: TrainSettings, step: int) -> float:

@@ -18,18 +18,21 @@ from components.artifacts.publish import atomic_folder, write_json, write_text
 from components.artifacts.shards import Shard, ShardFolder
 from components.backbones.base import Backbone
 from components.backbones.registry import load_backbone
+from components.backbones.residual_flow import ResidualFlow
 from components.entry import resolve_device
 from components.errors import BadInput
+from components.judge.guards import GUARDS
 from components.metrics.suite import Suite
-from components.settings import Settings
+from components.settings import ControlNetSettings, Settings
 from components.train import processes
 from components.train.groups import GroupImages, groups_of
+from components.train.limits import FALLING
 from components.train.trainer import Trainer
 from components.train.validation import Validation, ValidationImage
 
 logger = logging.getLogger("dp2o.train")
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Raised whenever the same inputs would give another training: checkpoints of another version are not continued."""
 
 
@@ -51,8 +54,11 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     if device.type == "cpu" and settings.train.precision == "fp16":
         raise BadInput('train.precision fp16 needs a GPU; on a CPU set it to "no" or bf16')
     accelerator = processes.start(device, settings.train.precision)
-    if accelerator.is_fsdp2 and settings.backbone.family == "tiny_flow":
-        raise BadInput("FSDP2 is for policies that do not fit one GPU, tiny_flow does: launch with launch/ddp.yaml")
+    if accelerator.is_fsdp2 and not isinstance(settings.backbone, ControlNetSettings):
+        raise BadInput(
+            f"FSDP2 is for policies that do not fit one GPU, {settings.backbone.family} does: launch with "
+            "launch/ddp.yaml"
+        )
     dataset = tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
     candidates = tables.read_rows(root / "data/candidates.parquet", tables.CANDIDATES)
     pairs = tables.read_rows(root / "data/pairs.parquet", tables.PAIRS)
@@ -68,7 +74,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         "sampler": [backbone.sampler_digest(), settings.backbone.colour_fix],
         "validation": validation.metrics_digest,
     }
-    if settings.backbone.family != "tiny_flow":
+    if isinstance(settings.backbone, ControlNetSettings):
         determined_by["lora_rank"] = settings.backbone.lora_rank  # an adapter's checkpoint fits no other policy
     cache = settings.run.cache_folder(root)
     trainer = Trainer(
@@ -79,6 +85,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         lambda: validation.measure(backbone),
         cache.below("train", digests.of_json(determined_by)[:16]),
         accelerator,
+        backbone.sigmas() if isinstance(backbone, ResidualFlow) else (),
     )
     state = trainer.run()
     if not accelerator.is_main_process:
@@ -89,7 +96,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         backbone = load_backbone(settings.model_copy(update={"backbone": whole}), root, torch.device("cpu"))
     else:
         backbone.policy = accelerator.unwrap_model(backbone.policy)
-    publish(backbone, {"last": state.policy, "best": state.best_policy}, root / "models/aligned")
+    publish(backbone, {"last": state.policy | state.average, "best": state.best_policy}, root / "models/aligned")
     summary = {
         "reference_digest": determined_by["model"],
         "steps": state.step,
@@ -135,14 +142,17 @@ def validation_of(
         lr_id, shard = row["lr_id"], shards[row["shard"]]
         hr = to_tensor(shard.image(f"{lr_id}.hr.png")) if row["has_hr"] else None
         images.append(ValidationImage(lr_id, to_tensor(shard.image(f"{lr_id}.lr.png")), hr, row["prompt"]))
-    fidelity = settings.score.fr if with_hr else ["lr_consistency"]
-    suite = Suite.load([*fidelity, *settings.score.nr], accelerator.device)
+    rewarded = [*(settings.score.fr if with_hr else ["lr_consistency"]), *settings.score.nr]
+    limited = [name for name in FALLING if name in settings.train.limits and with_hr and name not in rewarded]
+    suite = Suite.load([*rewarded, *limited], accelerator.device)
     return Validation(
         images,
         settings.train.validation_seeds,
         suite,
         settings.backbone.colour_fix,
         partial(processes.share, accelerator),
+        rewarded,
+        [name for name in GUARDS if name in settings.train.limits],
     )
 
 

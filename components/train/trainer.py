@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from types import FrameType
 
 import torch
@@ -18,9 +19,11 @@ from components.backbones.base import Backbone
 from components.errors import BadInput, ResumeLater
 from components.settings import TrainSettings
 from components.train import checkpoints, processes, schedule
+from components.train.average import Average
 from components.train.checkpoints import TrainingState
 from components.train.conditions import Conditions
 from components.train.groups import Group, GroupImages
+from components.train.limits import within
 from components.train.objectives import OBJECTIVES, Pairs
 
 logger = logging.getLogger("dp2o.train")
@@ -47,7 +50,8 @@ class StopRequest:
 class Trainer:
     """Optimises the policy of a backbone on groups of preference pairs.
 
-    Policy and reference share one pass each over 2N candidates a group, with one t and one epsilon (method, section 5).
+    What is validated and published is the policy's moving average where `settings.ema` asks for one. Policy and
+    reference share one pass each over 2N candidates a group, with one t and one epsilon (method, section 5).
 
     Args:
         settings: the train block of params.yaml.
@@ -58,9 +62,10 @@ class Trainer:
             and gives all of them the same.
         cache: where checkpoints go; training continues from the newest valid one there.
         accelerator: device, precision and processes.
+        sampled: noise levels of the backbone's sampler, for train.t_distribution sampler.
 
     Raises:
-        BadInput: the groups of a step cannot be dealt evenly to the processes.
+        BadInput: the groups of a step cannot be dealt evenly to the processes, or a moving average is asked of FSDP2.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class Trainer:
         validate: Callable[[], dict[str, float]],
         cache: CacheFolder,
         accelerator: Accelerator,
+        sampled: Sequence[float] = (),
     ) -> None:
         self.settings = settings
         self.backbone = backbone
@@ -81,12 +87,18 @@ class Trainer:
         self.cache = cache
         self.accelerator = accelerator
         self.objective = OBJECTIVES[settings.objective]
+        self.sampled = sampled
         self.conditions = Conditions(backbone, images, settings.condition_cache_mb * 2**20)
         share = settings.micro_batch * accelerator.num_processes
         if settings.groups_per_step % share:
             raise BadInput(
                 f"train.groups_per_step {settings.groups_per_step} is not a multiple of train.micro_batch "
                 f"{settings.micro_batch} times {accelerator.num_processes} processes: each process needs whole parts"
+            )
+        if settings.ema and accelerator.is_fsdp2:
+            raise BadInput(
+                "train.ema keeps the average of whole weights, and FSDP2 has parts of them: set it to 0, or launch "
+                "with launch/ddp.yaml"
             )
 
     def run(self) -> TrainingState:
@@ -114,6 +126,8 @@ class Trainer:
         if state is None:
             state = TrainingState(step=0, policy={}, optimizer={})
         processes.agree_on(self.accelerator, state.step)
+        average = Average(policy.to(self.accelerator.device), self.settings.ema)
+        average.load(state.average)
         if state.policy:
             processes.load_policy_state(policy, state.policy)
             logger.info("continuing after step %d", state.step)
@@ -123,19 +137,20 @@ class Trainer:
         if state.scaler and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state.scaler)
         if not state.validation:
-            self._validate(state)
+            self._validate(state, average)
 
         main = self.accelerator.is_main_process
         with tqdm(total=self.settings.steps, initial=state.step, desc="train", unit="step", disable=not main) as bar:
             while state.step < self.settings.steps:
                 self._step(state, optimizer)
+                average.update(self.accelerator.unwrap_model(self.backbone.policy), state.step)
                 bar.update()
                 bar.set_postfix(loss=f"{state.log[-1]['loss']:.4f}", accuracy=f"{state.log[-1]['accuracy']:.3f}")
                 if state.step % self.settings.validate_every == 0 or state.step == self.settings.steps:
-                    self._validate(state)
+                    self._validate(state, average)
                 ending = self._any_process(stop.requested)
                 if ending or state.step % self.settings.checkpoint_every == 0 or state.step == self.settings.steps:
-                    self._save(state, optimizer)
+                    self._save(state, optimizer, average)
                 if ending and state.step < self.settings.steps:
                     raise ResumeLater(
                         f"stopped after step {state.step} of {self.settings.steps}; run it again to continue"
@@ -146,14 +161,15 @@ class Trainer:
         began = time.perf_counter()
         for block in optimizer.param_groups:
             block["lr"] = schedule.learning_rate(self.settings, state.step)
+        lr_ids = schedule.groups_of_step(
+            list(self.groups), state.step, self.settings.groups_per_step, self.settings.seed
+        )
         step_groups = [
-            self.groups[lr_id]
-            for lr_id in schedule.groups_of_step(
-                list(self.groups), state.step, self.settings.groups_per_step, self.settings.seed
-            )
+            (self.groups[lr_id], occurrence)
+            for lr_id, occurrence in zip(lr_ids, schedule.occurrences(lr_ids), strict=True)
         ]
         # The mean is over all pairs of the step, wherever they are computed: groups differ in their number of pairs.
-        total_pairs = sum(len(group.winner) for group in step_groups)
+        total_pairs = sum(len(group.winner) for group, _ in step_groups)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         mine = step_groups[rank::world]
         parts = [mine[at : at + self.settings.micro_batch] for at in range(0, len(mine), self.settings.micro_batch)]
@@ -189,26 +205,41 @@ class Trainer:
                 "weight_std": max(named["weight_squared"] / pairs - mean_weight**2, 0.0) ** 0.5,
                 "gradient_norm": processes.number(norm),
                 "learning_rate": schedule.learning_rate(self.settings, state.step - 1),
-                "images_per_s": sum(len(group.candidates) for group in step_groups) / (time.perf_counter() - began),
+                "images_per_s": sum(len(group.candidates) for group, _ in step_groups) / (time.perf_counter() - began),
             }
         )
 
     def _part_loss(
-        self, part: Sequence[Group], step: int, total_pairs: int, total_groups: int, sums: Tensor, errors: Tensor
+        self,
+        part: Sequence[tuple[Group, int]],
+        step: int,
+        total_pairs: int,
+        total_groups: int,
+        sums: Tensor,
+        errors: Tensor,
     ) -> Tensor:
         """Loss of some groups of a step, in one policy pass and one reference pass; adds to the logged sums."""
         device = self.accelerator.device
         latents, times, noises, pairs = [], [], [], []
-        for group in part:
+        for group, occurrence in part:
             clean = self._clean(group)
+            draw = partial(
+                schedule.draw_noise,
+                self.settings,
+                step,
+                group.lr_id,
+                tuple(clean.shape[1:]),
+                sampled=self.sampled,
+                occurrence=occurrence,
+            )
             if self.settings.noise_shared_by == "group":
                 positions, of_group = list(range(len(group.candidates))), group.by_position(device)
-                t, noise = schedule.draw_noise(self.settings, step, group.lr_id, tuple(clean.shape[1:]), 1)
+                t, noise = draw(draws=1)
                 t, noise = t.expand(len(positions)), noise.expand(len(positions), *noise.shape[1:])
             else:
                 positions, of_group = group.by_pair(device)
                 count = len(group.winner)
-                t, noise = schedule.draw_noise(self.settings, step, group.lr_id, tuple(clean.shape[1:]), count)
+                t, noise = draw(draws=count)
                 twice = len(positions) // count  # once where winners stand alone
                 t, noise = t.repeat(twice), noise.repeat(twice, *[1] * (noise.dim() - 1))
             latents.append(clean[positions])
@@ -216,7 +247,7 @@ class Trainer:
             noises.append(noise.to(device))
             pairs.append(of_group)
         sizes = [len(block) for block in latents]
-        condition = self.conditions.of([group.lr_id for group in part], device).repeat(*sizes)
+        condition = self.conditions.of([group.lr_id for group, _ in part], device).repeat(*sizes)
         x0, t, noise = torch.cat(latents), torch.cat(times), torch.cat(noises)
         with self.accelerator.autocast():
             policy, reference = self.backbone.errors(x0, condition, t, noise)
@@ -301,19 +332,23 @@ class Trainer:
         """Whether this process collects states: the main one; with FSDP2 each, it holds a part."""
         return bool(self.accelerator.is_main_process or self.accelerator.is_fsdp2)
 
-    def _validate(self, state: TrainingState) -> None:
-        row = {"step": state.step, **self.validate()}
-        state.validation.append(row)
-        if row["reward"] > state.best_reward:
-            state.best_step, state.best_reward = state.step, row["reward"]
-            if self._takes_part:
-                state.best_policy = processes.policy_state(self.accelerator, self.backbone.policy)
+    def _validate(self, state: TrainingState, average: Average) -> None:
+        """Validate the average, and keep it where it is the best so far among those within `settings.limits`."""
+        with average.in_place(self.accelerator.unwrap_model(self.backbone.policy)):
+            row = {"step": state.step, **self.validate()}
+            row["within_limits"] = float(within(row, (state.validation or [row])[0], self.settings.limits))
+            state.validation.append(row)
+            if row["within_limits"] and row["reward"] > state.best_reward:
+                state.best_step, state.best_reward = state.step, row["reward"]
+                if self._takes_part:
+                    state.best_policy = processes.policy_state(self.accelerator, self.backbone.policy)
         if self.accelerator.is_main_process:
             logger.info("step %d: validation reward %.4f (best %.4f at step %d)", state.step, row["reward"],
                         state.best_reward, state.best_step)  # fmt: skip
         self.accelerator.wait_for_everyone()
 
-    def _save(self, state: TrainingState, optimizer: torch.optim.Optimizer) -> None:
+    def _save(self, state: TrainingState, optimizer: torch.optim.Optimizer, average: Average) -> None:
+        state.average = average.state()
         if self._takes_part:
             state.policy = processes.policy_state(self.accelerator, self.backbone.policy)
             state.optimizer = processes.optimizer_state(self.accelerator, self.backbone.policy, optimizer)

@@ -11,6 +11,7 @@ from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.base import Backbone, Branch, candidate_noise, sample_rows
 from components.backbones.colour import ColourFix, fix_colours
 from components.errors import BadInput
+from components.judge.guards import GUARDS
 from components.metrics.reward import FixedNormaliser
 from components.metrics.suite import Suite
 
@@ -38,6 +39,9 @@ class Validation:
     Args:
         images: of one size.
         seeds: samples an image.
+        suite: the rewarded metrics, and those that a limit is set on.
+        rewarded: the former.
+        guards: names of guards (`judge.guards`) that a limit is set on.
         share: deals the images to several processes, which then all call `measure` together.
     """
 
@@ -48,30 +52,37 @@ class Validation:
         suite: Suite,
         colour_fix: ColourFix,
         share: Share = lambda images, score: score(images),
+        rewarded: Sequence[str] | None = None,
+        guards: Sequence[str] = (),
     ) -> None:
         self._images = images
         self._seeds = seeds
         self._suite = suite
         self._colour_fix = colour_fix
         self._share = share
+        self._rewarded = list(suite.names if rewarded is None else rewarded)
+        self._guards = list(guards)
         self._normaliser: FixedNormaliser | None = None
 
     def measure(self, backbone: Backbone) -> dict[str, float]:
-        """Mean reward, and the mean of each rewarded metric, of the policy.
+        """Mean reward, and the mean of each metric and guard, of the policy.
 
         Raises:
             BadInput: a metric cannot judge a sample.
         """
         if self._normaliser is None:
-            self._normaliser = FixedNormaliser.fit(self._score(backbone, "reference"))
+            self._normaliser = FixedNormaliser.fit(self._of_reward(self._score(backbone, "reference")))
         scores = self._score(backbone, "policy")
-        rewards = self._normaliser.apply(scores)
+        rewards = self._normaliser.apply(self._of_reward(scores))
         return {"reward": float(np.mean(rewards)), **{name: float(np.mean(raw)) for name, raw in scores.items()}}
 
     @property
     def metrics_digest(self) -> str:
         """sha256 of the metrics that choose the best checkpoint."""
         return self._suite.digest
+
+    def _of_reward(self, scores: Scores) -> Scores:
+        return {name: scores[name] for name in self._rewarded}
 
     def _score(self, backbone: Backbone, branch: Branch) -> Scores:
         by_image = self._share(self._images, lambda images: self._score_images(backbone, branch, images))
@@ -92,15 +103,18 @@ class Validation:
         )
         condition = condition.repeat(self._seeds)
         samples = sample_rows(backbone, condition, noise, branch)
-        candidates = to_tensor(*to_8bit(fix_colours(samples.images, condition.upsampled, self._colour_fix)))
+        pictures = to_8bit(fix_colours(samples.images, condition.upsampled, self._colour_fix))
         collected = []
-        for image, group in zip(images, candidates.split(self._seeds), strict=True):
-            scores = self._suite.score(group, image.hr, image.lr)
+        for number, image in enumerate(images):
+            own = pictures[number * self._seeds : (number + 1) * self._seeds]
+            scores = self._suite.score(to_tensor(*own), image.hr, image.lr)
             if scores.failures:
                 failure = scores.failures[0]
                 raise BadInput(
                     f"metric {failure.metric} gave no score ({failure.reason}: {failure.detail}) on validation image "
                     f"{image.lr_id}: look at the model's samples, or change score.fr and score.nr"
                 )
-            collected.append(scores.values)
+            lr = to_8bit(image.lr)[0]
+            guarded = {name: np.array([GUARDS[name](picture, lr) for picture in own]) for name in self._guards}
+            collected.append(scores.values | guarded)
         return collected

@@ -16,7 +16,7 @@ from components.backbones.colour import ColourFix, fix_colours
 from components.backbones.registry import FAMILIES
 from components.errors import BadInput
 from components.prompts.writer import Writer
-from components.settings import BackboneSettings
+from components.settings import BackboneSettings, ControlNetSettings
 from components.upscale.noise import NoiseField
 from components.upscale.tiles import GRID, blend_weights, check_tiling, spans
 
@@ -44,7 +44,7 @@ class Tiling:
 
 def default_tiling(settings: BackboneSettings) -> Tiling:
     """Tiles as large as suits the family."""
-    if settings.family == "tiny_flow":
+    if not isinstance(settings, ControlNetSettings):
         return Tiling()
     tile = max(LATENT_TILE // settings.scale // GRID * GRID, 2 * GRID)
     return Tiling(tile=tile, overlap=max(tile // 4 // GRID * GRID, GRID))
@@ -85,7 +85,7 @@ class Upscaler:
         if not folder.is_dir():
             raise BadInput(f"model folder {folder} does not exist; `dp2o run train` writes models/aligned/best")
         tiling = tiling or default_tiling(settings)
-        if settings.family != "tiny_flow" and tiling.tile**2 > settings.max_lr_pixels:
+        if isinstance(settings, ControlNetSettings) and tiling.tile**2 > settings.max_lr_pixels:
             raise BadInput(
                 f"a tile of {tiling.tile} x {tiling.tile} LR px has more than backbone.max_lr_pixels "
                 f"{settings.max_lr_pixels}: give a smaller --tile, or raise the limit if the memory is there"

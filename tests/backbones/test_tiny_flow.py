@@ -12,7 +12,8 @@ from torch import nn
 
 from components.backbones.base import Condition
 from components.backbones.registry import load_backbone
-from components.backbones.tiny_flow import SIGMA_FLOOR, TinyFlow, TinyFlowConfig, max_steps, saved_digests
+from components.backbones.residual_flow import SIGMA_FLOOR, max_steps
+from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig, saved_digests
 from components.errors import BadInput
 from tests.made import tiny_model, write_params
 

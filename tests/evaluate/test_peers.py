@@ -1,5 +1,7 @@
 import os
+from dataclasses import replace
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch.nn.functional as F
 from skimage import data, metrics
 
 from components.artifacts.images import to_8bit, to_tensor
+from components.backbones import restorers
 from components.errors import BadInput
 from components.evaluate import peers
 from components.evaluate.peers import load_peer
@@ -17,7 +20,7 @@ CPU = torch.device("cpu")
 
 def installed() -> bool:
     try:
-        metadata.version(peers.PACKAGE)
+        metadata.version(restorers.PACKAGE)
     except metadata.PackageNotFoundError:
         return False
     return True
@@ -25,7 +28,7 @@ def installed() -> bool:
 
 needs_package = pytest.mark.skipif(
     not installed() and "CI" not in os.environ,  # CI installs it: missing there is a failure
-    reason=f"Real-ESRGAN was NOT checked: package {peers.PACKAGE} is not installed (make install brings it)",
+    reason=f"Real-ESRGAN was NOT checked: package {restorers.PACKAGE} is not installed (make install brings it)",
 )
 
 
@@ -46,7 +49,7 @@ def test_real_esrgan_restores_a_photo(name: str, weights: int) -> None:
     lr = F.interpolate(photo, scale_factor=0.25, mode="bicubic", antialias=True).clamp(0, 1)
     restored, enlarged = peer.restore(lr), peers.bicubic(lr, 4)
     assert restored.shape == photo.shape
-    network = peers.load_network(peers.realesrgan_folder(), peers.REALESRGAN_FILES[name])
+    network = restorers.load_restorer(peers.REALESRGAN[name], Path(), CPU).network
     assert sum(parameter.numel() for parameter in network.parameters()) == weights
     assert metrics.peak_signal_noise_ratio(to_8bit(photo)[0], to_8bit(restored)[0]) > 22.0
     assert _edges(restored) > 1.15 * _edges(enlarged)
@@ -62,6 +65,7 @@ def test_bad_peers_are_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch)
         load_peer("esrgan", 4, CPU)
     with pytest.raises(BadInput, match=r"realesrgan enlarges by 4, prepare.scale is 2"):
         load_peer("realesrgan", 2, CPU)
-    monkeypatch.setattr(peers, "PACKAGE", "no-such-package-here")
-    with pytest.raises(BadInput, match="package no-such-package-here, which is not installed"):
+    absent = tuple(replace(file, package="no-such-package-here") for file in restorers.SHIPPED["realesrgan-x4plus"])
+    monkeypatch.setitem(restorers.SHIPPED, "realesrgan-x4plus", absent)
+    with pytest.raises(BadInput, match="package no-such-package-here is not installed"):
         load_peer("realesrgan", 4, CPU)

@@ -69,3 +69,14 @@ def test_nothing_to_average_is_refused() -> None:
 def test_wins_count_ties_half_and_unknown_not_at_all() -> None:
     result = wins(np.array([0.0, 1.0, 1.0, np.nan]), np.array([1.0, 0.0, 1.0, 1.0]))
     np.testing.assert_array_equal(result, [1.0, 0.0, 0.5, np.nan])
+
+
+def test_few_clusters_are_covered_as_often_as_said() -> None:
+    """1000 data sets of 12 clusters, true mean 0: 95 % intervals hold it in 95 %; plain percentiles did in 91 %."""
+    generator = np.random.default_rng(4)
+    names = [str(row) for row in range(12)]
+    drawn = ClusterBootstrap(names, resamples=1000, confidence=0.95, seed=5)
+    intervals = [drawn.mean(generator.normal(size=12)) for _ in range(1000)]
+    covered = np.mean([interval.low <= 0.0 <= interval.high for interval in intervals])
+    # Binomial sd of a share of 1000: .007; two of them on each side.
+    assert 0.936 <= covered <= 0.964

@@ -11,11 +11,11 @@ import torch
 from components.artifacts.images import to_tensor
 from components.errors import BadInput
 from components.metrics.base import load
-from components.metrics.rank_degradations import DEGRADATIONS, degrade
 from components.metrics.rank_effnet import Backbone
 from components.metrics.rank_head import head_file
 from components.metrics.rank_nss import SceneStatistics
-from components.metrics.train_rank import FEATURES, find_photos, fit, pairwise_accuracy, ranking_loss, variants
+from recipes.rank_degradations import DEGRADATIONS, degrade
+from recipes.train_rank import FEATURES, find_photos, fit, pairwise_accuracy, ranking_loss, variants
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT / "data/photos"

@@ -1,7 +1,8 @@
 """Degradations that the ranking head learns to put below the clean crop; each at strengths in (0, 1].
 
 Beside what LR images suffer from, they contain what a policy could do to please a naive judge: ringing, contrast and
-saturation gain, periodic patterns, misplaced texture, and the correlated leftover noise of an unfinished diffusion.
+saturation gain, periodic patterns, misplaced texture, grain, ragged edges, canvas, the lattice of an unshuffle, and the
+correlated leftover noise of an unfinished diffusion.
 """
 
 import io
@@ -117,6 +118,61 @@ def jitter(image: Image, strength: float, generator: np.random.Generator) -> Ima
     return np.asarray(moved, dtype=np.float32)
 
 
+def grain(image: Image, strength: float, generator: np.random.Generator) -> Image:
+    """Fine grain of 0.3 to 0.8 px where there is texture already, 5 to 35 % of its local contrast; luma in half."""
+    channels = 1 if generator.random() < 0.5 else 3
+    sample = generator.standard_normal((*image.shape[:2], channels), dtype=np.float32)
+    fine = cv2.GaussianBlur(sample, (0, 0), generator.uniform(0.3, 0.8)).reshape(sample.shape)
+    return np.asarray(image + _between(strength, 0.1, 0.6) * _contrast(image) * fine / fine.std(), dtype=np.float32)
+
+
+def ragged(image: Image, strength: float, generator: np.random.Generator) -> Image:
+    """Edges that leave their line by 0.15 to 1.1 px every few pixels, while areas without edges stay as they are."""
+    height, width = image.shape[:2]
+    field = generator.standard_normal((2, height, width), dtype=np.float32)
+    reach = generator.uniform(0.7, 1.4)
+    shift = np.stack([cv2.GaussianBlur(plane, (0, 0), reach) for plane in field])
+    shift *= np.float32(_between(strength, 0.15, 1.1) / shift.std())
+    contrast = _contrast(image)[..., 0]
+    shift *= np.minimum(contrast / max(float(np.quantile(contrast, 0.9)), 1e-3), 1.0)
+    rows, columns = np.indices((height, width), dtype=np.float32)
+    moved = cv2.remap(image, columns + shift[0], rows + shift[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(moved, dtype=np.float32)
+
+
+def canvas(image: Image, strength: float, generator: np.random.Generator) -> Image:
+    """A woven texture over smooth areas: two crossing waves of 2.5 to 6 px, broken up, amplitude 0.006 to 0.04."""
+    height, width = image.shape[:2]
+    rows, columns = np.indices((height, width), dtype=np.float32)
+    angle, period = generator.uniform(0.0, np.pi / 2), generator.uniform(2.5, 6.0)
+    along = np.cos(angle) * columns + np.sin(angle) * rows
+    across = np.cos(angle) * rows - np.sin(angle) * columns
+    wobble = cv2.GaussianBlur(generator.standard_normal((2, height, width), dtype=np.float32)[0], (0, 0), 3.0)
+    wobble *= np.float32(generator.uniform(0.0, 1.5) / wobble.std())
+    turn = np.float32(2.0 * np.pi / period)
+    weave = np.sin(turn * along + wobble) + np.sin(turn * across - wobble)
+    weave *= np.exp(-_contrast(image)[..., 0] / 0.04)
+    return np.asarray(image + _between(strength, 0.006, 0.04) * weave[..., None], dtype=np.float32)
+
+
+def lattice(image: Image, strength: float, generator: np.random.Generator) -> Image:
+    """What a fixed-phase unshuffle leaves: each of the 2 x 2 phases a little brighter or darker, by local contrast."""
+    phases = generator.standard_normal((2, 2, 1 if generator.random() < 0.5 else 3)).astype(np.float32)
+    phases -= phases.mean(axis=(0, 1), keepdims=True)
+    phases /= phases.std() + 1e-6
+    rows, columns = np.indices(image.shape[:2])
+    size = _between(strength, 0.05, 0.3) * _contrast(image) + np.float32(_between(strength, 0.003, 0.015))
+    return np.asarray(image + size * phases[rows % 2, columns % 2], dtype=np.float32)
+
+
+def _contrast(image: Image) -> Image:
+    """Local standard deviation of the luma over about 7 px, `[H, W, 1]`."""
+    luma = image.mean(axis=2)
+    mean = cv2.GaussianBlur(luma, (0, 0), 2.0)
+    square = cv2.GaussianBlur(luma * luma, (0, 0), 2.0)
+    return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0.0))[..., None], dtype=np.float32)
+
+
 DEGRADATIONS: dict[str, Degradation] = {
     function.__name__: function
     for function in (
@@ -133,6 +189,10 @@ DEGRADATIONS: dict[str, Degradation] = {
         saturation,
         grid,
         jitter,
+        grain,
+        ragged,
+        canvas,
+        lattice,
     )
 }
 """By name; all keep the size, and their results are clipped and rounded to 8 bits by `degrade`."""

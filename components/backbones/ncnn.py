@@ -8,7 +8,6 @@ a PReLU's slopes as plain float32. Format: https://github.com/Tencent/ncnn/wiki/
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -228,17 +227,3 @@ class NcnnNetwork(nn.Module):
                     del blobs[name]
             blobs.update(dict.fromkeys(layer.outputs, result))
         return result
-
-
-def load_network(folder: Path, name: str) -> NcnnNetwork:
-    """The network `<name>.param`, `<name>.bin` of a folder.
-
-    Raises:
-        BadInput: a file is missing, or not a network this reader knows.
-    """
-    param, weights = folder / f"{name}.param", folder / f"{name}.bin"
-    for path in (param, weights):
-        if not path.is_file():
-            raise BadInput(f"{path} does not exist; install its package again")
-    network = NcnnNetwork(read_param(param.read_text(), param.name), weights.read_bytes(), weights.name)
-    return network.eval()

@@ -1,4 +1,4 @@
-"""Trains a ranking head; `python -m components.metrics.train_rank --metric rank_effnet --photos data/extended`.
+"""Trains a ranking head; `python -m recipes.train_rank --metric rank_effnet --photos data/extended`.
 
 Reads crops of photographs, degrades each in every way of `rank_degradations` mildly and strongly, and learns to rank
 clean above mild above strong. Photos, not crops, are split into training and held-out ones. About ten minutes on one
@@ -24,15 +24,17 @@ from components.artifacts.digests import of_file, of_json, seed_of
 from components.artifacts.images import to_tensor
 from components.artifacts.publish import atomic_file, write_json
 from components.errors import BadInput
-from components.metrics.rank_degradations import DEGRADATIONS, degrade
 from components.metrics.rank_effnet import Backbone
 from components.metrics.rank_head import Features, Head, head_file
 from components.metrics.rank_nss import SceneStatistics
 from components.metrics.suite import Suite
 from components.metrics.table import info
 from components.metrics.weights import required
+from recipes.rank_degradations import DEGRADATIONS, degrade
 
 CROP = 128
+LARGE, LARGE_EVERY, LARGE_PER_PHOTO = 256, 3, 3
+"""Larger crops of some of the photos: pictures are judged at their size, and pooled features shift with it."""
 HELD_OUT = 5  # every fifth photo, by digest
 BASELINES = ("niqe", "brisque", "piqe")
 FEATURES: dict[str, Callable[[], Features]] = {
@@ -65,7 +67,7 @@ def find_photos(folder: Path) -> list[Path]:
     return photos
 
 
-def _crops(photo: Path, count: int, seed: int) -> Iterator[tuple[NDArray[np.float32], bool]]:
+def _crops(photo: Path, count: int, seed: int, size: int) -> Iterator[tuple[NDArray[np.float32], bool]]:
     """`count` crops in [0, 1], the first two of them the smoothest found, the others spread over all textures."""
     image = cv2.imread(str(photo), cv2.IMREAD_COLOR)
     if image is None:
@@ -75,12 +77,12 @@ def _crops(photo: Path, count: int, seed: int) -> Iterator[tuple[NDArray[np.floa
     if scale < 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     height, width = image.shape[:2]
-    if min(height, width) < CROP:
+    if min(height, width) < size:
         return
     places = [
-        (int(generator.integers(height - CROP + 1)), int(generator.integers(width - CROP + 1))) for _ in range(40)
+        (int(generator.integers(height - size + 1)), int(generator.integers(width - size + 1))) for _ in range(40)
     ]
-    found = [image[y : y + CROP, x : x + CROP, ::-1].astype(np.float32) / 255 for y, x in places]
+    found = [image[y : y + size, x : x + size, ::-1].astype(np.float32) / 255 for y, x in places]
     found.sort(key=lambda crop: float(np.abs(np.diff(crop, axis=0)).mean()))
     chosen = [0, 4, *np.linspace(8, len(found) - 1, count - 2).astype(int)]
     for position, index in enumerate(chosen):
@@ -89,10 +91,10 @@ def _crops(photo: Path, count: int, seed: int) -> Iterator[tuple[NDArray[np.floa
             yield found[index], position < 2
 
 
-def variants(photos: list[Path], per_photo: int, seed: int) -> Iterator[Variants]:
+def variants(photos: list[Path], per_photo: int, seed: int, size: int = CROP) -> Iterator[Variants]:
     """Every crop of every photo with its degraded variants; a function of the arguments and the files alone."""
     for photo in tqdm(photos, desc="crops"):
-        for number, (crop, smooth) in enumerate(_crops(photo, per_photo, seed)):
+        for number, (crop, smooth) in enumerate(_crops(photo, per_photo, seed, size)):
             images = [np.rint(crop * 255).astype(np.uint8)]
             for name in DEGRADATIONS:
                 generator = np.random.default_rng(seed_of(name, of_file(photo), number, seed))
@@ -167,11 +169,17 @@ def train(
         held.append(crop.photo in held_out)
         if held[-1]:
             kept.append(crop)
+    small = len(features)
+    for crop in variants(photos[::LARGE_EVERY], LARGE_PER_PHOTO, seed, LARGE):
+        features.append(torch.cat([extract(part) for part in to_tensor(*crop.images).split(8)]))
+        held.append(crop.photo in held_out)
     mask = torch.tensor(held)
     stacked = torch.stack(features)
     head = fit(stacked[~mask], epochs, seed)
     with torch.no_grad():
-        scores = head(stacked[mask].flatten(0, 1)).view(int(mask.sum()), -1).double().numpy()
+        judged = head(stacked[mask].flatten(0, 1)).view(int(mask.sum()), -1).double().numpy()
+    of_small = int(mask[:small].sum())
+    scores, large_scores = judged[:of_small], judged[of_small:]
     smooth = np.array([crop.smooth for crop in kept])
     some = kept[:: max(1, len(kept) // baseline_crops)] if baseline_crops else []
     card = {
@@ -180,13 +188,19 @@ def train(
         "use": f"no-reference quality of crops of about {CROP} px, higher is better; compare candidates of one LR only",
         "photos": {"training": len(photos) - len(held_out), "held_out": len(held_out)},
         "photos_digest": of_json(sorted(of_file(photo) for photo in photos)),
-        "crops": {"training": int((~mask).sum()), "held_out": int(mask.sum()), "baselines": len(some)},
+        "crops": {
+            "training": int((~mask).sum()),
+            "held_out": of_small,
+            "held_out_large": len(large_scores),
+            "baselines": len(some),
+        },
         "per_photo": per_photo,
         "seed": seed,
         "epochs": epochs,
         "accuracy_columns": ["clean above mild", "clean above strong", "mild above strong"],
         "held_out_accuracy": pairwise_accuracy(scores),
         "held_out_accuracy_smooth_crops": pairwise_accuracy(scores[smooth]),
+        "held_out_accuracy_large_crops": pairwise_accuracy(large_scores) if len(large_scores) else {},
         "baselines": {name: baseline_accuracy(name, some) for name in BASELINES} if some else {},
     }
     return head, card

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from components.backbones import pretrain
 from components.backbones.tiny_flow import TinyFlow
 from components.settings import load_settings
+from recipes import tiny_flow as pretrain
 from tests.made import REPOSITORY, photo, tiny_model
 
 

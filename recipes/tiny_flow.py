@@ -1,4 +1,4 @@
-"""The recipe of the embedded base model: `python -m components.backbones.pretrain --photos data/extended`.
+"""The recipe of the embedded base model: `python -m recipes.tiny_flow --photos data/extended`.
 
 A kill loses at most the steps since the last checkpoint (`--out`/pretraining.pt); the same command continues.
 """
@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from components.artifacts.images import to_tensor
 from components.artifacts.publish import atomic_file, atomic_folder
-from components.backbones.photo_crops import Image8, draw_crop, read_photos, stream
 from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig, write_model
 from components.prepare.degradation import degrade
 from components.settings import Settings, load_settings
+from recipes.photo_crops import Image8, draw_crop, read_photos, stream
 
 logger = logging.getLogger("dp2o.pretrain")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from components.register.guards import border, clipping, colour_shift, diversity, grid, measure_guards
+from components.judge.guards import border, clipping, colour_shift, diversity, grid, measure_guards
 
 Picture = NDArray[np.uint8]
 

@@ -1,12 +1,11 @@
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from components.backbones.ncnn import FP16_TAG, NcnnNetwork, read_param
 from components.errors import BadInput
-from components.evaluate.ncnn import FP16_TAG, NcnnNetwork, load_network, read_param
 
 PARAM = """7767517
 6 7
@@ -85,8 +84,3 @@ def test_weights_that_do_not_fit_are_refused(content: bytes, message: str) -> No
 def test_other_layers_and_settings_are_refused(old: str, new: str, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         network(weights([1.0] * 4, [0.0] * 4), PARAM.replace(old, new, 1))
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"absent.param does not exist"):
-        load_network(tmp_path, "absent")

@@ -6,8 +6,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.backbones.photo_crops import LONG_SIDES, draw_crop, read_photos, stream
 from components.errors import BadInput
+from recipes.photo_crops import LONG_SIDES, draw_crop, read_photos, stream
 
 Image8 = NDArray[np.uint8]
 

