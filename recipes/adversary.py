@@ -18,7 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from components.backbones.base import Condition
 from components.backbones.residual_flow import sigmas
-from components.backbones.restorer_flow import PICTURE, UNIT, RestorerFlow, context
+from components.backbones.restorer_flow import COARSE, UNIT, RestorerFlow, context
 
 ROLL_OUT_STEPS = 4
 """Euler steps to the state whose prediction is judged: half of what the sampler takes."""
@@ -38,7 +38,7 @@ class Discriminator(nn.Module):
 
     def forward(self, residual: Tensor, condition: Condition) -> tuple[Tensor, list[Tensor]]:
         """Logits `[B, 1, h, w]` of residuals `[B, 3, H, W]` in units, and the features of each layer."""
-        picture, unit = condition.encodings[PICTURE], condition.encodings[UNIT]
+        picture, unit = condition.encodings[COARSE], condition.encodings[UNIT]
         x = torch.cat([(picture + residual * unit) * 2.0 - 1.0, residual * 0.5, picture * 2.0 - 1.0], dim=1)
         features = []
         for layer in self.layers:
@@ -61,12 +61,12 @@ def roll_out(model: RestorerFlow, condition: Condition, generator: torch.Generat
 
     Where the last step begins differs from draw to draw, so that other numbers of steps stay good as well.
     """
-    picture = condition.encodings[PICTURE]
-    noise = torch.randn(picture.shape, generator=generator).to(picture.device)
+    coarse = condition.encodings[COARSE]
+    noise = torch.randn(coarse.shape, generator=generator).to(coarse.device)
     last = 0.3 + 0.35 * torch.rand((), generator=generator).item()
     levels = [sigma for sigma in sigmas(model.config.shift, ROLL_OUT_STEPS * 2)[::2] if sigma > last] + [last]
     x = noise * model.config.kappa
-    seen = context(condition.upsampled, picture, condition.encodings[UNIT])
+    seen = context(condition)
     with torch.no_grad():
         for level, following in pairwise(levels):
             predicted = model.policy(x, seen, x.new_full((len(x),), level))

@@ -28,13 +28,14 @@ from components.artifacts.publish import atomic_file, atomic_folder
 from components.backbones.base import Condition
 from components.backbones.residual_flow import sigmas, write_model
 from components.backbones.restorer_flow import (
-    PICTURE,
+    COARSE,
     UNIT,
     RestorerFlow,
     RestorerFlowConfig,
+    condition_of,
     context,
     energies,
-    residual_unit,
+    reduced,
 )
 from components.backbones.upsampling import upsample
 from recipes.adversary import Adversary, Weights, roll_out
@@ -56,16 +57,15 @@ LEAST_U = 0.03
 
 @dataclass(frozen=True)
 class Pool:
-    """The pool as tensors; the patches are cut from these. 8-bit `[N, 3, 128, 128]`, but for the unit."""
+    """The pool as tensors, 8-bit `[N, 3, 128, 128]`; the patches are cut from these."""
 
     upsampled: Tensor
     restored: Tensor
     hr: Tensor
-    unit: Tensor
 
-    def patches(self, size: int, batch: int, rng: np.random.Generator) -> tuple[Condition, Tensor]:
-        """Conditions and HR `[B, 3, size, size]` at random places, at any pixel: no grid is in phase with the patch."""
-        rows: dict[str, list[Tensor]] = {"upsampled": [], "restored": [], "hr": [], "unit": []}
+    def patches(self, size: int, batch: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Enlarged LR, restored and HR `[B, 3, size, size]` at random places, at any pixel: no grid keeps its phase."""
+        rows: dict[str, list[Tensor]] = {"upsampled": [], "restored": [], "hr": []}
         for _ in range(batch):
             number = int(rng.integers(len(self.hr)))
             top, left = (int(place) for place in rng.integers(CROP - size + 1, size=2))
@@ -75,29 +75,25 @@ class Pool:
                 patch = torch.rot90(whole[:, top : top + size, left : left + size], turns, (1, 2))
                 cut.append(patch.flip(2) if mirrored else patch)
         upsampled, picture, hr = (torch.stack(rows[name]).float() / 255.0 for name in ("upsampled", "restored", "hr"))
-        unit = torch.stack(rows["unit"]).float()
-        return Condition(upsampled, ("",) * batch, {PICTURE: picture, UNIT: unit}), hr
+        return upsampled, picture, hr
 
 
-def tensors(crops: Crops, config: RestorerFlowConfig) -> Pool:
-    """The pool of `crops`, with the unit of `config`."""
-    upsampled, restored, units = [], [], []
-    for start in range(0, len(crops.lr), 100):
-        part = slice(start, start + 100)
-        enlarged, picture = upsample(to_tensor(*crops.lr[part]), SCALE, 2**30), to_tensor(*crops.restored[part])
-        upsampled.append((enlarged * 255.0).round().to(torch.uint8))
-        restored.append(torch.from_numpy(crops.restored[part]).permute(0, 3, 1, 2))
-        units.append(residual_unit(picture, enlarged, config.unit).half())
-    hr = torch.from_numpy(crops.hr).permute(0, 3, 1, 2).contiguous()
-    return Pool(torch.cat(upsampled), torch.cat(restored).contiguous(), hr, torch.cat(units))
+def tensors(crops: Crops) -> Pool:
+    """The pool of `crops`."""
+    upsampled = [
+        (upsample(to_tensor(*crops.lr[start : start + 100]), SCALE, 2**30) * 255.0).round().to(torch.uint8)
+        for start in range(0, len(crops.lr), 100)
+    ]
+    restored, hr = (torch.from_numpy(part).permute(0, 3, 1, 2).contiguous() for part in (crops.restored, crops.hr))
+    return Pool(torch.cat(upsampled), restored, hr)
 
 
-def fit_unit(crops: Crops, count: int = 600) -> tuple[float, ...]:
+def fit_unit(crops: Crops, detail: int, count: int = 600) -> tuple[float, ...]:
     """The coefficients of log s^2 under which the residuals of the first `count` crops are likeliest as Gaussians."""
-    enlarged = upsample(to_tensor(*crops.lr[:count]), SCALE, 2**30)
-    picture, hr = to_tensor(*crops.restored[:count]), to_tensor(*crops.hr[:count])
-    seen = energies(picture, enlarged)[:, :, ::4, ::4].double()
-    square = (hr - picture).square().mean(dim=1, keepdim=True)[:, :, ::4, ::4].double()
+    enlarged = reduced(upsample(to_tensor(*crops.lr[:count]), SCALE, 2**30), detail)
+    picture, hr = (reduced(to_tensor(*part[:count]), detail) for part in (crops.restored, crops.hr))
+    seen = energies(picture, enlarged)[:, :, ::3, ::3].double()
+    square = (hr - picture).square().mean(dim=1, keepdim=True)[:, :, ::3, ::3].double()
     weights = torch.zeros(seen.shape[1], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
 
@@ -117,8 +113,9 @@ def weighted_loss(model: RestorerFlow, condition: Condition, hr: Tensor, generat
     least = LEAST_U
     u = torch.rand(len(hr), generator=generator).mul(1.0 - least).add(least)
     t = torch.tensor([sigma_of(float(value), model.config.shift) for value in u]).to(model.device)
-    noise = torch.randn(hr.shape, generator=generator).to(model.device)
-    errors = model.squared_errors(hr.to(model.device), condition.to(model.device), t, noise, "policy")
+    latents = model.encode(hr)
+    noise = torch.randn(latents.shape, generator=generator).to(model.device)
+    errors = model.squared_errors(latents, condition, t, noise, "policy")
     return (t.view(-1, 1, 1, 1) * errors).mean()
 
 
@@ -127,10 +124,10 @@ def sigma_of(u: float, shift: float) -> float:
     return shift * u / (1.0 + (shift - 1.0) * u)
 
 
-def batches(pool_of: Pool, size: int, batch: int, seed: int, start: int) -> Iterator[tuple[Condition, Tensor]]:
+def batches(pool_of: Pool, size: int, batch: int, seed: int, start: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Endless batches from `start` on, one ahead; batch k depends on (seed, k) alone."""
 
-    def batch_of(step: int) -> tuple[Condition, Tensor]:
+    def batch_of(step: int) -> tuple[Tensor, Tensor, Tensor]:
         return pool_of.patches(size, batch, np.random.default_rng(seed_of("patches", seed, step)))
 
     with ThreadPoolExecutor(max_workers=1) as thread:
@@ -164,10 +161,10 @@ def judge(
 ) -> tuple[Tensor, float]:
     """The adversary's loss for samples of half of the batch, 0 without `weights`, and its own loss after its step."""
     rows = len(hr) // 2
-    own = condition.take(list(range(rows))).to(model.device)
+    own = condition.take(list(range(rows)))
     x, level = roll_out(model, own, generator)
-    made = model.policy(x, context(own.upsampled, own.encodings[PICTURE], own.encodings[UNIT]), level)
-    real = (hr[:rows].to(model.device) - own.encodings[PICTURE]) / own.encodings[UNIT]
+    made = model.policy(x, context(own), level)
+    real = (model.encode(hr[:rows]) - own.encodings[COARSE]) / own.encodings[UNIT]
     taught = made.new_zeros(()) if weights is None else adversary.loss_of_branch(made, real, own, weights)
     return taught, adversary.step(made, real, own)
 
@@ -189,7 +186,8 @@ def train(crops: Crops, out: Path, arguments: argparse.Namespace) -> None:
         channels=tuple(arguments.channels),
         blocks=tuple(arguments.blocks),
         restorer=arguments.restorer,
-        unit=fit_unit(crops),
+        detail=arguments.detail,
+        unit=fit_unit(crops, arguments.detail),
     )
     logger.info("unit %s, noise levels of 8 steps %s", config.unit, [round(s, 2) for s in sigmas(config.shift, 8)])
     torch.manual_seed(arguments.seed)
@@ -211,13 +209,14 @@ def train(crops: Crops, out: Path, arguments: argparse.Namespace) -> None:
             adversary.load(state["adversary"])
         start = state["step"]
         logger.info("continuing at step %d", start)
-    stream = batches(tensors(crops, config), arguments.patch, arguments.batch, arguments.seed, start)
+    stream = batches(tensors(crops), arguments.patch, arguments.batch, arguments.seed, start)
     log = (out / "pretraining.csv").open("a")
     began = time.monotonic()
     recent, hinge = None, 0.0
     for step in tqdm(range(start, arguments.steps), initial=start, total=arguments.steps, desc="pretrain", unit="step",
                      mininterval=10):  # fmt: skip
-        condition, hr = next(stream)
+        upsampled, picture, hr = (part.to(device) for part in next(stream))
+        condition = condition_of(upsampled, picture, ("",) * len(hr), model.config)
         generator = torch.Generator("cpu").manual_seed(seed_of("noise", arguments.seed, step))
         with torch.autocast(device.type, torch.bfloat16, enabled=arguments.bf16):
             loss = weighted_loss(model, condition, hr, generator)
@@ -277,6 +276,7 @@ def main() -> None:
     parser.add_argument("--warmup", type=int, default=200)
     parser.add_argument("--kappa", type=float, default=0.7)
     parser.add_argument("--shift", type=float, default=4.0, help="of the sampler's steps; noise levels are drawn by it")
+    parser.add_argument("--detail", type=int, default=2, help="how many times smaller the latents are than the picture")
     parser.add_argument("--channels", type=int, nargs="+", default=[16, 48, 96, 160])
     parser.add_argument("--blocks", type=int, nargs="+", default=[1, 2, 3, 2])
     parser.add_argument("--bf16", action="store_true", help="autocast: 1.6 times faster where the processor has it")

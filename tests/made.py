@@ -42,9 +42,19 @@ class LatentFlow(TinyFlow):
         return super().error(latents * 2, condition, t, noise, branch)
 
 
-def write_params(root: Path, **blocks: dict[str, Any]) -> Settings:
-    """params.yaml below `root`: the repository's, with the given keys of the given blocks changed."""
+def small_params() -> dict[str, Any]:
+    """The repository's params.yaml on the smallest model, trained plainly: no average, no limits, no controls."""
     values: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    path = "components/backbones/weights/tiny_flow"
+    values["backbone"] = {"family": "tiny_flow", "path": path, "steps": 6, "colour_fix": "none"}
+    values["train"] |= {"t_distribution": "logit_normal", "t_min": 0.15, "ema": 0.0, "limits": {}}
+    values["evaluate"] |= {"controls": []}
+    return values
+
+
+def write_params(root: Path, **blocks: dict[str, Any]) -> Settings:
+    """params.yaml below `root`: `small_params`, with the given keys of the given blocks changed."""
+    values = small_params()
     for block, changes in blocks.items():
         values[block] |= changes
     (root / "params.yaml").write_text(yaml.safe_dump(values))

@@ -5,6 +5,8 @@ x_sigma = (1 - sigma) r + sigma * kappa * epsilon: at sigma = 1 that is p plus m
 kappa * s, so the chain starts near its end and few Euler steps do (the idea of residual shifting, Yue et al., ResShift,
 arXiv 2307.12348). The network predicts r itself and the velocity follows, v = (x_sigma - r_hat) / max(sigma,
 SIGMA_FLOOR): a network that need not carry the noise to its output leaves less of it behind.
+
+Latents are the picture's pixels, or a smaller picture that the family decodes.
 """
 
 import copy
@@ -71,15 +73,19 @@ class ResidualFlow(ABC):
 
     @abstractmethod
     def _picture(self, condition: Condition) -> Tensor:
-        """p, `[B, 3, H, W]` in [0, 1]."""
+        """p, of the latents' shape, in [0, 1]."""
+
+    def _decoded(self, latents: Tensor, condition: Condition) -> Tensor:
+        """Images `[B, 3, H, W]` of latents; here they are the images."""
+        return latents
 
     @abstractmethod
     def _unit(self, condition: Condition) -> Tensor | float:
-        """s, a number or `[B, 1, H, W]`, in [0, 1] image units."""
+        """s, a number or one channel of the latents' size, in [0, 1] image units."""
 
     @abstractmethod
     def _context(self, condition: Condition) -> Tensor:
-        """What the network sees beside the noisy residual, `[B, C, H, W]`."""
+        """What the network sees beside the noisy residual, `[B, C, ...]`."""
 
     @property
     def scale(self) -> int:
@@ -104,7 +110,8 @@ class ResidualFlow(ABC):
         for timestep, sigma in zip(scheduler.timesteps, scheduler.sigmas[:-1], strict=True):
             velocity = self._velocity(network, x, context, sigma.to(self.device).expand(len(x)))
             x = scheduler.step(velocity, timestep, x, return_dict=False)[0]
-        return Samples((self._picture(condition) + x * self._unit(condition) * self.gain).clamp(0.0, 1.0), None)
+        latents = self._picture(condition) + x * self._unit(condition) * self.gain
+        return Samples(self._decoded(latents, condition).clamp(0.0, 1.0), None)
 
     def sigmas(self) -> list[float]:
         """Noise levels of the Euler steps, from 1 down; the scheduler appends 0."""

@@ -1,10 +1,17 @@
-"""The embedded default: a frozen pretrained restorer, and a small trainable flow that adds what it leaves out.
+"""The embedded default: a frozen pretrained restorer, and a small trainable flow that corrects its picture.
 
 The restorer's picture p of an LR (Real-ESRGAN x4plus, with the LR's colours) is made once an LR. The flow
-(`residual_flow`) goes from p plus moderate noise to the HR image; its unit s is a map, the residual's expected size at
-each pixel, so that noise and residual are small where p is surely right: a clean input and a smooth area stay clean.
-Only the branch is the policy; the reference is a frozen copy of it, and the restorer is shared by both: the paper's
-ControlNet on a frozen text-to-image model, small.
+(`residual_flow`) knows it reduced `detail` times, D p, and goes from there to the HR reduced as much, D HR: the latents
+z are pictures of that size. What is decoded is p with its coarse part replaced, by back-projection (Irani and Peleg,
+1991):
+
+    x <- x + U (z - D x), starting at x = p, PROJECTIONS times; D reduces and U enlarges, both bicubic.
+
+So edges and the finest texture stay the restorer's, clean as they are, and the flow decides what an LR of that kind
+leaves open: structure, contrast, texture down to 2 `detail` px. The flow's unit s is a map, the residual's expected
+size at each place, so that noise and residual are small where p is surely right: a clean input and a smooth area stay
+clean. Only the branch is the policy; the reference is a frozen copy of it, and restorer and projection are shared by
+both: the paper's ControlNet between a frozen text-to-image model and its frozen decoder, small.
 """
 
 from collections import OrderedDict
@@ -24,18 +31,20 @@ from components.backbones.restorers import Restorer, load_restorer, weights_dige
 from components.backbones.stochastic_branch import StochasticBranch
 from components.errors import BadInput
 
-PICTURE, UNIT = "restored", "residual_scale"
-"""Names of the encodings of a condition: p `[B, 3, H, W]` in [0, 1] and s `[B, 1, H, W]`."""
+PICTURE, COARSE, SEEN, UNIT = "restored", "restored_coarse", "upsampled_coarse", "residual_unit"
+"""Names of a condition's encodings: p `[B, 3, H, W]` in [0, 1]; D p and D up(LR) `[B, 3, H/d, W/d]`; s, one channel."""
 
-WINDOW = 9
-"""Side of the neighbourhood over which activity and disagreement are averaged, px."""
+PROJECTIONS = 2
+"""Of the coarse part; more change little."""
+WINDOW = 5
+"""Side of the neighbourhood over which activity and disagreement are averaged, latent px."""
 ENERGY_FLOOR = 1e-5
 """Added to mean squares before their logarithm: .8 of an 8-bit grey level."""
 UNIT_RANGE = (0.01, 0.25)
 """Least and largest s: 2.5 grey levels, below which a residual is rounding and camera noise, and a quarter of white."""
 
 KEPT_BYTES = 256 * 2**20
-"""Conditions that are kept, as the restorer costs as much as ten steps of the branch."""
+"""Conditions that are kept, as the restorer costs as much as a hundred steps of the branch."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,7 @@ class RestorerFlowConfig(ResidualFlowConfig):
     """Everything but the weights.
 
     Attributes:
+        detail: d, how many times smaller the latents are than the picture.
         channels: see `StochasticBranch`.
         blocks: see `StochasticBranch`.
         embedding: see `StochasticBranch`.
@@ -51,6 +61,7 @@ class RestorerFlowConfig(ResidualFlowConfig):
         unit: coefficients of log s^2, see `residual_unit`.
     """
 
+    detail: int = 2
     channels: tuple[int, ...] = (16, 48, 96, 160)
     blocks: tuple[int, ...] = (1, 2, 3, 2)
     embedding: int = 128
@@ -59,11 +70,37 @@ class RestorerFlowConfig(ResidualFlowConfig):
     unit: tuple[float, ...] = (-4.6, 0.0, 0.0, 0.0)
 
 
+def reduced(images: Tensor, detail: int) -> Tensor:
+    """D: `[B, 3, H, W]` to `[B, 3, H/d, W/d]`, bicubic with antialiasing."""
+    if detail == 1:
+        return images
+    size = (images.shape[-2] // detail, images.shape[-1] // detail)
+    return F.interpolate(images, size=size, mode="bicubic", antialias=True, align_corners=False)
+
+
+def projected(picture: Tensor, latents: Tensor, detail: int) -> Tensor:
+    """`picture` `[B, 3, H, W]` with the coarse part of `latents` `[B, 3, H/d, W/d]`, see the module's docstring."""
+    x = picture
+    for _ in range(PROJECTIONS):
+        missing = latents - reduced(x, detail)
+        x = x + F.interpolate(missing, size=x.shape[-2:], mode="bicubic", align_corners=False)
+    return x
+
+
+def condition_of(
+    upsampled: Tensor, picture: Tensor, prompts: tuple[str, ...], config: "RestorerFlowConfig"
+) -> Condition:
+    """What the branch sees of LR images, from their enlargements and the restorer's pictures `[B, 3, H, W]`."""
+    coarse, seen = reduced(picture, config.detail), reduced(upsampled, config.detail)
+    unit = residual_unit(coarse, seen, config.unit)
+    return Condition(upsampled, prompts, {PICTURE: picture, COARSE: coarse, SEEN: seen, UNIT: unit})
+
+
 def energies(picture: Tensor, upsampled: Tensor) -> Tensor:
     """What the residual's size is told from, `[B, 4, H, W]`: 1 and three logarithms of local mean squares.
 
-    They are of the fine structure of the restored picture and of the upsampled LR, and of the two pictures' difference;
-    all from `[B, 3, H, W]` in [0, 1].
+    They are of the fine structure of the restored picture and of the upsampled LR, both reduced, and of the two
+    pictures' difference; all from `[B, 3, H, W]` in [0, 1].
     """
     squares = [
         _fine(picture).square().mean(dim=1, keepdim=True),
@@ -82,7 +119,7 @@ def residual_unit(picture: Tensor, upsampled: Tensor, coefficients: tuple[float,
 
 
 def _fine(image: Tensor) -> Tensor:
-    return image - _local_mean(image, 5)
+    return image - _local_mean(image, 3)
 
 
 def _local_mean(image: Tensor, side: int) -> Tensor:
@@ -140,23 +177,35 @@ class RestorerFlow(ResidualFlow):
     def _restored(self, lr: Tensor, prompt: str) -> Condition:
         upsampled = F.interpolate(lr, scale_factor=self.config.scale, mode="bicubic", align_corners=False).clamp(0, 1)
         picture = fix_colours(self._restorer(lr), upsampled, "wavelet")
-        unit = residual_unit(picture, upsampled, self.config.unit)
-        return Condition(upsampled, (prompt,), {PICTURE: picture, UNIT: unit})
+        return condition_of(upsampled, picture, (prompt,), self.config)
+
+    def noise_shape(self, height: int, width: int) -> tuple[int, ...]:
+        return (3, height // self.config.detail, width // self.config.detail)
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
+        return self.noise_shape(height, width)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return reduced(images.to(self.device, torch.float32), self.config.detail)
+
+    def _decoded(self, latents: Tensor, condition: Condition) -> Tensor:
+        return projected(condition.encodings[PICTURE], latents, self.config.detail)
 
     def _picture(self, condition: Condition) -> Tensor:
-        return condition.encodings[PICTURE]
+        return condition.encodings[COARSE]
 
     def _unit(self, condition: Condition) -> Tensor:
         return condition.encodings[UNIT]
 
     def _context(self, condition: Condition) -> Tensor:
-        return context(condition.upsampled, condition.encodings[PICTURE], condition.encodings[UNIT])
+        return context(condition)
 
 
-def context(upsampled: Tensor, picture: Tensor, unit: Tensor) -> Tensor:
-    """What the branch sees beside the noisy residual, `[B, 7, H, W]`, each about 1 in size."""
-    disagreement = ((upsampled - picture) / unit).clamp(-8.0, 8.0)
-    return torch.cat([picture * 2.0 - 1.0, disagreement, unit.log() + 3.0], dim=1)
+def context(condition: Condition) -> Tensor:
+    """What the branch sees beside the noisy residual, `[B, 7, H/d, W/d]`, each about 1 in size."""
+    coarse, unit = condition.encodings[COARSE], condition.encodings[UNIT]
+    disagreement = ((condition.encodings[SEEN] - coarse) / unit).clamp(-8.0, 8.0)
+    return torch.cat([coarse * 2.0 - 1.0, disagreement, unit.log() + 3.0], dim=1)
 
 
 def saved_digests(folder: Path, steps: int, restorer: str = "", gain: float = 1.0) -> tuple[str, str]:

@@ -86,6 +86,8 @@ def need(row: MetricInfo, image: torch.Tensor | None, what: str) -> torch.Tensor
 
 _ADAPTERS = {
     "psnr": "full_reference",
+    "psnr_y": "full_reference",
+    "ssim_y": "full_reference",
     "ssim": "full_reference",
     "stlpips": "stlpips",
     "stlpips-vgg": "stlpips",

@@ -1,4 +1,8 @@
-"""PSNR and SSIM as pyiqa defines them, with the reference's share computed once for all candidates."""
+"""PSNR and SSIM as pyiqa defines them, with the reference's share computed once for all candidates.
+
+`psnr` is over RGB and `ssim` over the rounded luma of YIQ, pyiqa's defaults; `psnr_y` and `ssim_y` are over Y of YCbCr,
+the papers' protocol (pyiqa's `test_y_channel` with `color_space='ycbcr'`). They are about 1.4 dB apart.
+"""
 
 from pathlib import Path
 
@@ -14,12 +18,13 @@ _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 class Psnr:
-    """10 log10(1 / MSE) over RGB; MSE + 1e-8, so that identical images have 80 dB."""
+    """10 log10(1 / MSE) over RGB, or over Y of YCbCr; MSE + 1e-8, so that identical images have 80 dB."""
 
     def __init__(self, row: MetricInfo, device: torch.device, folder: Path) -> None:
         self.info = row
         self.device = device
         self.digest = digest(row, folder)
+        self._of_y = row.name == "psnr_y"
 
     def prepare(self, reference: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
         """See `Metric.prepare`."""
@@ -30,7 +35,10 @@ class Psnr:
         """See `Metric.__call__`."""
         reference = need(self.info, context.reference, "HR reference")
         check_inputs(self.info, candidates, reference)
-        return psnr(candidates.to(self.device), reference).cpu()
+        images = candidates.to(self.device)
+        if self._of_y:
+            images, reference = y_of_ycbcr(images)[:, None], y_of_ycbcr(reference)[:, None]
+        return psnr(images, reference).cpu()
 
 
 def psnr(images: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
@@ -39,10 +47,20 @@ def psnr(images: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     return 10 * torch.log10(1 / (error + 1e-8))
 
 
+def y_of_ycbcr(images: torch.Tensor) -> torch.Tensor:
+    """Y of YCbCr (ITU-R BT.601, studio range) in [16/255, 235/255], `[M, H, W]`, of images `[M, 3, H, W]` in [0, 1]."""
+    weights = torch.tensor([65.481, 128.553, 24.966], device=images.device, dtype=images.dtype)
+    return (torch.einsum("mchw,c->mhw", images, weights) + 16.0) / 255.0
+
+
 def luma(images: torch.Tensor) -> torch.Tensor:
     """8-bit luma of images `[M, 3, H, W]` in [0, 1]: the Y of YIQ in [0, 255], rounded, `[M, H, W]` float64."""
     weights = torch.tensor([0.299, 0.587, 0.114], device=images.device, dtype=images.dtype)
     return torch.einsum("mchw,c->mhw", images, weights).mul(255.0).round().double()
+
+
+def _rounded_y(images: torch.Tensor) -> torch.Tensor:
+    return y_of_ycbcr(images).mul(255.0).round().double()
 
 
 class Ssim:
@@ -55,6 +73,7 @@ class Ssim:
         offsets = torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2
         window = torch.exp(-(offsets**2) / (2 * _SIGMA**2))
         self._window = (window / window.sum()).to(device)
+        self._luma = _rounded_y if row.name == "ssim_y" else luma
 
     def _blur(self, maps: torch.Tensor) -> torch.Tensor:
         # The window is separable: two passes of 11 taps instead of 121.
@@ -65,7 +84,7 @@ class Ssim:
         """See `Metric.prepare`; keeps the reference's luma, mean and variance maps."""
         image = need(self.info, reference, "HR reference").to(self.device)
         check_inputs(self.info, image, None)
-        plane = luma(image)
+        plane = self._luma(image)
         mean, square = self._blur(torch.cat([plane, plane.square()]))
         return Context(image, None, (plane, mean, square - mean.square()))
 
@@ -74,7 +93,7 @@ class Ssim:
         """See `Metric.__call__`."""
         check_inputs(self.info, candidates, context.reference)
         plane, mean, variance = context.features
-        images = luma(candidates.to(self.device))
+        images = self._luma(candidates.to(self.device))
         means, squares, products = self._blur(torch.cat([images, images.square(), images * plane])).chunk(3)
         covariance = products - means * mean
         variances = squares - means.square()
@@ -90,4 +109,4 @@ def digest(row: MetricInfo, folder: Path) -> str:
 
 def build(row: MetricInfo, device: torch.device, folder: Path) -> Psnr | Ssim:
     """The adapter of `row`, see `base.load`."""
-    return Psnr(row, device, folder) if row.name == "psnr" else Ssim(row, device, folder)
+    return Psnr(row, device, folder) if row.name.startswith("psnr") else Ssim(row, device, folder)

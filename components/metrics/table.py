@@ -119,7 +119,9 @@ _AFINE = (_hosted("afine.pth"), _CLIP_VIT_B32)
 
 _ROWS = (
     MetricInfo("psnr", Kind.FR, True, "~0 .. ~40 dB", 1, "peak signal-to-noise ratio over RGB", "psnr"),
-    MetricInfo("ssim", Kind.FR, True, "0 .. 1", 11, "structural similarity of the luma", "ssim"),
+    MetricInfo("ssim", Kind.FR, True, "0 .. 1", 11, "structural similarity of the luma of YIQ", "ssim"),
+    MetricInfo("psnr_y", Kind.FR, True, "~0 .. ~40 dB", 1, "PSNR over Y of YCbCr, the papers' protocol"),
+    MetricInfo("ssim_y", Kind.FR, True, "0 .. 1", 11, "SSIM over Y of YCbCr, the papers' protocol"),
     MetricInfo("ms_ssim", Kind.FR, True, "0 .. 1", 161, "SSIM over five scales", "ms_ssim"),
     MetricInfo("gmsd", Kind.FR, False, "0 .. ~0.35", 4, "spread of the gradient-magnitude similarity", "gmsd"),
     MetricInfo("vif", Kind.FR, True, "0 .. ~1", 41, "visual information fidelity", "vif"),
@@ -252,7 +254,7 @@ PRESETS: dict[str, Preset] = {
     "paper": Preset(
         fr=("lpips-vgg", "topiq_fr", "afine_fr"),
         nr=("maniqa-pipal", "musiq", "clipiqa+", "topiq_nr", "afine_nr", "qalign"),
-        held_out=("nima", "topiq_iaa", "psnr", "ssim"),
+        held_out=("nima", "topiq_iaa", "psnr_y", "ssim_y"),
     ),
 }
 

@@ -24,7 +24,7 @@ from components.settings import Settings
 FOLDER = Path("data/benchmark")
 SPLIT, SHARD = "test", "00000.tar"
 FIDELITY = ("psnr", "ssim", LR_CONSISTENCY)
-"""Measured on every set, whether or not the settings score them."""
+"""Measured on every set, whether or not the settings score them; and what the gate asks for beside them."""
 _NAME = re.compile(r"v(\d+)-([0-9a-f]{12})")
 
 
@@ -64,7 +64,7 @@ class FrozenSet:
 def measured_metrics(settings: Settings) -> list[str]:
     """Names of the metrics that a set is frozen with."""
     names = settings.score.all_metrics
-    return [*names, *(name for name in FIDELITY if name not in names)]
+    return list(dict.fromkeys([*names, *FIDELITY, *settings.gate.fidelity]))
 
 
 def freeze(

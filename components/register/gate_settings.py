@@ -60,7 +60,7 @@ class GateSettings(BaseModel):
         "(0.2 is called a small effect), where `margins` does not name it.",
     )
     margins: dict[str, NotNegative] = Field(default={}, description="The same in the metric's own unit, by metric.")
-    fidelity: dict[Literal["psnr", "ssim", "lr_consistency"], FidelityLimits] = Field(
+    fidelity: dict[Literal["psnr", "ssim", "psnr_y", "ssim_y", "lr_consistency"], FidelityLimits] = Field(
         default={
             "psnr": FidelityLimits(drop=1.0, floor=15.0),
             "ssim": FidelityLimits(drop=0.03, floor=0.3),

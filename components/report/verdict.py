@@ -6,7 +6,7 @@ from typing import Any
 
 from components.report.charts import fixed
 
-DISTORTION = ("psnr", "psnry", "ssim", "ms_ssim")
+DISTORTION = ("psnr", "psnr_y", "ssim", "ssim_y", "ms_ssim")
 """Metrics of pixel fidelity. Perceptual quality is bought with them (Blau and Michaeli, CVPR 2018; DP2O-SR reports the
 same), so a fall is said, but does not turn the verdict."""
 

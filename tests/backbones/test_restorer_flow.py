@@ -12,11 +12,15 @@ from torch import nn
 from components.backbones import restorers
 from components.backbones.base import Backbone, Condition, candidate_noise, sample_rows
 from components.backbones.restorer_flow import (
+    COARSE,
     PICTURE,
+    SEEN,
     UNIT,
     RestorerFlow,
     RestorerFlowConfig,
+    projected,
     read_config,
+    reduced,
     residual_unit,
     saved_digests,
 )
@@ -56,10 +60,15 @@ def model(value: float = 1.5, steps: int = 4, **changes: object) -> RestorerFlow
     return RestorerFlow(config, Constant(value), Restorer("r", Nearest()), steps, CPU)
 
 
-def condition(picture: float, unit: float, side: int = 8) -> Condition:
-    shape = (1, 3, side, side)
-    encodings = {PICTURE: torch.full(shape, picture), UNIT: torch.full((1, 1, side, side), unit)}
-    return Condition(torch.full(shape, 0.3), ("",), encodings)
+def condition(picture: float, unit: float, side: int = 16) -> Condition:
+    whole, coarse = (1, 3, side, side), (1, 3, side // 2, side // 2)
+    encodings = {
+        PICTURE: torch.full(whole, picture),
+        COARSE: torch.full(coarse, picture),
+        SEEN: torch.full(coarse, 0.3),
+        UNIT: torch.full((1, 1, side // 2, side // 2), unit),
+    }
+    return Condition(torch.full(whole, 0.3), ("",), encodings)
 
 
 def test_error_by_hand() -> None:
@@ -76,9 +85,9 @@ def test_error_by_hand() -> None:
 def test_a_sample_is_the_picture_and_the_residual_in_its_unit() -> None:
     """Where the network always says 1.5, the chain ends there: p + 1.5 s = .4 + .15, with gain 2 .4 + .3."""
     flow, noise = model(), torch.zeros(1, 3, 8, 8)
-    assert flow.sample(condition(0.4, 0.1), noise).images.flatten().tolist() == pytest.approx([0.55] * 192, abs=1e-6)
+    assert flow.sample(condition(0.4, 0.1), noise).images.flatten().tolist() == pytest.approx([0.55] * 768, abs=1e-5)
     flow.gain = 2.0
-    assert flow.sample(condition(0.4, 0.1), noise).images.flatten().tolist() == pytest.approx([0.7] * 192, abs=1e-6)
+    assert flow.sample(condition(0.4, 0.1), noise).images.flatten().tolist() == pytest.approx([0.7] * 768, abs=1e-5)
     assert flow.sampler_digest() != model().sampler_digest()
 
 
@@ -107,6 +116,20 @@ def test_the_restorer_runs_once_an_lr_whatever_is_asked_of_it() -> None:
     assert Nearest.calls == 3
     for name in (PICTURE, UNIT):
         assert torch.equal(whole.encodings[name], again.encodings[name].flip(0))
+
+
+def test_the_decoded_picture_is_the_latents_when_reduced_and_the_restorers_where_it_is_finer() -> None:
+    generator = torch.manual_seed(4)
+    picture = torch.rand(1, 3, 64, 64, generator=generator)
+    smooth = nn.functional.interpolate(torch.rand(1, 3, 8, 8, generator=generator), size=64, mode="bicubic")
+    wanted = reduced(smooth, 2)
+    made = projected(picture, wanted, 2)
+    before, after = ((reduced(image, 2) - wanted).square().mean().sqrt() for image in (picture, made))
+    assert after < 0.1 * before
+    fine = torch.full((1, 3, 64, 64), 0.5)
+    fine[..., ::2] = 0.6  # what D does not see
+    kept = projected(fine, reduced(fine, 2) + 0.1, 2)
+    torch.testing.assert_close(kept, fine + 0.1, atol=1e-5, rtol=0.0)
 
 
 def test_the_picture_has_the_colours_of_the_lr() -> None:

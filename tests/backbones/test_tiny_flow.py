@@ -215,7 +215,7 @@ def test_the_last_step_of_the_longest_chain_starts_at_the_floor(shift: float) ->
 
 @pytest.mark.parametrize("steps", [0, max_steps(1.0) + 1])
 def test_steps_beyond_the_floor_are_refused(steps: int) -> None:
-    with pytest.raises(BadInput, match=rf"backbone\.steps is {steps}: this tiny_flow takes 1 to 20"):
+    with pytest.raises(BadInput, match=rf"backbone\.steps is {steps}: this model takes 1 to 20"):
         tiny_model(steps=steps)
 
 

@@ -27,6 +27,7 @@ from kubernetes import client
 from tests.cluster.conftest import unavailable
 from tests.cluster.images import ci_image, environment_folders
 from tests.k8s.manifests import ROOT
+from tests.made import small_params
 from tests.services import servers
 
 HOST = os.environ.get("CLUSTER_HOST", "10.200.0.1")
@@ -145,7 +146,7 @@ class World:
             shutil.copytree(ROOT / entry, work / entry, ignore=shutil.ignore_patterns("__pycache__"))
         for entry in ("dvc.yaml", ".dvcignore"):
             shutil.copy(ROOT / entry, work / entry)
-        values = yaml.safe_load((ROOT / "params.yaml").read_text())
+        values = small_params()
         for block, changes in QUICK.items():
             values[block] |= changes
         (work / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))

@@ -11,15 +11,15 @@ from skimage import data
 from components.artifacts import digests, tables
 from components.artifacts.shards import encode_png, write_shard
 from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig
-from components.settings import Settings, load_settings
+from components.settings import Settings
+from tests.made import small_params
 
 SIDE, SCALE, STEPS = 64, 4, 2
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 def settings(**blocks: dict[str, object]) -> Settings:
-    """The committed params.yaml with metrics that need no weights, few seeds, and `blocks` on top of it."""
-    values = load_settings(PROJECT / "params.yaml").model_dump(by_alias=True)
+    """`small_params` with metrics that need no weights, few seeds, and `blocks` on top of it."""
+    values = small_params()
     values["score"] |= {"fr": ["gmsd"], "nr": ["piqe"], "held_out": ["psnr", "ssim"]}
     values["backbone"] |= {"path": "base", "steps": STEPS}
     values["evaluate"] |= {"seeds": 3, "bootstrap": 200, "peers": ["bicubic"]}

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pyiqa
 import pytest
 import torch
 
@@ -24,7 +25,7 @@ STORED = {
     "niqe": [9.8371, 10.7907, 15.0047, 20.665, 19.0618],
     "brisque": [12.7356, 9.5325, 23.0774, 56.2993, 56.6986],
     "piqe": [37.3414, 11.9882, 23.817, 51.7807, 90.285],
-    "rank_effnet": [36.4799, 29.9432, 9.271, -23.8837, -23.16],
+    "rank_effnet": [35.923, 27.0401, 8.086, -21.0057, -14.4372],
     "rank_nss": [-6.1174, -7.0073, -12.6868, -19.7182, -21.0705],
     "lr_consistency": [80.0, 47.6338, 39.4568, 33.259, 36.7081],
 }
@@ -59,6 +60,20 @@ def test_equals_pyiqa_one_image_at_a_time(name: str, reference: torch.Tensor, ca
     values = metric(candidates, metric.prepare(reference, None))
     tolerance = 0.05 if name == "brisque" else 1e-4
     torch.testing.assert_close(values, torch.cat(singles), rtol=1e-5, atol=tolerance)
+
+
+@pytest.mark.parametrize(("name", "of_pyiqa"), [("psnr_y", "psnr"), ("ssim_y", "ssim")])
+def test_the_papers_protocol_is_pyiqas_y_of_ycbcr(
+    name: str, of_pyiqa: str, reference: torch.Tensor, candidates: torch.Tensor
+) -> None:
+    net: Any = pyiqa.create_metric(of_pyiqa, test_y_channel=True, color_space="ycbcr", device=CPU)
+    metric = load(name)
+    values = metric(candidates, metric.prepare(reference, None))
+    torch.testing.assert_close(
+        values, net(candidates, reference.expand_as(candidates)).reshape(-1).float(), rtol=1e-5, atol=1e-4
+    )
+    plain = load(of_pyiqa)
+    assert (values - plain(candidates, plain.prepare(reference, None)))[1:].abs().min() > 1e-4
 
 
 def test_batches_do_not_change_scores(reference: torch.Tensor, lr: torch.Tensor, candidates: torch.Tensor) -> None:

@@ -18,7 +18,7 @@ from components.backbones.sd2_controlnet import SD2ControlNet
 from components.backbones.sd3_controlnet import SD3ControlNet
 from components.backbones.tiny_flow import TinyFlow
 from components.errors import BadInput
-from components.plan import flux, sd2, sd3, tiny
+from components.plan import flux, pixel_flow, sd2, sd3
 from components.plan.counting import META, flop
 from components.plan.figures import Figures, Shape, total
 from components.settings import TinyFlowSettings
@@ -78,7 +78,7 @@ def sd3_family(root: Path) -> Family:
 def tiny_family(root: Path, tiny_folder: Path) -> Family:
     def made() -> tuple[Any, Any, Figures]:
         settings = TinyFlowSettings(family="tiny_flow", path=tiny_folder, steps=2, colour_fix="none")
-        return TinyFlow.load(tiny_folder, 2, CPU), settings, measured(tiny.measure, settings, root)
+        return TinyFlow.load(tiny_folder, 2, CPU), settings, measured(pixel_flow.measure, settings, root)
 
     return made
 

@@ -13,8 +13,7 @@ from components.artifacts import tables
 from components.artifacts.shards import encode_png, write_shard
 from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig
 from components.settings import Settings, load_settings
-
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+from tests.made import small_params
 
 
 def figures(base: float, aligned: float, in_reward: bool) -> dict[str, Any]:
@@ -60,7 +59,7 @@ def save_model(root: Path, seed: int) -> str:
 
 def make_project(root: Path) -> Settings:
     """A project after `report`, without the stages' work: what register reads, and little else."""
-    values = yaml.safe_load(PARAMS.read_text())
+    values = small_params()
     values["backbone"] |= {"steps": 2, "colour_fix": "none"}
     values["register"] = {"experiment": "test", "model_name": "test-model", "tracking_uri": "sqlite:///mlflow.db"}
     values["run"] |= {"device": "cpu", "threads": 1}

@@ -21,7 +21,7 @@ from components.metrics.rank_head import RankMetric
 from components.register import promotion, stage
 from components.register.tracking import tracking_uri
 from components.settings import Settings, load_settings
-from tests.made import REPOSITORY
+from tests.made import REPOSITORY, small_params
 from tests.register.conftest import evaluation
 
 SIDE, SCALE, STEPS, PHOTOS = 64, 4, 2, 12
@@ -67,8 +67,8 @@ class Project:
 
 
 def make_project(root: Path, **blocks: dict[str, Any]) -> Project:
-    """Twelve photos of the repository, and params.yaml with the given keys of the given blocks changed."""
-    values: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    """Twelve photos of the repository, and `small_params` with the given keys of the given blocks changed."""
+    values = small_params()
     values["run"] |= {"device": "cpu", "threads": 1}
     values["backbone"] |= {"path": "base", "steps": STEPS, "colour_fix": "none"}
     values["score"] |= {"fr": ["gmsd", "ssim"], "nr": [], "held_out": ["psnr", "vif"], "batch": 16}
