@@ -201,25 +201,44 @@ class Judge:
         )
         return bootstrap.mean(np.array([rows[key][figure] - baseline[key][figure] for key in keys]))
 
-    def table(self, runs: Mapping[str, list[Scored]], others: Mapping[str, Rows]) -> Tree:
-        """Figures of each variant: mean difference from the base, that of each seed, and the lead over `others`."""
-        rows = {name: per_restoration(scored, self.metrics) for name, scored in runs.items()}
+    def over_seeds(self, runs: list[Rows], baselines: list[Rows], figure: str) -> Interval:
+        """Paired difference of a figure, with photos and training seeds as random factors; of one run, over photos."""
+        if len(runs) == 1:
+            return self.difference(runs[0], baselines[0], figure)
+        keys = sorted(set.intersection(*(set(rows) for rows in (*runs, *baselines))))
+        photos, settings = self.evaluator.images.photos, self.evaluator.settings.evaluate
+        bootstrap = ClusterBootstrap(
+            [photos[lr_id] for lr_id, _ in keys], settings.bootstrap, settings.confidence, settings.seed
+        )
+        return bootstrap.over_seeds(
+            np.array(
+                [
+                    [rows[key][figure] - baseline[key][figure] for key in keys]
+                    for rows, baseline in zip(runs, baselines, strict=True)
+                ]
+            )
+        )
+
+    def table(self, runs: Mapping[str, list[Scored]], others: Mapping[str, list[Rows]]) -> Tree:
+        """Figures of each variant: mean difference from the base, that of each seed, and the lead over `others`.
+
+        Variants pair by training seed; intervals have photos and seeds as random factors.
+        """
+        rows = {name: [per_restoration([run], self.metrics) for run in scored] for name, scored in runs.items()}
         return {
             name: {
-                "seeds": [
-                    self.difference(per_restoration([run], self.metrics), self.base, "reward").mean for run in scored
-                ],
+                "seeds": [self.difference(run, self.base, "reward").mean for run in mine],
                 "differences": {
-                    figure: _plain(self.difference(rows[name], self.base, figure))
+                    figure: _plain(self.over_seeds(mine, [self.base] * len(mine), figure))
                     for figure in ["reward", *self.metrics]
                 },
                 "over": {
-                    other: _plain(self.difference(rows[name], baseline, "reward"))
+                    other: _plain(self.over_seeds(mine, baseline, "reward"))
                     for other, baseline in {**others, **rows}.items()
-                    if other != name
+                    if other != name and len(baseline) == len(mine)
                 },
             }
-            for name, scored in runs.items()
+            for name, mine in rows.items()
         }
 
 
@@ -255,7 +274,7 @@ def tabulate(study: Study, judge: Judge, tables: Mapping[str, Tree], seeds: list
         Whether all tables are written.
     """
     results: Tree = {}
-    found: dict[str, Rows] = {}
+    found: dict[str, list[Rows]] = {}
     text = ""
     for title, variants in tables.items():
         runs: dict[str, list[Scored]] = {}
@@ -265,7 +284,7 @@ def tabulate(study: Study, judge: Judge, tables: Mapping[str, Tree], seeds: list
         if any(len(scored) < len(seeds) for scored in runs.values()):
             continue
         results[title] = judge.table(runs, found)
-        found |= {name: per_restoration(scored, judge.metrics) for name, scored in runs.items()}
+        found |= {name: [per_restoration([run], judge.metrics) for run in scored] for name, scored in runs.items()}
         base_reward = float(np.mean([row["reward"] for row in judge.base.values()]))
         text += table_text(title, results[title], base_reward, judge.metrics) + "\n"
         write_json(study.out / "results.json", results)  # after each table, for who looks before the end
@@ -279,7 +298,7 @@ def table_text(title: str, results: Tree, base_reward: float, metrics: list[str]
     lines = [
         f"### {title}",
         "",
-        f"Base reward {base_reward:.4f}. Differences from the base, with confidence intervals over photos; "
+        f"Base reward {base_reward:.4f}. Differences from the base, with intervals over photos and training seeds; "
         "the seeds' column has the reward difference of each training seed, the next one the paired difference of the "
         f"reward from {STANDARD}.",
         "",

@@ -393,6 +393,11 @@ class Settings(Block):
                 f"evaluate.controls {self.evaluate.controls} are of this project's own models, backbone.family is "
                 f"{self.backbone.family}: set it to []"
             )
+        if self.gate.controls and isinstance(self.backbone, ControlNetSettings):
+            raise ValueError(
+                f"gate.controls {self.gate.controls} are of this project's own models, backbone.family is "
+                f"{self.backbone.family}: set it to {{}}"
+            )
         if "align" not in self.generate.splits:
             raise ValueError("generate.splits lacks align: training has no candidates without it")
         return self

@@ -1,8 +1,7 @@
 """The recipe of the embedded base model: `python -m recipes.restorer_flow --photos data/extended`.
 
-First a pool of crops is restored (`restored_crops`), then the branch learns on patches cut from them: by the flow's
-own loss alone, and from `--adversary-from` on with a discriminator of its samples beside it (`adversary`). A kill loses
-at most the steps since the last checkpoint (`--out`/pretraining.pt); the same command continues.
+First a pool of crops is restored (`restored_crops`), then the branch learns on patches cut from them. A kill loses at
+most the steps since the last checkpoint (`--out`/pretraining.pt); the same command continues.
 """
 
 import argparse
@@ -28,17 +27,13 @@ from components.artifacts.publish import atomic_file, atomic_folder
 from components.backbones.base import Condition
 from components.backbones.residual_flow import sigmas, write_model
 from components.backbones.restorer_flow import (
-    COARSE,
-    UNIT,
     RestorerFlow,
     RestorerFlowConfig,
     condition_of,
-    context,
     energies,
     reduced,
 )
 from components.backbones.upsampling import upsample
-from recipes.adversary import Adversary, Weights, roll_out
 from recipes.photo_crops import read_photos
 from recipes.restored_crops import CROP, SCALE, SHARES, Crops, pool
 
@@ -47,10 +42,6 @@ logger = logging.getLogger("dp2o.recipes")
 HELD_OUT = 0.1
 EMA_DECAY = 0.999
 CHECKPOINT = "pretraining.pt"
-BESIDE_ADVERSARY = 0.3
-"""Factor of the learning rate beside an adversary."""
-ALONE = 300
-"""Steps that the discriminator has to itself at first."""
 LEAST_U = 0.03
 """Noise levels are the sampler's sigma(u) for u drawn evenly from [LEAST_U, 1]: the chain never asks for lower ones."""
 
@@ -140,33 +131,11 @@ def batches(pool_of: Pool, size: int, batch: int, seed: int, start: int) -> Iter
 
 
 def rate_of(step: int, arguments: argparse.Namespace) -> float:
-    """Learning rate of a step, as a part of `--lr`: warm-up, cosine over `--horizon`, less beside an adversary."""
+    """Learning rate of a step, as a part of `--lr`: warm-up, then a cosine over `--horizon`."""
     if step < arguments.warmup:
         return step / float(arguments.warmup)
     done = (step - arguments.warmup) / (arguments.horizon - arguments.warmup)
-    return (
-        0.5
-        * (1.0 + math.cos(math.pi * min(1.0, done)))
-        * (BESIDE_ADVERSARY if step >= arguments.adversary_from else 1.0)
-    )
-
-
-def judge(
-    model: RestorerFlow,
-    adversary: Adversary,
-    weights: Weights | None,
-    condition: Condition,
-    hr: Tensor,
-    generator: torch.Generator,
-) -> tuple[Tensor, float]:
-    """The adversary's loss for samples of half of the batch, 0 without `weights`, and its own loss after its step."""
-    rows = len(hr) // 2
-    own = condition.take(list(range(rows)))
-    x, level = roll_out(model, own, generator)
-    made = model.policy(x, context(own), level)
-    real = (model.encode(hr[:rows]) - own.encodings[COARSE]) / own.encodings[UNIT]
-    taught = made.new_zeros(()) if weights is None else adversary.loss_of_branch(made, real, own, weights)
-    return taught, adversary.step(made, real, own)
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
 
 
 @torch.no_grad()
@@ -196,8 +165,6 @@ def train(crops: Crops, out: Path, arguments: argparse.Namespace) -> None:
     average = copy.deepcopy(model.policy).requires_grad_(False)
     optimizer = torch.optim.AdamW(model.policy.parameters(), lr=arguments.lr, weight_decay=1e-4, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_of(step, arguments))
-    adversary = Adversary.new(device, arguments.adversary_lr)
-    weights = Weights(arguments.adversary_weight, arguments.feature_weight)
     start = 0
     if (out / CHECKPOINT).is_file():
         state = torch.load(out / CHECKPOINT, map_location=device, weights_only=True)
@@ -205,14 +172,12 @@ def train(crops: Crops, out: Path, arguments: argparse.Namespace) -> None:
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
-        if "adversary" in state:
-            adversary.load(state["adversary"])
         start = state["step"]
         logger.info("continuing at step %d", start)
     stream = batches(tensors(crops), arguments.patch, arguments.batch, arguments.seed, start)
     log = (out / "pretraining.csv").open("a")
     began = time.monotonic()
-    recent, hinge = None, 0.0
+    recent = None
     for step in tqdm(range(start, arguments.steps), initial=start, total=arguments.steps, desc="pretrain", unit="step",
                      mininterval=10):  # fmt: skip
         upsampled, picture, hr = (part.to(device) for part in next(stream))
@@ -221,11 +186,6 @@ def train(crops: Crops, out: Path, arguments: argparse.Namespace) -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=arguments.bf16):
             loss = weighted_loss(model, condition, hr, generator)
             recent = loss.item() if recent is None else 0.99 * recent + 0.01 * loss.item()
-            if step >= arguments.adversary_from:
-                # A discriminator that knows nothing yet would only unsettle the branch.
-                taught = step >= arguments.adversary_from + ALONE
-                judged, of_adversary = judge(model, adversary, weights if taught else None, condition, hr, generator)
-                loss, hinge = loss + judged, 0.99 * hinge + 0.01 * of_adversary
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.policy.parameters(), 1.0)
@@ -233,7 +193,7 @@ def train(crops: Crops, out: Path, arguments: argparse.Namespace) -> None:
         schedule.step()
         follow(average, model.policy, min(EMA_DECAY, (1 + step) / (10 + step)))
         if (step + 1) % 100 == 0:
-            log.write(f"{step + 1},{recent:.5f},{hinge:.4f},{time.monotonic() - began:.0f}\n")
+            log.write(f"{step + 1},{recent:.5f},{time.monotonic() - began:.0f}\n")
             log.flush()
         if (step + 1) % arguments.checkpoint_every == 0 or step + 1 == arguments.steps:
             state = {
@@ -241,7 +201,6 @@ def train(crops: Crops, out: Path, arguments: argparse.Namespace) -> None:
                 "average": average.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
-                "adversary": adversary.state(),
                 "step": step + 1,
             }
             save(out, model.config, state, arguments)
@@ -266,17 +225,13 @@ def main() -> None:
     parser.add_argument("--restorer", default="realesrgan-x4plus", help="shipped restorer, or an ncnn .param file")
     parser.add_argument("--steps", type=int, default=12000)
     parser.add_argument("--horizon", type=int, default=18000, help="steps over which the learning rate would reach 0")
-    parser.add_argument("--adversary-from", type=int, default=5000, help="step from which samples are judged as well")
-    parser.add_argument("--adversary-lr", type=float, default=2e-4)
-    parser.add_argument("--adversary-weight", type=float, default=0.1)
-    parser.add_argument("--feature-weight", type=float, default=0.3)
-    parser.add_argument("--batch", type=int, default=8, help="patches a step")
+    parser.add_argument("--batch", type=int, default=16, help="patches a step")
     parser.add_argument("--patch", type=int, default=64, help="HR patch side, px")
     parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--warmup", type=int, default=200)
     parser.add_argument("--kappa", type=float, default=0.7)
     parser.add_argument("--shift", type=float, default=4.0, help="of the sampler's steps; noise levels are drawn by it")
-    parser.add_argument("--detail", type=int, default=2, help="how many times smaller the latents are than the picture")
+    parser.add_argument("--detail", type=int, default=4, help="how many times smaller the latents are than the picture")
     parser.add_argument("--channels", type=int, nargs="+", default=[16, 48, 96, 160])
     parser.add_argument("--blocks", type=int, nargs="+", default=[1, 2, 3, 2])
     parser.add_argument("--bf16", action="store_true", help="autocast: 1.6 times faster where the processor has it")

@@ -36,6 +36,11 @@ CROP = 128
 LARGE, LARGE_EVERY, LARGE_PER_PHOTO = 256, 3, 3
 """Larger crops of some of the photos: pictures are judged at their size, and pooled features shift with it."""
 HELD_OUT = 5  # every fifth photo, by digest
+PAINTED_WEIGHT = 0.15
+"""Of photograph above restorer's picture; one kind of pair beside seventeen degradations."""
+PAINTED_PAIRS = 1000
+PAINTED_HELD_OUT = 5
+"""Every fifth pair is kept back; it is of another crop, not of another photograph."""
 BASELINES = ("niqe", "brisque", "piqe")
 FEATURES: dict[str, Callable[[], Features]] = {
     "rank_effnet": lambda: Backbone(required("rank_effnet")[0]),
@@ -111,8 +116,26 @@ def ranking_loss(scores: torch.Tensor, margin: float = 1.0) -> torch.Tensor:
     return F.softplus(margin - gaps).mean()
 
 
-def fit(features: torch.Tensor, epochs: int, seed: int) -> Head:
-    """A head trained on features `[N, 1 + 2K, F]`, in evaluation mode."""
+def painted(folder: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """HR crops and what a restorer made of their LR images, `[N, 128, 128, 3]` each, of a pool of `restored_crops`.
+
+    A restorer's picture is smoother than life, and every degradation above is found in rougher ones: without these
+    pairs a head puts Real-ESRGAN's picture above the photograph itself.
+    """
+    blocks = sorted(folder.glob("*.npz"))
+    if not blocks:
+        raise BadInput(f"{folder} holds no restored crops: run python -m recipes.restorer_flow, or leave --pool out")
+    loaded = [np.load(path) for path in blocks]
+    hr, restored = (np.concatenate([block[name] for block in loaded])[:count] for name in ("hr", "restored"))
+    return hr, restored
+
+
+def fit(features: torch.Tensor, epochs: int, seed: int, painted_pairs: torch.Tensor | None = None) -> Head:
+    """A head trained on features `[N, 1 + 2K, F]`, in evaluation mode.
+
+    Args:
+        painted_pairs: `[P, 2, F]` of photographs and restorers' pictures of them: the former rank above the latter.
+    """
     torch.manual_seed(seed)
     head = Head(features.shape[2])
     flat = features.flatten(0, 1)
@@ -123,11 +146,24 @@ def fit(features: torch.Tensor, epochs: int, seed: int) -> Head:
     for _ in tqdm(range(epochs), desc="epochs"):
         for batch in torch.randperm(len(features)).chunk(len(features) // 32 + 1):
             loss = ranking_loss(head(features[batch].flatten(0, 1)).view(len(batch), -1))
+            if painted_pairs is not None:
+                drawn = painted_pairs[torch.randint(len(painted_pairs), (len(batch),))]
+                photograph, picture = head(drawn.flatten(0, 1)).view(-1, 2).unbind(1)
+                loss = loss + PAINTED_WEIGHT * F.softplus(1.0 - (photograph - picture)).mean()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
     return head.eval()
+
+
+@torch.no_grad()
+def above(head: Head, pairs: torch.Tensor | None) -> float | None:
+    """Share of pairs `[P, 2, F]` whose first scores higher; None without pairs."""
+    if pairs is None:
+        return None
+    first, second = head(pairs.flatten(0, 1)).view(-1, 2).unbind(1)
+    return round(float((first > second).double().mean()), 3)
 
 
 def pairwise_accuracy(scores: NDArray[np.float64]) -> dict[str, list[float]]:
@@ -158,7 +194,14 @@ def baseline_accuracy(name: str, crops: list[Variants]) -> dict[str, list[float]
 
 
 def train(
-    metric: str, photos: list[Path], *, per_photo: int, epochs: int, seed: int, baseline_crops: int
+    metric: str,
+    photos: list[Path],
+    *,
+    per_photo: int,
+    epochs: int,
+    seed: int,
+    baseline_crops: int,
+    pool: Path | None = None,
 ) -> tuple[Head, dict[str, object]]:
     """The trained head of `metric` and its model card."""
     extract = FEATURES[metric]()
@@ -175,7 +218,16 @@ def train(
         held.append(crop.photo in held_out)
     mask = torch.tensor(held)
     stacked = torch.stack(features)
-    head = fit(stacked[~mask], epochs, seed)
+    pairs, kept_pairs = None, None
+    if pool is not None:
+        columns = [
+            torch.cat([extract(part) for part in to_tensor(*images).split(16)])
+            for images in painted(pool, PAINTED_PAIRS)
+        ]
+        both = torch.stack(columns, dim=1)
+        back = torch.arange(len(both)) % PAINTED_HELD_OUT == 0
+        pairs, kept_pairs = both[~back], both[back]
+    head = fit(stacked[~mask], epochs, seed, pairs)
     with torch.no_grad():
         judged = head(stacked[mask].flatten(0, 1)).view(int(mask.sum()), -1).double().numpy()
     of_small = int(mask[:small].sum())
@@ -201,6 +253,7 @@ def train(
         "held_out_accuracy": pairwise_accuracy(scores),
         "held_out_accuracy_smooth_crops": pairwise_accuracy(scores[smooth]),
         "held_out_accuracy_large_crops": pairwise_accuracy(large_scores) if len(large_scores) else {},
+        "photograph_above_restorers_picture": above(head, kept_pairs),
         "baselines": {name: baseline_accuracy(name, some) for name in BASELINES} if some else {},
     }
     return head, card
@@ -213,6 +266,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=Path("data/extended"), help="folder of sharp photographs")
     parser.add_argument("--every", type=int, default=1, help="use every n-th photo only")
     parser.add_argument("--per-photo", type=int, default=6, help="crops a photo")
+    parser.add_argument("--pool", type=Path, help="folder of restored crops: photographs rank above these pictures")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--baseline-crops", type=int, default=100, help="held-out crops for NIQE, BRISQUE and PIQE")
@@ -229,6 +283,7 @@ def main() -> None:
             epochs=options.epochs,
             seed=options.seed,
             baseline_crops=options.baseline_crops,
+            pool=options.pool,
         )
     except BadInput as error:
         sys.exit(str(error))

@@ -91,7 +91,7 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         ([("pair.builder", "winners_only")], "so both are winners_only or neither is"),
         ([("train.objective", "winners_only")], "so both are winners_only or neither is"),
         ([("evaluate.confidence", 1.0)], r"evaluate\.confidence: Input should be less than 1"),
-        ([("backbone.family", "sd9")], r"  backbone: Input tag 'sd9' .* expected tags: 'tiny_flow', 'sd2_controlnet'"),
+        ([("backbone.family", "sd9")], r"  backbone: Input tag 'sd9' .* expected tags: 'tiny_flow', 'restorer_flow'"),
         ([("backbone.steps", 0)], r"  backbone\.steps: Input should be greater than or equal to 1"),
         ([("backbone.guidance", 2.5)], r"  backbone\.guidance: Extra inputs are not permitted"),
         ([("backbone", SD2 | {"negative": ""})], r"  backbone\.negative: Extra inputs are not permitted"),

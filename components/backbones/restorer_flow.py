@@ -61,7 +61,7 @@ class RestorerFlowConfig(ResidualFlowConfig):
         unit: coefficients of log s^2, see `residual_unit`.
     """
 
-    detail: int = 2
+    detail: int = 4
     channels: tuple[int, ...] = (16, 48, 96, 160)
     blocks: tuple[int, ...] = (1, 2, 3, 2)
     embedding: int = 128

@@ -24,8 +24,8 @@ from components.metrics.reward import rewarded_metrics
 from components.metrics.suite import Suite
 from components.settings import Settings
 
-GAINS = (1.1, 1.25, 1.5)
-"""Of the sampled residual, beside 1."""
+GAINS = (0.5, 0.75, 1.25, 1.5)
+"""Factors of backbone.gain, beside 1."""
 STEP_FACTORS = (0.5, 2.0)
 """Of backbone.steps, beside 1."""
 

@@ -44,6 +44,7 @@ class ClusterBootstrap:
             raise ValueError("a bootstrap needs at least one row")
         names, self._members = np.unique(np.asarray(clusters), return_inverse=True)
         self.count = len(names)
+        self._confidence = confidence
         tail = _tail(self.count, confidence)
         self._tails = (tail, 1.0 - tail)
         generator = np.random.default_rng(seed)
@@ -72,6 +73,32 @@ class ClusterBootstrap:
         means = (self._draws[usable] @ sums) / drawn[usable]
         low, high = np.quantile(means, self._tails)
         return Interval(centre, centre + float(low), centre + float(high))
+
+    def over_seeds(self, values: Values) -> Interval:
+        """Mean of `values` `[S, rows]` of S trainings, with photos and training seeds both as random factors.
+
+        The variance of the mean is that over photos plus that over seeds, each from resamples of the one with the
+        other as it is, and each widened for its small number; the interval is t's, with the degrees of freedom that
+        Welch and Satterthwaite give the sum (Satterthwaite, Biometrics Bulletin 2, 1946).
+
+        Raises:
+            ValueError: there are fewer than two trainings or clusters, or a value is not finite.
+        """
+        seeds = len(values)
+        if seeds < 2 or self.count < 2 or not np.isfinite(values).all():
+            raise ValueError(f"{seeds} trainings and {self.count} clusters of finite values: two of each are needed")
+        of_seeds = values.mean(axis=1)
+        clusters = np.array([values.mean(axis=0)[self._members == place].sum() for place in range(self.count)])
+        sizes = np.bincount(self._members, minlength=self.count)
+        means = (self._draws @ clusters) / (self._draws @ sizes)
+        over_photos = float(means.var()) * self.count / (self.count - 1.0)
+        between = float(of_seeds.var(ddof=1)) / seeds
+        centre, error = float(values.mean()), float(np.sqrt(over_photos + between))
+        if error == 0.0:
+            return Interval(centre, centre, centre)
+        freedom = error**4 / (over_photos**2 / (self.count - 1.0) + between**2 / (seeds - 1.0))
+        reach = float(stats.t.ppf(0.5 + self._confidence / 2.0, freedom)) * error
+        return Interval(centre, centre - reach, centre + reach)
 
 
 def _tail(clusters: int, confidence: float) -> float:

@@ -1,11 +1,15 @@
 """Measurements of a model on the frozen benchmark set, as the gate takes them."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from components.artifacts.shards import decode_png
+from components.backbones.base import Backbone
+from components.backbones.residual_flow import ResidualFlow, max_steps
+from components.errors import BadInput
 from components.judge.cache import EvaluationCache
 from components.judge.guards import diversity, measure_guards
 from components.judge.images import EvaluationSet
@@ -20,6 +24,11 @@ from components.register.budget import Cost, costs
 from components.register.gate import REWARD, Evidence
 from components.settings import Settings
 from components.upscale.upscaler import Upscaler
+
+
+def replace_backbone(model: Upscaler, backbone: Backbone) -> Upscaler:
+    """The same upscaler with another backbone."""
+    return Upscaler(backbone, model.colour_fix, model.tiling, model.prompt_of)
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,28 @@ class Bench:
                 rows[image.lr_id, index] |= measure_guards(picture, image.lr)
             spread[image.lr_id] = diversity(pictures)
         return Evidence(frozen.found, self.suite.digests, rows, spread, cost.seconds, cost.memory_mb)
+
+    def control(self, frozen: FrozenSet, model: Upscaler, name: str, factor: float) -> dict[tuple[str, int], float]:
+        """Rewards of `model` with its gain or steps times `factor`, by restoration.
+
+        Raises:
+            BadInput: the model is none of this project's own, which have a gain.
+        """
+        backbone = model.backbone
+        if not isinstance(backbone, ResidualFlow):
+            raise BadInput(f"gate.controls: {name} is of this project's own models; set gate.controls to {{}}")
+        if frozen.found != frozen.pinned or frozen.metrics != self.suite.digests:
+            return {}
+        changed = copy.copy(backbone)
+        if name == "gain":
+            changed.gain = backbone.gain * factor
+        else:
+            changed.steps = max(1, min(round(backbone.steps * factor), max_steps(backbone.config.shift)))
+        restorer = self._restorer(name, replace_backbone(model, changed), frozen.seeds)
+        rewarded = Suite([self.suite.metrics[metric] for metric in (*frozen.fr, *frozen.nr)])
+        rows = measure(restorer, frozen.images, rewarded, self.cache, self.settings.score.batch).measurements
+        found = zip(rows, self._rewards(frozen, rows), strict=True)
+        return {(row.lr_id, row.index): reward for row, reward in found if reward is not None}
 
     def costs(self, frozen: FrozenSet, models: list[Upscaler]) -> list[Cost]:
         """Cost of one restoration of the set's first image by each of `models`, as it is served."""

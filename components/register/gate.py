@@ -22,7 +22,7 @@ Key = tuple[str, int]
 Values = NDArray[np.float64]
 
 REWARD = "reward"
-REVISION = 1
+REVISION = 2
 """Part of what a report is an answer to: raise it when the same measurements may get another verdict."""
 BOUND_QUANTILE = 0.95
 """A guard's bound holds for this part of the restorations: one odd photo is no hack, one in twenty is."""
@@ -102,8 +102,22 @@ def passed(checks: Sequence[Check]) -> bool:
     return bool(checks) and all(check.verdict == "yes" for check in checks)
 
 
-def judge(champion: Evidence, challenger: Evidence, benchmark: Benchmark, limits: GateSettings) -> list[Check]:
-    """All checks, always in the same order and whatever fails before."""
+Rewards = Mapping[Key, float]
+"""Reward of each restoration."""
+
+
+def judge(
+    champion: Evidence,
+    challenger: Evidence,
+    benchmark: Benchmark,
+    limits: GateSettings,
+    controls: Mapping[str, Rewards] | None = None,
+) -> list[Check]:
+    """All checks, always in the same order and whatever fails before.
+
+    Args:
+        controls: rewards of what the champion gives under `limits.controls`, by control.
+    """
     if not benchmark.images:
         return [_check("images", 0.0, limits.min_images, False, "the benchmark set is empty")]
     comparison = _Comparison(champion, challenger, benchmark, limits)
@@ -113,6 +127,7 @@ def judge(champion: Evidence, challenger: Evidence, benchmark: Benchmark, limits
         _complete("champion", champion, benchmark, limits),
         _complete("challenger", challenger, benchmark, limits),
         *comparison.reward(),
+        *(comparison.control(name, factor, (controls or {}).get(name)) for name, factor in limits.controls.items()),
         *(comparison.held_out(name) for name in benchmark.held_out if name not in limits.fidelity),
         *(check for name in limits.fidelity for check in comparison.fidelity(name)),
         *(check for name in limits.guards for check in comparison.guard(name)),
@@ -220,6 +235,16 @@ class _Comparison:
         if not np.isfinite(columns[0] + columns[1]).any():
             return None
         return columns[0], columns[1]
+
+    def control(self, name: str, factor: float, rewards: Rewards | None) -> Check:
+        """The challenger must beat what the champion gives with another gain or number of steps, untrained."""
+        label = f"reward over the champion with {name} x {factor:g}"
+        pair = self._pair(REWARD)
+        if rewards is None or pair is None or any(key not in rewards for key in self._benchmark.keys):
+            return _missing(label, 0.0)
+        found = self._by_row.mean(pair[1] - np.array([rewards[key] for key in self._benchmark.keys]))
+        why = f"mean {found.mean:+.4f}, interval {found.low:+.4f} .. {found.high:+.4f} must lie above 0"
+        return _check(label, found.low, 0.0, found.low > 0.0, why)
 
     def reward(self) -> list[Check]:
         """Gain and win rate must lie above their thresholds with the whole interval, so that a tie is a no."""

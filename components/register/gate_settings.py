@@ -59,6 +59,11 @@ class GateSettings(BaseModel):
         description="Most that a held-out metric may get worse, in standard deviations of the champion's restorations "
         "(0.2 is called a small effect), where `margins` does not name it.",
     )
+    controls: dict[Literal["gain", "steps"], Annotated[float, Field(gt=0.0)]] = Field(
+        default={},
+        description="Factors of the champion's residual gain and sampler steps: so changed, without any training, it "
+        "must be beaten as well. Of this project's own models.",
+    )
     margins: dict[str, NotNegative] = Field(default={}, description="The same in the metric's own unit, by metric.")
     fidelity: dict[Literal["psnr", "ssim", "psnr_y", "ssim_y", "lr_consistency"], FidelityLimits] = Field(
         default={

@@ -19,7 +19,7 @@ from components.metrics.suite import suite_digests
 from components.register import benchmark, ledger, notify
 from components.register.benchmark import FrozenSet
 from components.register.evidence import Bench
-from components.register.gate import REVISION, judge, passed
+from components.register.gate import REVISION, Rewards, judge, passed
 from components.register.ledger import Content, History, Record
 from components.register.registry import load_upscaler
 from components.register.tracking import connected
@@ -284,7 +284,10 @@ def _judged(
     before, after = (
         bench.evidence(frozen, model, cost) for model, cost in zip((present, challenger), costs, strict=True)
     )
-    checks = judge(before, after, frozen.expected(), settings.gate)
+    controls: dict[str, Rewards] = {
+        name: bench.control(frozen, present, name, factor) for name, factor in settings.gate.controls.items()
+    }
+    checks = judge(before, after, frozen.expected(), settings.gate, controls)
     return {
         "challenger": f"{version.name}/{version.version}",
         "champion": f"{champion.name}/{champion.version}" if champion is not None else "base model",

@@ -56,7 +56,7 @@ class Nearest(nn.Module):
 
 
 def model(value: float = 1.5, steps: int = 4, **changes: object) -> RestorerFlow:
-    config = RestorerFlowConfig(**{"kappa": 0.5, "unit": (-4.0, 0.0, 0.0, 0.0)} | changes)  # type: ignore[arg-type]
+    config = RestorerFlowConfig(**{"kappa": 0.5, "detail": 2, "unit": (-4.0, 0.0, 0.0, 0.0)} | changes)  # type: ignore[arg-type]
     return RestorerFlow(config, Constant(value), Restorer("r", Nearest()), steps, CPU)
 
 

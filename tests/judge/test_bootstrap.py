@@ -80,3 +80,25 @@ def test_few_clusters_are_covered_as_often_as_said() -> None:
     covered = np.mean([interval.low <= 0.0 <= interval.high for interval in intervals])
     # Binomial sd of a share of 1000: .007; two of them on each side.
     assert 0.936 <= covered <= 0.964
+
+
+def test_training_seeds_are_a_random_factor() -> None:
+    """Three trainings 0, 1, 2 that agree on every photo: all variance is the seeds', 2 degrees of freedom.
+
+    Mean 1, standard error sqrt(1 / 3), t(.975, 2) = 4.3027: 1 +- 2.4842.
+    """
+    found = bootstrap(list("abcd")).over_seeds(np.array([[0.0] * 4, [1.0] * 4, [2.0] * 4]))
+    assert (found.mean, found.low, found.high) == pytest.approx((1.0, 1.0 - 2.4842, 1.0 + 2.4842), abs=1e-3)
+
+
+def test_trainings_that_agree_leave_the_photos() -> None:
+    """Twenty photos, three equal trainings: the interval is t's of 19 degrees of freedom about the mean."""
+    values = np.random.default_rng(6).normal(size=20)
+    found = bootstrap([f"photo{number:02d}" for number in range(20)]).over_seeds(np.tile(values, (3, 1)))
+    expected = 2.0930 * values.std(ddof=1) / np.sqrt(20)
+    assert found.high - found.mean == pytest.approx(expected, rel=0.05)
+
+
+def test_one_training_has_no_interval_over_seeds() -> None:
+    with pytest.raises(ValueError, match="1 trainings"):
+        bootstrap(["a", "b"]).over_seeds(np.zeros((1, 2)))

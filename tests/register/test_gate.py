@@ -193,3 +193,23 @@ def test_too_few_images_or_photos_are_refused() -> None:
     refused = refusals(nothing)
     assert "reward gain" in refused
     assert "diversity" in refused
+
+
+def test_the_untrained_controls_must_be_beaten_as_well() -> None:
+    """The challenger gains .02; a champion whose residual is exaggerated gains .01, then .03, then was not measured."""
+    limits = LIMITS.model_copy(update={"controls": {"gain": 1.25}})
+    before = evidence()
+
+    def exaggerated(gain: float) -> dict[str, dict[Key, float]]:
+        return {"gain": {key: row["reward"] + gain for key, row in before.rows.items()}}
+
+    def verdict(controls: dict[str, dict[Key, float]] | None) -> Check:
+        checks = judge(before, BETTER, BENCHMARK, limits, controls)
+        return next(check for check in checks if check.name == "reward over the champion with gain x 1.25")
+
+    beaten = verdict(exaggerated(0.01))
+    assert (beaten.verdict, beaten.value) == ("yes", pytest.approx(0.01))
+    assert verdict(exaggerated(0.03)).verdict == "no"
+    assert verdict(exaggerated(0.02)).verdict == "no"  # a tie
+    assert verdict(None).verdict == "no"
+    assert verdict({"gain": {}}).verdict == "no"
