@@ -113,35 +113,41 @@ def _crop(photos: Sequence[Image8], restorer: Restorer, seed: int, number: int) 
     return lr, restored(lr, restorer), hr, kind
 
 
-_PHOTOS: Sequence[Image8] = ()
+_photos: Sequence[Image8] = ()
+"""Of a worker process, given to it once."""
 
 
-def _block(out: Path, restorer_name: str, seed: int, block: int) -> Path:
-    path = out / f"crops-{seed}-{block:04d}.npz"
-    if not path.is_file():
-        restorer = load_restorer(restorer_name, Path(), torch.device("cpu"))
-        rows = [_crop(_PHOTOS, restorer, seed, block * BLOCK + place) for place in range(BLOCK)]
-        lr, picture, hr, kind = (np.stack(column) for column in zip(*rows, strict=True))
-        with atomic_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, lr=lr, restored=picture, hr=hr, kind=kind)
-    return path
-
-
-def _one_thread() -> None:
+def _start_worker(photos: Sequence[Image8]) -> None:
+    global _photos  # noqa: PLW0603 - a worker's photos: sent once instead of with each block
+    _photos = photos
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 
 
-def pool(photos: Sequence[Image8], count: int, restorer: str, seed: int, out: Path, workers: int = 0) -> Crops:
-    """`count` crops, a multiple of BLOCK, made by `workers` processes of one thread (0: one a core)."""
-    global _PHOTOS  # noqa: PLW0603 - forked workers inherit the photos instead of unpickling a gigabyte each
-    _PHOTOS = photos
+def _block(out: Path, restorer_name: str, seed: int, size: int, block: int) -> Path:
+    path = out / f"crops-{seed}-{block:04d}.npz"
+    restorer = load_restorer(restorer_name, Path(), torch.device("cpu"))
+    rows = [_crop(_photos, restorer, seed, block * size + place) for place in range(size)]
+    lr, picture, hr, kind = (np.stack(column) for column in zip(*rows, strict=True))
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, lr=lr, restored=picture, hr=hr, kind=kind)
+    return path
+
+
+def pool(
+    photos: Sequence[Image8], count: int, restorer: str, seed: int, out: Path, workers: int = 0, size: int = BLOCK
+) -> Crops:
+    """`count` crops in blocks of `size`, made by `workers` processes of one thread (0: one a core)."""
     out.mkdir(parents=True, exist_ok=True)
-    context = multiprocessing.get_context("fork")
-    with context.Pool(workers or os.cpu_count() or 1, _one_thread) as processes:
-        made = processes.imap(partial(_block, out, restorer, seed), range(count // BLOCK))
-        paths = list(tqdm(made, total=count // BLOCK, desc="restored crops", unit="block"))
-    return join(paths)
+    blocks = range(count // size)
+    missing = [block for block in blocks if not (out / f"crops-{seed}-{block:04d}.npz").is_file()]
+    if missing:
+        # Not forked: a forked copy of a process in which torch has threads waits for them for ever.
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(workers or os.cpu_count() or 1, _start_worker, (photos,)) as processes:
+            made = processes.imap(partial(_block, out, restorer, seed, size), missing)
+            list(tqdm(made, total=len(missing), desc="restored crops", unit="block"))
+    return join([out / f"crops-{seed}-{block:04d}.npz" for block in blocks])
 
 
 def join(paths: Sequence[Path]) -> Crops:

@@ -23,10 +23,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Crops, Path]:
     restorer = ncnn_enlarger(folder)
     generator = np.random.default_rng(0)
     photos = [photo(generator, 160) for _ in range(2)]
-    patch = pytest.MonkeyPatch()
-    patch.setattr(restored_crops, "BLOCK", 10)
-    crops = pool(photos, 20, str(restorer), 0, folder / "crops", workers=2)
-    patch.undo()
+    crops = pool(photos, 20, str(restorer), 0, folder / "crops", workers=2, size=10)
     return crops, restorer
 
 
@@ -46,10 +43,7 @@ def test_the_pool_is_the_same_however_many_make_it(made: tuple[Crops, Path], tmp
     assert set(crops.kind) <= set(restored_crops.SHARES)
     generator = np.random.default_rng(0)
     photos = [photo(generator, 160) for _ in range(2)]
-    patch = pytest.MonkeyPatch()
-    patch.setattr(restored_crops, "BLOCK", 5)
-    again = pool(photos, 20, str(restorer), 0, tmp_path / "crops", workers=1)
-    patch.undo()
+    again = pool(photos, 20, str(restorer), 0, tmp_path / "crops", workers=1, size=5)
     assert np.array_equal(crops.restored, again.restored)
     assert np.array_equal(crops.hr, again.hr)
 
