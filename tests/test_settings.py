@@ -36,8 +36,8 @@ def load(root: Path, *changes: tuple[str, Any]) -> Any:
 
 def test_the_repositorys_params_load() -> None:
     settings = load_settings(REPOSITORY / "params.yaml")
-    assert settings.train.beta == 5000.0
-    assert settings.backbone.family == "tiny_flow"
+    assert settings.train.beta == 300.0
+    assert settings.backbone.family == "restorer_flow"
     assert settings.score.all_metrics == [*settings.score.fr, *settings.score.nr, *settings.score.held_out]
 
 
@@ -108,8 +108,26 @@ def test_what_cannot_work_is_refused(tmp_path: Path, changes: list[tuple[str, An
         load(tmp_path, *changes)
 
 
+OF_ANY_FAMILY = (("train.t_distribution", "uniform"), ("evaluate.controls", []), ("gate.controls", {}))
+"""What the embedded model's settings ask for, and only this project's own models can give, taken back."""
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (0, r"train\.t_distribution sampler is for this project's own models, backbone\.family is sd2_controlnet"),
+        (1, r"evaluate\.controls \['gain', 'steps'\] are of this project's own models"),
+        (2, r"gate\.controls .* are of this project's own models"),
+    ],
+)
+def test_what_only_own_models_can_is_refused_for_the_others(tmp_path: Path, place: int, message: str) -> None:
+    changes = [change for number, change in enumerate(OF_ANY_FAMILY) if number != place]
+    with pytest.raises(BadInput, match=message):
+        load(tmp_path, ("backbone", SD2), *changes)
+
+
 def test_a_controlnet_family(tmp_path: Path) -> None:
-    backbone = load(tmp_path, ("backbone", SD2)).backbone
+    backbone = load(tmp_path, ("backbone", SD2), *OF_ANY_FAMILY).backbone
     assert isinstance(backbone, SD2ControlNetSettings)
     assert (str(backbone.base), backbone.lora_rank, backbone.dtype) == ("owner/sd2", 0, "float32")
 

@@ -212,7 +212,7 @@ def test_halved_batches(project: Path) -> None:
     assert overrides(params, "file:///s", 0) == ["run.shared_cache=file:///s"]
     assert overrides(params, "file:///s", 0, ["run.cache=/c"]) == ["run.cache=/c"]
     assert set(overrides(params, "file:///s", 1)) == {
-        "run.shared_cache=file:///s", "generate.batch=1", "score.batch=8", "train.micro_batch=1",
+        "run.shared_cache=file:///s", "generate.batch=1", "score.batch=8", "train.micro_batch=2",
     }  # fmt: skip
 
 

@@ -110,7 +110,7 @@ def test_what_is_published(straight: Path) -> None:
     assert summary["reference_digest"] == base.digest("reference")
     assert summary["steps"] == STEPS
     validation = [line.split(",") for line in (straight / "reports/validation.csv").read_text().splitlines()]
-    assert validation[0] == ["step", "reward", "psnr"]
+    assert validation[0] == ["step", "reward", "psnr", "within_limits"]
     assert [int(row[0]) for row in validation[1:]] == list(range(0, STEPS + 1, 4))
     rewards = {int(row[0]): float(row[1]) for row in validation[1:]}
     assert summary["best_validation_reward"] == max(rewards.values()) == rewards[summary["best_step"]]
@@ -201,7 +201,7 @@ def test_another_training_starts_anew(project: Path, change: str) -> None:
 def test_images_without_hr_are_validated_by_lr_consistency(project: Path) -> None:
     write_dataset(project, ["align"] * 6 + ["validation"] * 3, has_hr=False)
     run(settings(project, steps=2), project)
-    assert (project / "reports/validation.csv").read_text().startswith("step,reward,lr_consistency\n")
+    assert (project / "reports/validation.csv").read_text().startswith("step,reward,lr_consistency,within_limits\n")
 
 
 def test_errors(project: Path) -> None:
