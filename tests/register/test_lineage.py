@@ -7,14 +7,14 @@ import pytest
 from components.artifacts.digests import of_file
 from components.register.lineage import UNKNOWN, Lineage, collect, params_digest
 from components.settings import Settings, load_settings
-from tests.register.conftest import PARAMS
+from tests.made import REPOSITORY
 
 EVALUATED = {"base": "b", "sampler": "s", "metrics": "m", "normaliser": "n"}
 
 
 @pytest.fixture
 def settings() -> Settings:
-    return load_settings(PARAMS)
+    return load_settings(REPOSITORY / "params.yaml")
 
 
 def git(root: Path, *arguments: str) -> str:

@@ -3,6 +3,7 @@ from collections import Counter
 import pytest
 import torch
 
+from components.errors import BadInput
 from components.settings import TrainSettings, load_settings
 from components.train import schedule
 from tests.made import REPOSITORY
@@ -11,7 +12,8 @@ IDS = [f"{number:02d}" for number in range(10)]
 
 
 def settings(**changes: object) -> TrainSettings:
-    return TrainSettings.model_validate(load_settings(REPOSITORY / "params.yaml").train.model_dump() | changes)
+    plain = {"t_distribution": "logit_normal"}
+    return TrainSettings.model_validate(load_settings(REPOSITORY / "params.yaml").train.model_dump() | plain | changes)
 
 
 @pytest.mark.parametrize("per_step", [1, 3, 4, 10, 25])
@@ -83,3 +85,27 @@ def test_learning_rate_warms_up_linearly_and_stays() -> None:
         [2e-5, 4e-5, 6e-5, 8e-5, 8e-5, 8e-5]
     )
     assert schedule.learning_rate(settings(learning_rate=8e-5, warmup_steps=0), 0) == 8e-5
+
+
+def test_times_of_the_sampler_are_its_own_levels_within_the_range() -> None:
+    chosen = settings(t_distribution="sampler", t_min=0.5, t_max=1.0)
+    levels = [1.0, 0.92, 0.8, 0.57, 0.2]
+    drawn = schedule.draw_times(chosen, torch.Generator().manual_seed(0), 8000, levels)
+    counts = Counter(round(value, 3) for value in drawn.tolist())
+    assert set(counts) == {1.0, 0.92, 0.8, 0.57}
+    # Binomial sd of a quarter of 8000: 39; four of them on each side.
+    assert all(abs(count - 2000) < 160 for count in counts.values())
+    with pytest.raises(BadInput, match=r"holds none of the sampler's noise levels \[0\.2\]: widen the range"):
+        schedule.draw_times(chosen, torch.Generator(), 1, [0.2])
+
+
+def test_a_group_twice_in_a_step_has_two_draws() -> None:
+    """Three LRs in steps of four: the second epoch begins within the first step."""
+    lr_ids = schedule.groups_of_step(IDS[:3], 0, 4, 0)
+    again = schedule.occurrences(lr_ids)
+    assert sorted(again) == [0, 0, 0, 1]
+    twice = lr_ids[again.index(1)]
+    first, second = (schedule.draw_noise(settings(), 0, twice, (3, 8, 8), 1, occurrence=number) for number in (0, 1))
+    assert not torch.equal(first[0], second[0])
+    assert not torch.equal(first[1], second[1])
+    assert torch.equal(first[0], schedule.draw_noise(settings(), 0, twice, (3, 8, 8), 1)[0])
