@@ -29,7 +29,7 @@ from components.backbones.colour import fix_colours
 from components.backbones.restorers import Restorer, load_restorer
 from components.backbones.upsampling import upsample
 from components.prepare.degradation import degrade
-from components.prepare.degradation_settings import DegradationSettings
+from components.settings.degradation import DegradationSettings
 from recipes.photo_crops import draw_crop
 
 Image8 = NDArray[np.uint8]

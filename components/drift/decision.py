@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from components.drift.distance import Comparison
-from components.drift.drift_settings import DriftSettings
+from components.settings.drift import DriftSettings
 
 
 @dataclass(frozen=True)

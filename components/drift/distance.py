@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from components.drift.drift_settings import DriftSettings
+from components.settings.drift import DriftSettings
 
 Values = NDArray[np.float64]
 Verdict = Literal["same", "drift", "unknown", "too few"]

@@ -18,11 +18,11 @@ from components.errors import BadInput
 from components.intake import watermark
 from components.intake.examine import check_entry
 from components.intake.examiner import Examiner
-from components.intake.intake_settings import IntakeSettings
 from components.intake.listing import Found, listed
 from components.intake.quarantine import set_aside
 from components.prepare.reading import Reason, UnusablePhotoError
 from components.settings import Settings
+from components.settings.intake import IntakeSettings
 
 logger = logging.getLogger("dp2o.intake")
 

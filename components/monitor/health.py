@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from components.monitor.monitor_settings import MonitorSettings
-from components.register.gate_settings import GateSettings
+from components.settings.gate import GateSettings
+from components.settings.monitor import MonitorSettings
 
 Values = Mapping[str, Sequence[float]]
 """By metric or guard, one value a pair."""

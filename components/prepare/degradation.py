@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.prepare.degradation_settings import INTERPOLATION_NAMES, KERNEL_NAMES, RESIZE_NAMES, DegradationSettings
 from components.prepare.kernels import Kernel, generalized_gaussian, plateau, sinc
+from components.settings.degradation import INTERPOLATION_NAMES, KERNEL_NAMES, RESIZE_NAMES, DegradationSettings
 
 Image = NDArray[np.uint8]
 _Float = NDArray[np.float32]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from components.judge.bootstrap import ClusterBootstrap, wins
 from components.metrics.suite import applicable
 from components.metrics.table import info
-from components.register.gate_settings import GateSettings
+from components.settings.gate import GateSettings
 
 Key = tuple[str, int]
 """lr_id and index of a restoration; both models restore it with the same noise."""

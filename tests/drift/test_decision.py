@@ -4,7 +4,7 @@ import pytest
 
 from components.drift.decision import decide
 from components.drift.distance import Comparison
-from components.drift.drift_settings import DriftSettings
+from components.settings.drift import DriftSettings
 
 LIMITS = DriftSettings(retrain_images=100)
 SAME = Comparison("noise", "same", "PSI 0.01", 500, 40)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.drift.distance import bin_edges, compare, fractions, psi
-from components.drift.drift_settings import DriftSettings
+from components.settings.drift import DriftSettings
 
 LIMITS = DriftSettings()
 

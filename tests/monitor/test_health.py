@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from components.monitor.health import Health, Values, judge
-from components.monitor.monitor_settings import MonitorSettings
-from components.register.gate_settings import GateSettings
+from components.settings.gate import GateSettings
+from components.settings.monitor import MonitorSettings
 
 LIMITS, GATE = MonitorSettings(min_pairs=10), GateSettings()
 REFERENCE = {"rank_nss": [0.0, 2.0] * 20, "niqe": [4.0, 6.0] * 20}  # means 1 and 5, deviations 1

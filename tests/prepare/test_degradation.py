@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from components.prepare.degradation import crop_generator, degrade, draw_kernel
-from components.prepare.degradation_settings import KERNEL_NAMES, DegradationSettings
+from components.settings.degradation import KERNEL_NAMES, DegradationSettings
 
 CLEAN: dict[str, Any] = {
     "sinc_probability": 0.0,

@@ -14,9 +14,9 @@ from components.artifacts import digests, tables
 from components.artifacts.shards import Shard, ShardFolder
 from components.errors import BadInput
 from components.prepare.degradation import crop_generator, degrade
-from components.prepare.degradation_settings import DegradationSettings
 from components.prepare.stage import run
 from components.settings import PromptSettings, Settings, load_settings
+from components.settings.degradation import DegradationSettings
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from components.register.gate import Benchmark, BenchmarkImage, Check, Evidence, Key, judge, passed
-from components.register.gate_settings import GateSettings
+from components.settings.gate import GateSettings
 
 SEEDS = 2
 IMAGES = {f"lr{number:02d}": BenchmarkImage(f"photo{number // 2}", has_hr=True) for number in range(24)}

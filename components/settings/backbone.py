@@ -1,0 +1,135 @@
+"""Block `backbone`: one model of settings a family, told apart by `family`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from components.settings.block import Block, Count, Positive
+
+ColourFix = Literal["none", "adain", "wavelet"]
+
+
+class PixelFlowSettings(Block):
+    """What every model of this project's own takes; its scale is in its own config.json.
+
+    Attributes:
+        steps: Euler steps a candidate.
+        gain: factor of the sampled residual; 1 = as the model says, more exaggerates what it adds to its picture.
+    """
+
+    path: Path
+    steps: Count
+    colour_fix: ColourFix
+    gain: Positive = 1.0
+
+
+class TinyFlowSettings(PixelFlowSettings):
+    """The smallest model, for tests."""
+
+    family: Literal["tiny_flow"]
+
+
+class RestorerFlowSettings(PixelFlowSettings):
+    """The embedded model: a trainable branch on a frozen restorer.
+
+    Attributes:
+        restorer: shipped restorer, or path of an ncnn `.param` file; empty for what the branch was trained on.
+    """
+
+    family: Literal["restorer_flow"]
+    restorer: str = ""
+
+
+class ControlNetSettings(Block):
+    """What every ControlNet on a frozen text-to-image model takes.
+
+    Attributes:
+        path: the ControlNet: diffusers folder, hub id, or a bare `.safetensors` state dict.
+        base: the text-to-image pipeline: diffusers folder or hub id.
+        scale: output side over LR side.
+        conditioning_scale: factor of the ControlNet's residuals.
+        dtype: of the frozen parts; the trainable branch is float32, see train.precision.
+        lora_rank: 0 trains the whole control branch, more trains an adapter of that rank on it.
+        gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
+        compile: torch.compile the networks; minutes at the start, then faster. Needs a compiler.
+        channels_last: channels innermost in memory; faster on GPUs with tensor cores.
+        sample_block: rows of every sampling call, filled up with copies: memory against speed; the result's last bits
+            depend on it.
+        max_lr_pixels: larger LR images are refused before any work, px.
+        vae_tiling: encode and decode in tiles: bounds the memory of large images.
+    """
+
+    path: Path
+    base: Path
+    scale: Annotated[int, Field(ge=1, le=16)] = 4
+    steps: Annotated[int, Field(ge=1, le=1000)]
+    conditioning_scale: Positive = 1.0
+    colour_fix: ColourFix
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    lora_rank: Annotated[int, Field(ge=0)] = 0
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    channels_last: bool = False
+    sample_block: Count = 4
+    max_lr_pixels: Count = 1_048_576
+    vae_tiling: bool = False
+
+
+class SD2ControlNetSettings(ControlNetSettings):
+    """ControlNet on Stable Diffusion 1.x or 2.x; the DDPM sampler draws noise at every step.
+
+    Attributes:
+        guidance_scale: of classifier-free guidance; 1 = off, which halves the cost.
+        negative_prompt: what guidance leads away from.
+    """
+
+    family: Literal["sd2_controlnet"]
+    guidance_scale: Annotated[float, Field(ge=1.0)]
+    negative_prompt: str = ""
+
+
+class FlowControlNetSettings(ControlNetSettings):
+    """ControlNet on a flow transformer, whose texts T5-XXL encodes.
+
+    Attributes:
+        text_on_cpu: keep and run the text encoders in host memory: 9 GiB less on a GPU, and seconds more for each new
+            prompt; a fixed one is encoded once.
+    """
+
+    text_on_cpu: bool = False
+
+
+class FluxControlNetSettings(FlowControlNetSettings):
+    """ControlNet on FLUX.1; its numbers of double and single blocks are in its own config.json.
+
+    Attributes:
+        guidance: value of the guidance embedding; there is no second, negative pass.
+        max_sequence_length: tokens of the T5 prompt; longer prompts are cut.
+    """
+
+    family: Literal["flux_controlnet"]
+    guidance: Annotated[float, Field(ge=0.0)]
+    max_sequence_length: Annotated[int, Field(ge=1, le=512)] = 512
+
+
+class SD3ControlNetSettings(FlowControlNetSettings):
+    """ControlNet on Stable Diffusion 3 or 3.5.
+
+    Attributes:
+        guidance_scale: of classifier-free guidance; 1 = off, which halves the cost.
+        negative_prompt: what guidance leads away from.
+        max_sequence_length: tokens of the T5 prompt; longer prompts are cut.
+    """
+
+    family: Literal["sd3_controlnet"]
+    guidance_scale: Annotated[float, Field(ge=1.0)]
+    negative_prompt: str = ""
+    max_sequence_length: Annotated[int, Field(ge=1, le=512)] = 256
+
+
+BackboneSettings = (
+    TinyFlowSettings | RestorerFlowSettings | SD2ControlNetSettings | FluxControlNetSettings | SD3ControlNetSettings
+)
+BACKBONE: TypeAdapter[BackboneSettings] = TypeAdapter(Annotated[BackboneSettings, Field(discriminator="family")])
+"""Reads a backbone block on its own."""

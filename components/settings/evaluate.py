@@ -1,0 +1,17 @@
+"""Block `evaluate`: the judged seeds, controls and peers."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from components.settings.block import Block, Count
+
+
+class EvaluateSettings(Block):
+    seeds: Count
+    bootstrap: Annotated[int, Field(ge=100)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
+    controls: list[Literal["gain", "steps"]] = []
+    control_images: Count = 12
+    peers: list[Literal["bicubic", "realesrgan", "realesrgan_fixed", "realesr_animevideo"]]
+    seed: int

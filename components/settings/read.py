@@ -1,0 +1,61 @@
+"""Reading params.yaml, with all its problems told at once."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from components.errors import BadInput
+from components.settings.project import Settings
+
+WHERE_AND_HOW = ("run.*", "generate.batch", "score.batch", "train.micro_batch", "train.condition_cache_mb")
+"""Settings that never change a result but for rounding, so that a command line may override them."""
+
+
+def load_settings(path: Path = Path("params.yaml"), overrides: Sequence[str] = ()) -> Settings:
+    """Read and check params.yaml.
+
+    Args:
+        overrides: `block.key=value` of those settings that say where and how, never what.
+
+    Raises:
+        BadInput: the file is missing or not YAML, or a value is unknown, ill-typed or cannot work; all are listed.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path} does not exist; run from the project's root or give --params")
+    try:
+        values: Any = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path} is not valid YAML: {error}") from error
+    for override in overrides:
+        _override(values, override)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problems = [f"  {_place(item['loc'])}: {item['msg']}" for item in error.errors()]
+        raise BadInput(f"{path} has {len(problems)} problem(s):\n" + "\n".join(problems)) from error
+
+
+def _override(values: Any, override: str) -> None:
+    """Apply one `block.key=value`."""
+    name, equals, text = override.partition("=")
+    block, _, key = name.partition(".")
+    if not equals or not any(fnmatchcase(name, allowed) for allowed in WHERE_AND_HOW):
+        raise BadInput(
+            f"--set {override}: only settings that never change a result can be set there "
+            f"({', '.join(WHERE_AND_HOW)}), as block.key=value; change params.yaml for the others"
+        )
+    if not isinstance(values, dict) or not isinstance(values.get(block), dict):
+        raise BadInput(f"--set {override}: params.yaml has no block {block}")
+    values[block][key] = yaml.safe_load(text)
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Where in params.yaml an error is: pydantic's own mention of the family after `backbone` is no key there."""
+    keys = [str(key) for key in loc]
+    if len(keys) > 2 and keys[0] == "backbone":
+        del keys[1]
+    return ".".join(keys) or "params"

@@ -1,0 +1,25 @@
+"""Block `run`: where and how, never what."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from components.artifacts.cache import CacheFolder
+from components.artifacts.store import Store
+from components.settings.block import Block
+
+
+class RunSettings(Block):
+    device: str = "auto"
+    cache: Path = Path("cache")
+    shared_cache: str = ""
+    threads: Annotated[int, Field(ge=0)] = 0
+
+    def cache_folder(self, root: Path) -> CacheFolder:
+        """The cache of the project in `root`.
+
+        Raises:
+            BadInput: shared_cache is no store's URL.
+        """
+        return CacheFolder(root / self.cache, Store(self.shared_cache) if self.shared_cache else None)
