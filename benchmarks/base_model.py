@@ -29,7 +29,7 @@ from components.backbones.upsampling import upsample
 from components.judge.bootstrap import ClusterBootstrap
 from components.judge.guards import GUARDS
 from components.metrics.suite import Suite
-from components.prepare.crops import texture
+from components.photos.crops import texture
 from components.settings import BACKBONE, load_settings
 from recipes.photo_crops import LONG_SIDES, SUFFIXES
 from recipes.restored_crops import CROP, SCALE, low_resolution

@@ -28,7 +28,7 @@ from components.artifacts.publish import atomic_file
 from components.backbones.colour import fix_colours
 from components.backbones.restorers import Restorer, load_restorer
 from components.backbones.upsampling import upsample
-from components.prepare.degradation import degrade
+from components.photos.degradation import degrade
 from components.settings.degradation import DegradationSettings
 from recipes.photo_crops import draw_crop
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from components.artifacts.images import to_tensor
 from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig
-from components.prepare.reading import read_photo
+from components.photos.reading import read_photo
 
 PHOTO = Path("data/photos/cat.jpg")
 SIDE, SCALE = 128, 4

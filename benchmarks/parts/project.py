@@ -14,7 +14,7 @@ import yaml
 
 from benchmarks.parts import model
 from components.errors import BadInput
-from components.prepare.reading import SUFFIXES
+from components.photos.reading import SUFFIXES
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ERROR_LINES = 15

@@ -19,11 +19,11 @@ from components.artifacts.shards import Shard, ShardFolder, ShardReader
 from components.drift import pending as incoming
 from components.drift.decision import Decision, decide
 from components.drift.distance import Comparison, compare
-from components.drift.histogram import histogram
-from components.drift.page import Drawing, Page, Row, html
 from components.drift.statistics import ABOUT, measure
 from components.errors import BadInput
-from components.prepare.crops import choose_crops
+from components.pages.checks import Drawing, Page, Row, html
+from components.pages.histogram import histogram
+from components.photos.crops import choose_crops
 from components.settings import Settings
 
 logger = logging.getLogger("dp2o.drift")

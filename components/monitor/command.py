@@ -17,8 +17,6 @@ from mlflow.entities import Metric
 from components.artifacts import tables
 from components.artifacts.images import to_tensor
 from components.artifacts.publish import write_json, write_text
-from components.drift.histogram import histogram
-from components.drift.page import Drawing, Page, Row, html
 from components.entry import resolve_device
 from components.errors import BadInput
 from components.judge.guards import measure_guards
@@ -26,7 +24,9 @@ from components.metrics.suite import Suite
 from components.metrics.table import Kind, info
 from components.monitor.health import Health, judge
 from components.monitor.pairs import Pair, newest_pairs
-from components.prepare.crops import choose_crops
+from components.pages.checks import Drawing, Page, Row, html
+from components.pages.histogram import histogram
+from components.photos.crops import choose_crops
 from components.register.tracking import connected, experiment_id
 from components.register.versions import CHAMPION, GATE_TAG, alias_version, production_name
 from components.settings import Settings

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from components.artifacts import inputs
 from components.artifacts.shards import ShardReader
-from components.prepare.reading import SUFFIXES
+from components.photos.reading import SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from components.artifacts import digests, tables
 from components.artifacts.publish import atomic_folder
 from components.artifacts.shards import Shard, encode_png, write_shard
 from components.errors import BadInput
+from components.photos.crops import choose_crops
+from components.photos.degradation import crop_generator, degrade
+from components.photos.reading import SUFFIXES, Reason, UnusablePhotoError, read_photo
 from components.pipeline_files import unnoticed
-from components.prepare.crops import choose_crops
-from components.prepare.degradation import crop_generator, degrade
-from components.prepare.reading import SUFFIXES, Reason, UnusablePhotoError, read_photo
 from components.prepare.sources import Photo, photos
 from components.prepare.split import split_photos
 from components.prompts.manifest import read_prompts

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from components.report.charts import fixed
+from components.pages.charts import fixed
 from components.report.curves import Table
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from components.report.charts import ForestScale, differences, fixed
+from components.pages.charts import ForestScale, differences, fixed
 
 STYLES = {"better": "better", "worse": "worse"}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.errors import BadInput
-from components.report.charts import Chart, Series, short
+from components.pages.charts import Chart, Series, short
 
 Table = dict[str, list[float]]
 

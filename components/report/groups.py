@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.report.charts import fixed, short
+from components.pages.charts import fixed, short
 
 NO_LOSER = -1
 

@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from components.report.charts import Chart
+from components.pages.charts import Chart
 from components.report.comparison import ControlRow, MetricTable, PeerRow
 from components.report.groups import GroupView
 from components.report.verdict import Figure, Verdict

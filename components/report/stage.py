@@ -16,9 +16,9 @@ from components.artifacts import digests, tables
 from components.artifacts.publish import write_text
 from components.artifacts.shards import Shard, ShardFolder, ShardReader
 from components.errors import BadInput
+from components.pages.charts import fixed
 from components.report import choices, curves
 from components.report.anatomy import anatomy_lines
-from components.report.charts import fixed
 from components.report.comparison import control_table, metric_table, peer_table
 from components.report.groups import GroupView, view
 from components.report.page import Page, Reason, Slider, html

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.report.charts import fixed
+from components.pages.charts import fixed
 
 DISTORTION = ("psnr", "psnr_y", "ssim", "ssim_y", "ms_ssim")
 """Metrics of pixel fidelity. Perceptual quality is bought with them (Blau and Michaeli, CVPR 2018; DP2O-SR reports the

@@ -13,7 +13,7 @@ from PIL import Image
 from components.artifacts import digests, tables
 from components.artifacts.shards import Shard, ShardFolder
 from components.errors import BadInput
-from components.prepare.degradation import crop_generator, degrade
+from components.photos.degradation import crop_generator, degrade
 from components.prepare.stage import run
 from components.settings import PromptSettings, Settings, load_settings
 from components.settings.degradation import DegradationSettings

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from components.prepare.kernels import Kernel, generalized_gaussian, plateau, sinc
+from components.photos.kernels import Kernel, generalized_gaussian, plateau, sinc
 
 
 def test_gaussian_of_three_by_three() -> None:

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.prepare.reading import Reason, UnusablePhotoError, read_photo
+from components.photos.reading import Reason, UnusablePhotoError, read_photo
 
 ORIENTATION = 0x0112
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from components.prepare.crops import choose_crops, texture
+from components.photos.crops import choose_crops, texture
 
 
 def test_texture_of_a_checkerboard_is_four_neighbours_of_difference() -> None:

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from components.prepare.degradation import crop_generator, degrade, draw_kernel
+from components.photos.degradation import crop_generator, degrade, draw_kernel
 from components.settings.degradation import KERNEL_NAMES, DegradationSettings
 
 CLEAN: dict[str, Any] = {

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.prepare.kernels import Kernel, generalized_gaussian, plateau, sinc
+from components.photos.kernels import Kernel, generalized_gaussian, plateau, sinc
 from components.settings.degradation import INTERPOLATION_NAMES, KERNEL_NAMES, RESIZE_NAMES, DegradationSettings
 
 Image = NDArray[np.uint8]

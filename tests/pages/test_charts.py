@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from components.report.charts import Chart, ForestScale, Series, differences, fixed, short, ticks
+from components.pages.charts import Chart, ForestScale, Series, differences, fixed, short, ticks
 
 
 def chart(points: list[tuple[float, float]], **more: object) -> Chart:

@@ -1,0 +1,1 @@
+"""Parts of every HTML page: charts, histograms, and the page of a verdict with its checks."""
