@@ -213,7 +213,7 @@ def _upscaler(model: str, params: Path, tile: int, max_pixels: int, base: str) -
     settings, root = load_settings(params), params.resolve().parent
     set_up_process(settings)
     if model.startswith("models:/"):
-        from components.register.registry import load_upscaler  # noqa: PLC0415
+        from components.registry.models import load_upscaler  # noqa: PLC0415
 
         tiling = {"max_pixels": max_pixels} | ({"tile": tile} if tile else {})
         return load_upscaler(settings.register_, root, model, tiling, settings.run.device, base)
@@ -233,7 +233,7 @@ def _upscaler(model: str, params: Path, tile: int, max_pixels: int, base: str) -
 def list_models(params: Params = Path("params.yaml"), as_json: AsJson = False) -> None:
     """Registered versions, newest first, with their aliases and figures."""
     with user_errors("models list"):
-        from components.register.registry import list_versions  # noqa: PLC0415
+        from components.registry.models import list_versions  # noqa: PLC0415
         from components.settings import load_settings  # noqa: PLC0415
 
         versions = list_versions(load_settings(params).register_, params.resolve().parent)
@@ -264,8 +264,8 @@ def show_model(
 ) -> None:
     """Model card of one version: figures with confidence intervals, and what it was made of."""
     with user_errors("models show"):
-        from components.register.registry import show_version  # noqa: PLC0415
-        from components.register.versions import CANDIDATE  # noqa: PLC0415
+        from components.registry.models import show_version  # noqa: PLC0415
+        from components.registry.versions import CANDIDATE  # noqa: PLC0415
         from components.settings import load_settings  # noqa: PLC0415
 
         settings = load_settings(params).register_
@@ -297,7 +297,7 @@ def freeze(params: Params = Path("params.yaml"), as_json: AsJson = False) -> Non
     start_logging()
     with user_errors("freeze"):
         from components.entry import set_up_process  # noqa: PLC0415
-        from components.register import promotion  # noqa: PLC0415
+        from components.promote import promotion  # noqa: PLC0415
         from components.settings import load_settings  # noqa: PLC0415
 
         settings = load_settings(params)
@@ -336,7 +336,8 @@ def promote(
     start_logging()
     with user_errors("promote"):
         from components.entry import set_up_process  # noqa: PLC0415
-        from components.register import promotion, verdicts  # noqa: PLC0415
+        from components.gate import verdicts  # noqa: PLC0415
+        from components.promote import promotion  # noqa: PLC0415
         from components.settings import load_settings  # noqa: PLC0415
 
         if (reason or report) and not approved_by:
@@ -374,7 +375,7 @@ def reject(
 ) -> None:
     """Say no to a version that passed the gate and waits: it is recorded, and the alias challenger goes."""
     with user_errors("reject"):
-        from components.register import promotion  # noqa: PLC0415
+        from components.promote import promotion  # noqa: PLC0415
         from components.settings import load_settings  # noqa: PLC0415
 
         outcome = promotion.reject(load_settings(params), params.resolve().parent, by, reason, reference)
@@ -397,7 +398,7 @@ def rollback(
 ) -> None:
     """Give the alias champion back to an earlier champion; nothing else moves."""
     with user_errors("rollback"):
-        from components.register import promotion  # noqa: PLC0415
+        from components.promote import promotion  # noqa: PLC0415
         from components.settings import load_settings  # noqa: PLC0415
 
         outcome = promotion.rollback(load_settings(params), params.resolve().parent, by, to, reason)
@@ -411,7 +412,7 @@ def rollback(
 def history(params: Params = Path("params.yaml"), as_json: AsJson = False) -> None:
     """Promotions, rollbacks and refusals, oldest first, with who and why."""
     with user_errors("history"):
-        from components.register import promotion  # noqa: PLC0415
+        from components.promote import promotion  # noqa: PLC0415
         from components.settings import load_settings  # noqa: PLC0415
 
         found, alias = promotion.history(load_settings(params), params.resolve().parent)

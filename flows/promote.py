@@ -43,8 +43,8 @@ from prefect.states import Completed
 from pydantic import Field
 
 from components.artifacts.store import Store
-from components.register.verdicts import Standing, as_markdown, standing
-from components.register.versions import CANDIDATE
+from components.gate.verdicts import Standing, as_markdown, standing
+from components.registry.versions import CANDIDATE
 from components.settings import Settings, load_settings
 from flows.align import DEFAULTS, AlignSettings, environment, launcher_of, store_url
 from flows.checkout import checked_out

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from prefect import runtime
 
 from components.artifacts.store import Store
-from components.register.verdicts import Standing, standing
-from components.register.versions import CANDIDATE
+from components.gate.verdicts import Standing, standing
+from components.registry.versions import CANDIDATE
 from flows.align import AlignSettings, environment, launcher_of
 from flows.checkout import Checkout
 from flows.judging import BENCHMARK, Judging

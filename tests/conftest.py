@@ -48,3 +48,22 @@ def captioner_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("captioner")
     write_captioner(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables: making them takes seconds, copying the file does not."""
+    import mlflow  # noqa: PLC0415  # seconds to import
+
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    mlflow.set_tracking_uri(f"sqlite:///{path}")
+    mlflow.MlflowClient().search_experiments()
+    return path
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_configured_server() -> Iterator[None]:
+    """A test's registry is its own, whatever server the user's environment names."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield

@@ -16,7 +16,7 @@ from components.artifacts.shards import decode_png, encode_png
 from components.cli import app
 from components.entry import STAGES
 from components.upscale.upscaler import Upscaler
-from tests.register.conftest import make_project
+from tests.register.project import make_project
 
 DP2O = Path(sys.executable).with_name("dp2o")
 WIDE = {"COLUMNS": "160", "TERMINAL_WIDTH": "160", "NO_COLOR": "1"}

@@ -42,8 +42,8 @@ def fetch(settings: Settings, root: Path) -> dict[str, Any]:
 
     from components.backbones.registry import FAMILIES, located  # noqa: PLC0415
     from components.entry import resolve_device  # noqa: PLC0415
-    from components.register.tracking import connected  # noqa: PLC0415
-    from components.register.versions import CHAMPION, alias_version, production_name  # noqa: PLC0415
+    from components.registry.tracking import connected  # noqa: PLC0415
+    from components.registry.versions import CHAMPION, alias_version, production_name  # noqa: PLC0415
 
     name = production_name(settings.register_.model_name)
     with connected(settings.register_, root) as client, atomic_folder(root / FOLDER) as folder:

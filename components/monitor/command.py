@@ -27,8 +27,8 @@ from components.monitor.pairs import Pair, newest_pairs
 from components.pages.checks import Drawing, Page, Row, html
 from components.pages.histogram import histogram
 from components.photos.crops import choose_crops
-from components.register.tracking import connected, experiment_id
-from components.register.versions import CHAMPION, GATE_TAG, alias_version, production_name
+from components.registry.tracking import connected, experiment_id
+from components.registry.versions import CHAMPION, GATE_TAG, alias_version, production_name
 from components.settings import Settings
 
 logger = logging.getLogger("dp2o.monitor")

@@ -1,9 +1,3 @@
-"""MLflow: run, lineage, model version and its alias, and loading it back."""
+"""The run and its figures, lineage and model version in MLflow, and loading the model back."""
 
-import os
-
-# Before any module here imports mlflow. Its telemetry heeds no other spelling than the word.
-os.environ["DO_NOT_TRACK"] = "true"
-# An unreachable server is said within seconds, not after mlflow's minutes of retries; the user's own values stay.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+import components.registry  # noqa: F401  # its settings of MLflow come before the first import of mlflow

@@ -21,8 +21,8 @@ from components.register import pyfunc
 from components.register.figures import curves, evaluation_metrics, flatten
 from components.register.lineage import Lineage, collect
 from components.register.model_card import model_card
-from components.register.tracking import connected, experiment_id
-from components.register.versions import CANDIDATE, HEADLINE_TAG, IDENTITY_TAG, find_version
+from components.registry.tracking import connected, experiment_id
+from components.registry.versions import CANDIDATE, HEADLINE_TAG, IDENTITY_TAG, find_version
 from components.settings import PromptSettings, Settings
 
 logger = logging.getLogger("dp2o.register")

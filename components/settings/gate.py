@@ -13,7 +13,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class GuardLimits(BaseModel):
-    """Limits of one guard against reward hacking, in the guard's unit (components/register/guards.py)."""
+    """Limits of one guard against reward hacking, in the guard's unit (components/judge/guards.py)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

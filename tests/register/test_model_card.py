@@ -1,5 +1,5 @@
 from components.register.model_card import model_card
-from tests.register.conftest import evaluation
+from tests.register.project import evaluation
 
 
 def test_card_has_figures_use_and_lineage() -> None:

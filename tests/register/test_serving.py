@@ -21,9 +21,9 @@ from components.artifacts.shards import decode_png, encode_png
 from components.entry import resolve_device
 from components.register import stage
 from components.register.pyfunc import ServedUpscaler
-from components.register.tracking import tracking_uri
+from components.registry.tracking import tracking_uri
 from components.upscale.upscaler import Tiling, Upscaler
-from tests.register.conftest import make_project
+from tests.register.project import make_project
 from tests.services.servers import LOOPBACK, answers, free_port, process
 
 PHOTO = data.astronaut()[:20, 100:130].copy()

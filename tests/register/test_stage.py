@@ -20,11 +20,11 @@ from components.cli import app
 from components.entry import resolve_device
 from components.errors import BadInput, ResumeLater
 from components.register import stage
-from components.register.registry import list_versions, load_upscaler, show_version
-from components.register.tracking import tracking_uri
+from components.registry.models import list_versions, load_upscaler, show_version
+from components.registry.tracking import tracking_uri
 from components.settings import Settings
 from components.upscale.upscaler import Upscaler
-from tests.register.conftest import make_project, save_model
+from tests.register.project import make_project, save_model
 
 PHOTO = data.astronaut()[:20, 100:130].copy()
 

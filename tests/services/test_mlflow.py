@@ -21,14 +21,17 @@ from skimage import data
 from components.artifacts import digests
 from components.backbones.tiny_flow import TinyFlow
 from components.errors import BadInput, ResumeLater
-from components.register import ledger, lineage, promotion, verdicts
-from components.register.ledger import Content
-from components.register.registry import load_upscaler
-from components.register.transaction import Reached, commit, into_production, nowhere, settle
-from components.register.versions import CHALLENGER, CHAMPION, IDENTITY_TAG, alias_version
+from components.gate import verdicts
+from components.promote import promotion
+from components.promote.transaction import Reached, commit, into_production, nowhere, settle
+from components.register import lineage
+from components.registry import ledger
+from components.registry.ledger import Content
+from components.registry.models import load_upscaler
+from components.registry.versions import CHALLENGER, CHAMPION, IDENTITY_TAG, alias_version
 from components.settings import load_settings
 from components.upscale.upscaler import Upscaler
-from tests.register.gated import ADA, CPU, STEPS, WEIGHTS, Project, make_project, noised
+from tests.promote.gated import ADA, CPU, STEPS, WEIGHTS, Project, make_project, noised
 from tests.services.servers import Mlflow
 
 

@@ -21,9 +21,9 @@ from components.artifacts.shards import ShardReader, encode_png
 from components.backbones.tiny_flow import TinyFlow
 from components.generate.sampling import sample_candidates
 from components.metrics.suite import Suite
-from components.register import promotion
+from components.promote import promotion
 from tests.made import REPOSITORY
-from tests.register.gated import ADA, CPU, SIDE, STEPS, WEIGHTS, Project, make_project
+from tests.promote.gated import ADA, CPU, SIDE, STEPS, WEIGHTS, Project, make_project
 from tests.services.s3 import bucket, s3_environment  # noqa: F401
 from tests.services.servers import Mlflow
 

@@ -20,11 +20,11 @@ from prefect.client.schemas.responses import SetStateStatus
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from components.backbones.tiny_flow import TinyFlow
-from components.register import ledger
-from components.register.versions import CHALLENGER, CHAMPION, alias_version
+from components.registry import ledger
+from components.registry.versions import CHALLENGER, CHAMPION, alias_version
 from tests.flows.made import run as shell
 from tests.made import REPOSITORY
-from tests.register.gated import CPU, STEPS, WEIGHTS, Project, make_project, noised
+from tests.promote.gated import CPU, STEPS, WEIGHTS, Project, make_project, noised
 from tests.services.servers import Prefect, process
 
 WITHIN = 400.0

@@ -19,7 +19,7 @@ from components.artifacts.s3 import Client, Place
 from flows.lease import look
 from tests.flows.made import make_project, run
 from tests.made import REPOSITORY
-from tests.register.gated import noised, save
+from tests.promote.gated import noised, save
 from tests.services.retrain_child import model
 from tests.services.s3 import bucket, picture, s3_environment  # noqa: F401
 from tests.services.servers import Mlflow, Prefect
@@ -360,11 +360,11 @@ def make_champion(remote: Remote, root: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from components.register import ledger
-from components.register.tracking import connected
-from components.register.transaction import commit, into_production, settle
-from components.register.versions import CANDIDATE, production_name, resolve
-from components.register.ledger import Content
+from components.registry import ledger
+from components.registry.tracking import connected
+from components.promote.transaction import commit, into_production, settle
+from components.registry.versions import CANDIDATE, production_name, resolve
+from components.registry.ledger import Content
 from components.settings import load_settings
 root = Path(sys.argv[1])
 settings = load_settings(root / "params.yaml").register_

@@ -10,6 +10,10 @@ from components.artifacts.shards import decode_png
 from components.backbones.base import Backbone
 from components.backbones.residual_flow import ResidualFlow, max_steps
 from components.errors import BadInput
+from components.gate import benchmark
+from components.gate.benchmark import FrozenSet
+from components.gate.budget import Cost, costs
+from components.gate.gate import REWARD, Evidence
 from components.judge.cache import EvaluationCache
 from components.judge.guards import diversity, measure_guards
 from components.judge.images import EvaluationSet
@@ -18,10 +22,6 @@ from components.judge.restorers import Restorer, model_restorer
 from components.judge.rewards import fit_normaliser, rewards
 from components.metrics.reward import FixedNormaliser, rewarded_metrics
 from components.metrics.suite import Suite
-from components.register import benchmark
-from components.register.benchmark import FrozenSet
-from components.register.budget import Cost, costs
-from components.register.gate import REWARD, Evidence
 from components.settings import Settings
 from components.upscale.upscaler import Upscaler
 

@@ -17,16 +17,18 @@ from components.artifacts.shards import encode_png, write_shard
 from components.backbones.tiny_flow import TinyFlow
 from components.cli import app
 from components.errors import BadInput
+from components.gate import benchmark
+from components.gate.budget import Cost
+from components.gate.evidence import Bench
+from components.gate.gate import Evidence, judge
 from components.metrics.rank_head import RankMetric
-from components.register import benchmark, ledger, promotion
-from components.register.budget import Cost
-from components.register.evidence import Bench
-from components.register.gate import Evidence, judge
-from components.register.transaction import Reached
-from components.register.versions import CHAMPION, alias_version
+from components.promote import promotion
+from components.promote.transaction import Reached
+from components.registry import ledger
+from components.registry.versions import CHAMPION, alias_version
 from components.upscale.upscaler import Upscaler
-from tests.register.gated import ADA, CPU, SABOTAGE, STEPS, WEIGHTS, Hacked, Project, Sabotaged, make_project, noised
-from tests.register.test_transaction import killed_at
+from tests.promote.gated import ADA, CPU, SABOTAGE, STEPS, WEIGHTS, Hacked, Project, Sabotaged, make_project, noised
+from tests.promote.test_transaction import killed_at
 
 
 @pytest.fixture(scope="module")

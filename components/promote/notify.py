@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from http.client import HTTPException
 from typing import Literal
 
-logger = logging.getLogger("dp2o.register")
+logger = logging.getLogger("dp2o.promote")
 
 VARIABLE = "DP2O_WEBHOOK_URL"
 TIMEOUT = 10.0

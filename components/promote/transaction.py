@@ -13,9 +13,9 @@ import mlflow
 from mlflow.entities.model_registry import ModelVersion
 
 from components.errors import ResumeLater
-from components.register import ledger
-from components.register.ledger import Content, History
-from components.register.versions import (
+from components.registry import ledger
+from components.registry.ledger import Content, History
+from components.registry.versions import (
     CHAMPION,
     GATE_TAG,
     IDENTITY_TAG,

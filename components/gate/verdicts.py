@@ -12,9 +12,9 @@ from mlflow.entities.model_registry import ModelVersion
 
 from components.artifacts import digests
 from components.errors import BadInput
-from components.register import ledger
-from components.register.tracking import connected
-from components.register.versions import CHAMPION, GATE_TAG, IDENTITY_TAG, alias_version, production_name, resolve
+from components.registry import ledger
+from components.registry.tracking import connected
+from components.registry.versions import CHAMPION, GATE_TAG, IDENTITY_TAG, alias_version, production_name, resolve
 from components.settings import RegisterSettings
 
 Report = Mapping[str, Any]

@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from components.register import notify
-from tests.register.listener import Listener, listening
+from components.promote import notify
+from tests.promote.listener import Listener, listening
 
 FIELDS = {"version": "sr/2", "by": "ada"}
 

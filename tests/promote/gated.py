@@ -18,11 +18,12 @@ from components.artifacts.shards import encode_png, write_shard
 from components.backbones.base import Branch, Condition, Samples
 from components.backbones.tiny_flow import TinyFlow
 from components.metrics.rank_head import RankMetric
-from components.register import promotion, stage
-from components.register.tracking import tracking_uri
+from components.promote import promotion
+from components.register import stage
+from components.registry.tracking import tracking_uri
 from components.settings import Settings, load_settings
 from tests.made import REPOSITORY, small_params
-from tests.register.conftest import evaluation
+from tests.register.project import evaluation
 
 SIDE, SCALE, STEPS, PHOTOS = 64, 4, 2, 12
 WEIGHTS = REPOSITORY / "components/backbones/weights/tiny_flow"

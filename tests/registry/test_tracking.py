@@ -6,7 +6,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 
 from components.errors import BadInput, ResumeLater
-from components.register.tracking import connected, tracking_uri
+from components.registry.tracking import connected, tracking_uri
 from components.settings import RegisterSettings
 
 SETTINGS = RegisterSettings(experiment="e", model_name="m", tracking_uri="sqlite:///mlflow.db")

@@ -15,10 +15,10 @@ from components.artifacts import digests, tables
 from components.artifacts.publish import atomic_folder, write_json
 from components.artifacts.shards import encode_png, write_shard
 from components.errors import BadInput
+from components.gate.gate import Benchmark, BenchmarkImage
 from components.judge.images import EvaluationSet
 from components.metrics.reward import FixedNormaliser
 from components.metrics.table import LR_CONSISTENCY
-from components.register.gate import Benchmark, BenchmarkImage
 from components.settings import Settings
 
 FOLDER = Path("data/benchmark")

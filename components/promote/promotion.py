@@ -15,17 +15,19 @@ from components.artifacts.publish import write_json
 from components.backbones.registry import located
 from components.entry import resolve_device
 from components.errors import BadInput
+from components.gate import benchmark
+from components.gate.benchmark import FrozenSet
+from components.gate.evidence import Bench
+from components.gate.gate import REVISION, Rewards, judge, passed
+from components.gate.verdicts import Question, Report, holds, now_ms, recorded, rejected_by, same
 from components.metrics.suite import suite_digests
-from components.register import benchmark, ledger, notify
-from components.register.benchmark import FrozenSet
-from components.register.evidence import Bench
-from components.register.gate import REVISION, Rewards, judge, passed
-from components.register.ledger import Content, History, Record
-from components.register.registry import load_upscaler
-from components.register.tracking import connected
-from components.register.transaction import Reached, commit, into_production, nowhere, settle
-from components.register.verdicts import Question, Report, holds, now_ms, recorded, rejected_by, same
-from components.register.versions import (
+from components.promote import notify
+from components.promote.transaction import Reached, commit, into_production, nowhere, settle
+from components.registry import ledger
+from components.registry.ledger import Content, History, Record
+from components.registry.models import load_upscaler
+from components.registry.tracking import connected
+from components.registry.versions import (
     CANDIDATE,
     CHALLENGER,
     CHAMPION,
@@ -40,7 +42,7 @@ from components.register.versions import (
 from components.settings import Settings
 from components.upscale.upscaler import Upscaler
 
-logger = logging.getLogger("dp2o.register")
+logger = logging.getLogger("dp2o.promote")
 
 REPORT = Path("reports/gate.json")
 

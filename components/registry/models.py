@@ -9,8 +9,8 @@ import mlflow
 from mlflow.entities.model_registry import ModelVersion
 
 from components.errors import BadInput
-from components.register.tracking import connected
-from components.register.versions import HEADLINE_TAG, IDENTITY_TAG, PREFIX, resolve
+from components.registry.tracking import connected
+from components.registry.versions import HEADLINE_TAG, IDENTITY_TAG, PREFIX, resolve
 from components.settings import RegisterSettings
 from components.upscale.upscaler import Upscaler
 

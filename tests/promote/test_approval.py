@@ -15,16 +15,18 @@ from typer.testing import CliRunner
 from components.backbones.tiny_flow import TinyFlow
 from components.cli import app
 from components.errors import BadInput
-from components.register import benchmark, ledger, notify, promotion
-from components.register.evidence import Bench
-from components.register.ledger import Content
-from components.register.promotion import Approval
-from components.register.transaction import Reached, commit, into_production, settle
-from components.register.verdicts import standing
-from components.register.versions import CHALLENGER, CHAMPION, IDENTITY_TAG, alias_version
-from tests.register.gated import ADA, CPU, STEPS, WEIGHTS, Project, make_project, noised, save
-from tests.register.listener import Listener, listening
-from tests.register.test_transaction import killed_at
+from components.gate import benchmark
+from components.gate.evidence import Bench
+from components.gate.verdicts import standing
+from components.promote import notify, promotion
+from components.promote.promotion import Approval
+from components.promote.transaction import Reached, commit, into_production, settle
+from components.registry import ledger
+from components.registry.ledger import Content
+from components.registry.versions import CHALLENGER, CHAMPION, IDENTITY_TAG, alias_version
+from tests.promote.gated import ADA, CPU, STEPS, WEIGHTS, Project, make_project, noised, save
+from tests.promote.listener import Listener, listening
+from tests.promote.test_transaction import killed_at
 
 
 @pytest.fixture(scope="module")

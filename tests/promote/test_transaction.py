@@ -11,10 +11,10 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from components.errors import BadInput, ResumeLater
-from components.register import ledger
-from components.register.ledger import Content, Record, replay
-from components.register.transaction import Reached, commit, into_production, nowhere, settle
-from components.register.versions import CHAMPION, IDENTITY_TAG, alias_version
+from components.promote.transaction import Reached, commit, into_production, nowhere, settle
+from components.registry import ledger
+from components.registry.ledger import Content, Record, replay
+from components.registry.versions import CHAMPION, IDENTITY_TAG, alias_version
 
 DEV, NAME = "sr-dev", "sr"
 

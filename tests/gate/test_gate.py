@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from components.register.gate import Benchmark, BenchmarkImage, Check, Evidence, Key, judge, passed
+from components.gate.gate import Benchmark, BenchmarkImage, Check, Evidence, Key, judge, passed
 from components.settings.gate import GateSettings
 
 SEEDS = 2

@@ -1,0 +1,76 @@
+"""A project as register finds it, and reports/evaluation.json as evaluate leaves it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from components.artifacts import tables
+from components.artifacts.shards import encode_png, write_shard
+from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig
+from components.settings import Settings, load_settings
+from tests.made import small_params
+
+
+def figures(base: float, aligned: float, in_reward: bool) -> dict[str, Any]:
+    return {
+        "base": base,
+        "aligned": aligned,
+        "difference": aligned - base,
+        "ci_low": aligned - base - 0.01,
+        "ci_high": aligned - base + 0.01,
+        "higher_is_better": True,
+        "in_reward": in_reward,
+        "verdict": "better",
+    }
+
+
+def evaluation(aligned_digest: str) -> dict[str, Any]:
+    """A small reports/evaluation.json."""
+    return {
+        "images": 2,
+        "photos": 2,
+        "confidence": 0.95,
+        "seeds": 4,
+        "reward": figures(0.5, 0.625, True),
+        "win_rate": {"value": 0.75, "ci_low": 0.6, "ci_high": 0.9},
+        "metrics": {"clipiqa+": figures(0.5, 0.75, True), "psnr": figures(24.0, 24.5, False)},
+        "digests": {"base": "b" * 64, "aligned": aligned_digest, "sampler": "5", "metrics": "e", "normaliser": "9"},
+        "metric_digests": {"clipiqa+": "c", "psnr": "p"},
+        "headline": "reward 0.5000 -> 0.6250",
+    }
+
+
+def save_model(root: Path, seed: int) -> str:
+    """Random weights in models/aligned/best and an evaluation of them; their digest."""
+    torch.manual_seed(seed)
+    model = TinyFlow.new(TinyFlowConfig(channels=(16, 16)), steps=2, device=torch.device("cpu"))
+    folder = root / "models/aligned/best"
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder)
+    (root / "reports").mkdir(exist_ok=True)
+    (root / "reports/evaluation.json").write_text(json.dumps(evaluation(model.digest("policy"))))
+    return model.digest("policy")
+
+
+def make_project(root: Path) -> Settings:
+    """A project after `report`, without the stages' work: what register reads, and little else."""
+    values = small_params()
+    values["backbone"] |= {"steps": 2, "colour_fix": "none"}
+    values["register"] = {"experiment": "test", "model_name": "test-model", "tracking_uri": "sqlite:///mlflow.db"}
+    values["run"] |= {"device": "cpu", "threads": 1}
+    (root / "params.yaml").write_text(yaml.safe_dump(values))
+    save_model(root, seed=0)
+    (root / "reports/index.html").write_text("<html></html>")
+    (root / "reports/training.csv").write_text("step,loss,accuracy\n1,0.6931,\n2,0.5,0.75\n")
+    (root / "reports/validation.csv").write_text("step,reward\n0,0.5\n2,0.625\n")
+    row = {"lr_id": "a" * 16, "split": "test", "source": "s", "source_name": "n.jpg", "crop_x": 0, "crop_y": 0}
+    row |= {"width": 8, "height": 8, "lr_width": 2, "lr_height": 2, "scale": 4, "has_hr": True, "shard": "00000.tar"}
+    tables.write_rows(root / "data/dataset.parquet", tables.DATASET, [row | {"prompt": "", "degradation": "{}"}])
+    picture = encode_png(np.zeros((8, 8, 3), np.uint8))
+    names = [f"{'a' * 16}.{model}.{index:03d}.png" for model in ("base", "aligned") for index in (0, 1)]
+    write_shard(root / "data/evaluation/images.tar", [(name, picture) for name in names])
+    return load_settings(root / "params.yaml")
