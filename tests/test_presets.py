@@ -8,7 +8,7 @@ import yaml
 from typer.testing import CliRunner
 
 from components import presets
-from components.cli import app
+from components.cli.app import app
 from components.errors import BadInput, ExitCode
 from components.metrics.table import PRESETS, TABLE
 from components.settings import FluxControlNetSettings, SD2ControlNetSettings, Settings, load_settings

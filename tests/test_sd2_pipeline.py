@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from components.artifacts import tables
-from components.cli import app
+from components.cli.app import app
 from components.entry import STAGES
 from components.errors import BadInput, ExitCode
 from tests.backbones.tiny_pipelines import write_sd_base, write_sd_control

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from components import presets
-from components.cli import app
+from components.cli.app import app
 from components.plan import plan as planning
 from components.plan.figures import Figures, Shape, total
 from components.plan.plan import measure

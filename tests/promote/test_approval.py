@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from components.backbones.tiny_flow import TinyFlow
-from components.cli import app
+from components.cli.app import app
 from components.errors import BadInput
 from components.gate import benchmark
 from components.gate.evidence import Bench

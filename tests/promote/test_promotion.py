@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from components.artifacts.shards import encode_png, write_shard
 from components.backbones.tiny_flow import TinyFlow
-from components.cli import app
+from components.cli.app import app
 from components.errors import BadInput
 from components.gate import benchmark
 from components.gate.budget import Cost

@@ -16,7 +16,7 @@ from skimage import data
 from typer.testing import CliRunner
 
 from components.artifacts.shards import Shard, decode_png, encode_png
-from components.cli import app
+from components.cli.app import app
 from components.entry import resolve_device
 from components.errors import BadInput, ResumeLater
 from components.register import stage

@@ -13,9 +13,10 @@ from skimage import data
 from typer.testing import CliRunner
 
 from components.artifacts.shards import decode_png, encode_png
-from components.cli import app
+from components.cli.app import app
 from components.entry import STAGES
 from components.upscale.upscaler import Upscaler
+from tests.made import REPOSITORY
 from tests.register.project import make_project
 
 DP2O = Path(sys.executable).with_name("dp2o")
@@ -64,7 +65,7 @@ def test_help_imports_nothing_heavy() -> None:
     script = """
 import sys
 from typer.testing import CliRunner
-from components.cli import app
+from components.cli.app import app
 assert CliRunner().invoke(app, ["--help"]).exit_code == 0
 print(sorted({"torch", "mlflow", "diffusers", "dvc", "pyarrow", "pandas", "scipy"} & set(sys.modules)))
 """
@@ -150,7 +151,7 @@ def test_metrics_of_the_embedded_preset_are_the_settings_and_need_nothing() -> N
     code, text, _ = invoke("metrics")
     assert code == 0
     for line in text.splitlines()[1:4]:
-        assert line.strip() in (Path(__file__).parents[1] / "params.yaml").read_text()
+        assert line.strip() in (REPOSITORY / "params.yaml").read_text()
     assert "all weights are in place" in text
 
 

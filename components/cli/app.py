@@ -1,0 +1,37 @@
+"""The commands together, and how they end."""
+
+import sys
+
+import typer
+
+from components.cli import gate, look, models, operate, pipeline
+
+app = typer.Typer(
+    name="dp2o",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="From a folder of photographs to a super-resolution model aligned with perceptual preferences.",
+    epilog="\n\n".join(
+        [
+            "Exit codes:",
+            "0   done",
+            "1   a defect of ours; the traceback is printed",
+            "2   settings, data or arguments must change first; the message says how",
+            "3   the gate refused a promotion, or it waits for an approval",
+            "65  an object of the store is damaged; it was set aside",
+            "75  stopped with everything saved, or a server is away: run the same command again",
+            "Examples (each command's --help has more):",
+            "dp2o run",
+            "dp2o results",
+            "dp2o upscale photo.jpg -o large.png",
+        ]
+    ),
+)
+for group in (pipeline, models, gate, operate, look):
+    app.add_typer(group.commands)
+
+
+def main(*arguments: str) -> None:
+    """The console script; `arguments` come before those of the command line."""
+    app([*arguments, *sys.argv[1:]], prog_name="dp2o")

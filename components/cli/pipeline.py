@@ -1,0 +1,76 @@
+"""The pipeline and its stages."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from components.cli.context import PARAMS, PIPELINE, Params, command, examples
+from components.entry import STAGES, run_stage
+
+commands = typer.Typer()
+
+STAGE_EXAMPLES = {
+    "prepare": ["dp2o prepare"],
+    "generate": ["dp2o generate", "dp2o generate --shard 0/4   (a quarter of the work, into the cache)"],
+    "score": ["dp2o score", "dp2o score --shard 1/4"],
+    "pair": ["dp2o pair"],
+    "train": ["dp2o train", "accelerate launch --config_file launch/ddp.yaml -m components.train   (several GPUs)"],
+    "evaluate": ["dp2o evaluate"],
+    "report": ["dp2o report && xdg-open reports/index.html"],
+    "register": ["dp2o register", "MLFLOW_TRACKING_URI=http://mlflow:5000 dp2o register"],
+}
+
+
+@commands.command(
+    rich_help_panel=PIPELINE,
+    epilog=examples(
+        "dp2o run", "dp2o run evaluate   (that stage and what it needs)", "dp2o run --force train --single"
+    ),
+)
+def run(
+    stages: Annotated[
+        list[str] | None, typer.Argument(help="Stages to bring up to date; all where none is named.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run even what is up to date.")] = False,
+    single: Annotated[bool, typer.Option("--single", help="Only the named stages, not what they need.")] = False,
+) -> None:
+    """Bring the pipeline up to date: `dvc repro`, with the exit code of the stage that failed.
+
+    Folders that params.yaml names and dvc.yaml does not are added to the latter, so that a change in them is noticed.
+    """
+    from components.pipeline import reproduce  # noqa: PLC0415
+    from components.pipeline_files import follow_settings  # noqa: PLC0415
+
+    with command("run"):
+        for stage, folder in follow_settings(Path()):
+            print(f"dvc.yaml: {stage} depends on {folder} now, as params.yaml names it", file=sys.stderr)
+    flags = [*(["--force"] if force else []), *(["--single-item"] if single else [])]
+    raise typer.Exit(reproduce([*flags, *(stages or [])]))
+
+
+def _stage_command(name: str) -> Callable[..., None]:
+    def stage(
+        params: Params = PARAMS,
+        shard: Annotated[
+            str | None, typer.Option(metavar="i/n", help="Only part i of n of the work, into the cache.")
+        ] = None,
+        override: Annotated[
+            list[str] | None,
+            typer.Option("--set", metavar="block.key=value", help="A setting that says where and how, never what."),
+        ] = None,
+    ) -> None:
+        from components.artifacts.shards import Shard  # noqa: PLC0415
+
+        with command(name, params, logs=True):
+            part = Shard.parse(shard) if shard else None
+            raise typer.Exit(run_stage(name, params, part, overrides=override or []))
+
+    stage.__doc__ = f"{STAGES[name][0].upper()}{STAGES[name][1:]}."
+    return stage
+
+
+for _name in STAGES:
+    commands.command(_name, rich_help_panel=PIPELINE, epilog=examples(*STAGE_EXAMPLES[_name]))(_stage_command(_name))
