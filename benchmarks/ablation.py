@@ -22,7 +22,7 @@ import yaml
 from components.artifacts import digests
 from components.artifacts.publish import write_json, write_text
 from components.backbones.base import Backbone
-from components.backbones.registry import load_backbone
+from components.backbones.loading import load_backbone
 from components.errors import BadInput
 from components.evaluate.comparison import Scored
 from components.evaluate.stage import Evaluator

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from benchmarks.base_model import crops, restorations
 from components.artifacts.digests import seed_of
 from components.artifacts.images import to_8bit, to_tensor
-from components.backbones.registry import load_backbone
+from components.backbones.loading import load_backbone
 from components.backbones.restorer_flow import PICTURE
 from components.errors import BadInput
 from components.metrics.reward import FixedNormaliser

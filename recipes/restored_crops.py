@@ -26,7 +26,7 @@ from components.artifacts.digests import seed_of
 from components.artifacts.images import to_8bit, to_tensor
 from components.artifacts.publish import atomic_file
 from components.backbones.colour import fix_colours
-from components.backbones.restorers import Restorer, load_restorer
+from components.backbones.restorers.restorer import Restorer, load_restorer
 from components.backbones.upsampling import upsample
 from components.photos.degradation import degrade
 from components.settings.degradation import DegradationSettings

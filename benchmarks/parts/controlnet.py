@@ -23,8 +23,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from benchmarks.parts import model
 from benchmarks.timing import Comparison, Contender, compare, interleaved
-from components.backbones.clip_text import ClipText
-from components.backbones.ddpm import GivenNoiseDDPM
+from components.backbones.controlnet.clip_text import ClipText
+from components.backbones.samplers.ddpm import GivenNoiseDDPM
 from components.backbones.sd2_controlnet import SD2ControlNet
 from components.backbones.upsampling import upsample
 from components.generate.sampling import sample_candidates

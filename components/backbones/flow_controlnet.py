@@ -22,9 +22,9 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 from components.artifacts import digests
-from components.backbones import control_branch, vae
 from components.backbones.base import Branch, Condition, Samples
-from components.backbones.flow_parts import FlowParts
+from components.backbones.controlnet import control_branch, vae
+from components.backbones.controlnet.flow_parts import FlowParts
 from components.backbones.upsampling import upsample
 from components.errors import BadInput
 from components.settings import FlowControlNetSettings

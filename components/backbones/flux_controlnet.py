@@ -15,10 +15,10 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from torch import Tensor, nn
 
-from components.backbones import control_branch
 from components.backbones.base import Condition
+from components.backbones.controlnet import control_branch
+from components.backbones.controlnet.flux_parts import freeze_unused, read_parts
 from components.backbones.flow_controlnet import TOKEN, FlowControlNet
-from components.backbones.flux_parts import freeze_unused, read_parts
 from components.settings import FluxControlNetSettings
 
 

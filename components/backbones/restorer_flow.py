@@ -27,7 +27,7 @@ from components.backbones import residual_flow
 from components.backbones.base import Condition
 from components.backbones.colour import fix_colours
 from components.backbones.residual_flow import CONFIG, ResidualFlow, ResidualFlowConfig, check_steps, read_weights
-from components.backbones.restorers import Restorer, load_restorer, weights_digest
+from components.backbones.restorers.restorer import Restorer, load_restorer, weights_digest
 from components.backbones.stochastic_branch import StochasticBranch
 from components.errors import BadInput
 

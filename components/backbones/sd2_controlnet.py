@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from components.artifacts import digests
-from components.backbones import control_branch, pretrained, vae
 from components.backbones.base import Branch, Condition, Samples
-from components.backbones.clip_text import ClipText
-from components.backbones.ddpm import GivenNoiseDDPM
-from components.backbones.split_unet import Features, SplitUNet, check_plain
+from components.backbones.controlnet import control_branch, pretrained, vae
+from components.backbones.controlnet.clip_text import ClipText
+from components.backbones.controlnet.split_unet import Features, SplitUNet, check_plain
+from components.backbones.samplers.ddpm import GivenNoiseDDPM
 from components.backbones.upsampling import upsample
 from components.errors import BadInput
 from components.settings import SD2ControlNetSettings

@@ -12,10 +12,10 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
-from components.backbones import control_branch
 from components.backbones.base import Condition
+from components.backbones.controlnet import control_branch
+from components.backbones.controlnet.sd3_parts import freeze_unused, read_parts
 from components.backbones.flow_controlnet import FlowControlNet
-from components.backbones.sd3_parts import freeze_unused, read_parts
 from components.errors import BadInput
 from components.settings import SD3ControlNetSettings
 

@@ -40,7 +40,7 @@ def fetch(settings: Settings, root: Path) -> dict[str, Any]:
     """See `run`; the report."""
     import mlflow  # noqa: PLC0415
 
-    from components.backbones.registry import FAMILIES, located  # noqa: PLC0415
+    from components.backbones.loading import FAMILIES, located  # noqa: PLC0415
     from components.entry import resolve_device  # noqa: PLC0415
     from components.registry.tracking import connected  # noqa: PLC0415
     from components.registry.versions import CHAMPION, alias_version, production_name  # noqa: PLC0415

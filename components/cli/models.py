@@ -96,7 +96,7 @@ def _upscaler(model: str, context: Context, tile: int, max_pixels: int, base: st
         return load_upscaler(*context.registry, model, tiling, settings.run.device, base)
     if base:
         raise BadInput("--base is for registered models (models:/...); for a folder the settings' backbone.base counts")
-    from components.backbones.registry import located  # noqa: PLC0415
+    from components.backbones.loading import located  # noqa: PLC0415
     from components.prompts.writer import prompt_writer  # noqa: PLC0415
     from components.upscale.upscaler import Upscaler, default_tiling  # noqa: PLC0415
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from components.backbones.base import Backbone
-from components.backbones.registry import load_backbone
+from components.backbones.loading import load_backbone
 from components.backbones.residual_flow import ResidualFlow, max_steps
 from components.errors import BadInput
 from components.judge.cache import EvaluationCache

@@ -15,7 +15,7 @@ from torch import Tensor
 from components.artifacts import digests
 from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.colour import fix_colours
-from components.backbones.restorers import load_restorer
+from components.backbones.restorers.restorer import load_restorer
 from components.errors import BadInput
 from components.judge.restorers import CODE_VERSION, Restorer
 

@@ -12,7 +12,7 @@ from components.artifacts import tables
 from components.artifacts.publish import write_json
 from components.artifacts.shards import Shard, write_shard
 from components.backbones.base import Backbone, Branch
-from components.backbones.registry import load_backbone
+from components.backbones.loading import load_backbone
 from components.entry import resolve_device
 from components.errors import BadInput
 from components.evaluate.anatomy import anatomy

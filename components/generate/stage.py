@@ -12,7 +12,7 @@ from components.artifacts.images import to_tensor
 from components.artifacts.publish import atomic_folder
 from components.artifacts.shards import Shard, ShardFolder, decode_png, encode_png, write_shard
 from components.backbones.base import Backbone, candidate_seed
-from components.backbones.registry import check_sizes, load_backbone, saved_digests
+from components.backbones.loading import check_sizes, load_backbone, saved_digests
 from components.entry import resolve_device
 from components.errors import BadInput
 from components.generate.cache import Entry, GroupCache

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from components.backbones.base import Branch
-from components.backbones.control_branch import network_of
+from components.backbones.controlnet.control_branch import network_of
 from components.plan.counting import flop, peak_bytes, recomputing
 from components.plan.figures import Shape, Work
 

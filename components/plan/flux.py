@@ -7,8 +7,8 @@ from diffusers import AutoencoderKL, FluxControlNetModel, FluxTransformer2DModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
+from components.backbones.controlnet.flux_parts import DOUBLE_LAYERS, SINGLE_LAYERS, freeze_unused
 from components.backbones.flow_controlnet import TOKEN
-from components.backbones.flux_parts import DOUBLE_LAYERS, SINGLE_LAYERS, freeze_unused
 from components.plan import networks
 from components.plan.architectures import architecture
 from components.plan.figures import Figures, Shape

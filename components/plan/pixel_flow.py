@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from components.backbones import restorer_flow, tiny_flow
-from components.backbones.restorers import load_restorer
+from components.backbones.restorers.restorer import load_restorer
 from components.backbones.stochastic_branch import CONTEXT, StochasticBranch
 from components.plan import networks
 from components.plan.counting import META, flop, peak_bytes

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from components.backbones.base import Branch
-from components.backbones.control_branch import network_of
-from components.backbones.split_unet import Features, SplitUNet
+from components.backbones.controlnet.control_branch import network_of
+from components.backbones.controlnet.split_unet import Features, SplitUNet
 from components.plan import networks
 from components.plan.architectures import architecture
 from components.plan.counting import flop, peak_bytes, recomputing

@@ -8,8 +8,8 @@ from diffusers import AutoencoderKL, SD3ControlNetModel, SD3Transformer2DModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
+from components.backbones.controlnet.sd3_parts import freeze_unused
 from components.backbones.flow_controlnet import TOKEN
-from components.backbones.sd3_parts import freeze_unused
 from components.errors import BadInput
 from components.plan import networks
 from components.plan.architectures import architecture

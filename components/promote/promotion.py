@@ -12,7 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from components.artifacts import digests
 from components.artifacts.publish import write_json
-from components.backbones.registry import located
+from components.backbones.loading import located
 from components.entry import resolve_device
 from components.errors import BadInput
 from components.gate import benchmark

@@ -14,7 +14,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from components.artifacts.publish import write_json
 from components.artifacts.shards import Shard, ShardReader
-from components.backbones.registry import FAMILIES, located, source
+from components.backbones.loading import FAMILIES, located, source
 from components.entry import resolve_device
 from components.errors import BadInput
 from components.register import pyfunc

@@ -17,7 +17,7 @@ from components.artifacts.images import to_tensor
 from components.artifacts.publish import atomic_folder, write_json, write_text
 from components.artifacts.shards import Shard, ShardFolder
 from components.backbones.base import Backbone
-from components.backbones.registry import load_backbone
+from components.backbones.loading import load_backbone
 from components.backbones.residual_flow import ResidualFlow
 from components.entry import resolve_device
 from components.errors import BadInput

@@ -13,7 +13,7 @@ from components.artifacts.digests import of_pixels
 from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.base import Backbone
 from components.backbones.colour import ColourFix, fix_colours
-from components.backbones.registry import FAMILIES
+from components.backbones.loading import FAMILIES
 from components.errors import BadInput
 from components.prompts.writer import Writer
 from components.settings import BackboneSettings, ControlNetSettings

@@ -14,10 +14,11 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 from torch._inductor import config as inductor_config
 
-from components.backbones import flow_controlnet, vae
+from components.backbones import flow_controlnet
 from components.backbones.base import Condition, sample_rows
+from components.backbones.controlnet import vae
+from components.backbones.controlnet.lora import ADAPTER
 from components.backbones.flux_controlnet import FluxControlNet, pack, position_ids, unpack
-from components.backbones.lora import ADAPTER
 from components.errors import BadInput
 from tests.backbones.tiny_flux import flux_settings, write_base, write_control
 

@@ -12,7 +12,7 @@ from diffusers import FluxControlNetModel
 
 from components.artifacts import latents, tables
 from components.artifacts.shards import ShardFolder
-from components.backbones.registry import load_backbone
+from components.backbones.loading import load_backbone
 from components.entry import run_stage
 from components.errors import ExitCode
 from components.settings import Settings, load_settings

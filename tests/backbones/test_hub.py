@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from components.artifacts import tables
-from components.backbones.registry import load_backbone
+from components.backbones.loading import load_backbone
 from components.errors import ExitCode
 from components.settings import Settings
 from tests.backbones import tiny_flux, tiny_pipelines

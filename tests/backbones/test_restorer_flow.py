@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from components.backbones import restorers
 from components.backbones.base import Backbone, Condition, candidate_noise, sample_rows
 from components.backbones.restorer_flow import (
     COARSE,
@@ -24,7 +23,8 @@ from components.backbones.restorer_flow import (
     residual_unit,
     saved_digests,
 )
-from components.backbones.restorers import Restorer, load_restorer, weights_digest
+from components.backbones.restorers import restorer
+from components.backbones.restorers.restorer import Restorer, load_restorer, weights_digest
 from components.backbones.stochastic_branch import CONTEXT, StochasticBranch
 from components.errors import BadInput
 from tests.made import ncnn_enlarger
@@ -235,4 +235,4 @@ def test_restorers_that_are_not_there_are_refused(tmp_path: Path, monkeypatch: p
     shutil.copy(path, tmp_path / "alone.param")
     with pytest.raises(BadInput, match=r"alone\.bin does not exist"):
         load_restorer("alone.param", tmp_path, CPU)
-    assert set(restorers.SHIPPED) == {"realesrgan-x4plus", "realesr-animevideov3"}
+    assert set(restorer.SHIPPED) == {"realesrgan-x4plus", "realesr-animevideov3"}

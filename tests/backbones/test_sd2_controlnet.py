@@ -16,8 +16,9 @@ from diffusers import ControlNetModel, DDPMScheduler, StableDiffusionControlNetP
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from components.backbones import pretrained, sd2_controlnet
+from components.backbones import sd2_controlnet
 from components.backbones.base import Branch, Condition, sample_rows
+from components.backbones.controlnet import pretrained
 from components.backbones.sd2_controlnet import SD2ControlNet
 from components.errors import BadInput
 from tests.backbones.tiny_pipelines import SD1, SD2, sd_settings, write_bare_control, write_sd_base, write_sd_control

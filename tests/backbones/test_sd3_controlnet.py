@@ -11,9 +11,9 @@ import torch
 from diffusers import SD3ControlNetModel, StableDiffusion3ControlNetPipeline
 from torch import Tensor
 
-from components.backbones import vae
 from components.backbones.base import Condition, sample_rows
-from components.backbones.registry import FAMILIES
+from components.backbones.controlnet import vae
+from components.backbones.loading import FAMILIES
 from components.backbones.sd3_controlnet import SD3ControlNet
 from components.errors import BadInput
 from tests.backbones.tiny_sd3 import sd3_settings, write_base, write_control

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from components.backbones.base import Condition
-from components.backbones.registry import load_backbone
+from components.backbones.loading import load_backbone
 from components.backbones.residual_flow import SIGMA_FLOOR, max_steps
 from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig, saved_digests
 from components.errors import BadInput

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from skimage import data, metrics
 
 from components.artifacts.images import to_8bit, to_tensor
-from components.backbones import restorers
+from components.backbones.restorers import restorer
 from components.errors import BadInput
 from components.evaluate import peers
 from components.evaluate.peers import load_peer
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 def installed() -> bool:
     try:
-        metadata.version(restorers.PACKAGE)
+        metadata.version(restorer.PACKAGE)
     except metadata.PackageNotFoundError:
         return False
     return True
@@ -28,7 +28,7 @@ def installed() -> bool:
 
 needs_package = pytest.mark.skipif(
     not installed() and "CI" not in os.environ,  # CI installs it: missing there is a failure
-    reason=f"Real-ESRGAN was NOT checked: package {restorers.PACKAGE} is not installed (make install brings it)",
+    reason=f"Real-ESRGAN was NOT checked: package {restorer.PACKAGE} is not installed (make install brings it)",
 )
 
 
@@ -49,7 +49,7 @@ def test_real_esrgan_restores_a_photo(name: str, weights: int) -> None:
     lr = F.interpolate(photo, scale_factor=0.25, mode="bicubic", antialias=True).clamp(0, 1)
     restored, enlarged = peer.restore(lr), peers.bicubic(lr, 4)
     assert restored.shape == photo.shape
-    network = restorers.load_restorer(peers.REALESRGAN[name], Path(), CPU).network
+    network = restorer.load_restorer(peers.REALESRGAN[name], Path(), CPU).network
     assert sum(parameter.numel() for parameter in network.parameters()) == weights
     assert metrics.peak_signal_noise_ratio(to_8bit(photo)[0], to_8bit(restored)[0]) > 22.0
     assert _edges(restored) > 1.15 * _edges(enlarged)
@@ -65,7 +65,7 @@ def test_bad_peers_are_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch)
         load_peer("esrgan", 4, CPU)
     with pytest.raises(BadInput, match=r"realesrgan enlarges by 4, prepare.scale is 2"):
         load_peer("realesrgan", 2, CPU)
-    absent = tuple(replace(file, package="no-such-package-here") for file in restorers.SHIPPED["realesrgan-x4plus"])
-    monkeypatch.setitem(restorers.SHIPPED, "realesrgan-x4plus", absent)
+    absent = tuple(replace(file, package="no-such-package-here") for file in restorer.SHIPPED["realesrgan-x4plus"])
+    monkeypatch.setitem(restorer.SHIPPED, "realesrgan-x4plus", absent)
     with pytest.raises(BadInput, match="package no-such-package-here is not installed"):
         load_peer("realesrgan", 4, CPU)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from components.artifacts.images import to_tensor
-from components.backbones.restorers import load_restorer
+from components.backbones.restorers.restorer import load_restorer
 from components.errors import BadInput
 from components.metrics.base import load
 from components.metrics.rank_effnet import Backbone

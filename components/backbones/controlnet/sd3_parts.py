@@ -16,8 +16,21 @@ from diffusers import (
 )
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
-from components.backbones.flow_parts import BASE, CONTROL, FlowParts, check_flow_base, read_text_encoder, read_vae
-from components.backbones.pretrained import bare_weights, read_config, read_full_config, read_model, read_part
+from components.backbones.controlnet.flow_parts import (
+    BASE,
+    CONTROL,
+    FlowParts,
+    check_flow_base,
+    read_text_encoder,
+    read_vae,
+)
+from components.backbones.controlnet.pretrained import (
+    bare_weights,
+    read_config,
+    read_full_config,
+    read_model,
+    read_part,
+)
 from components.errors import BadInput
 from components.settings import SD3ControlNetSettings
 

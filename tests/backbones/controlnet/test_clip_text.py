@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from components.backbones import clip_text
-from components.backbones.clip_text import ClipText
+from components.backbones.controlnet import clip_text
+from components.backbones.controlnet.clip_text import ClipText
 from tests.backbones.tiny_pipelines import LETTERS, TOKENS, clip_tokenizer
 
 

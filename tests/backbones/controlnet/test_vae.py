@@ -2,7 +2,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from components.backbones import vae
+from components.backbones.controlnet import vae
 from components.backbones.upsampling import upsample
 from components.errors import BadInput
 from components.plan.counting import LiveBytes

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.backbones.ncnn import FP16_TAG, NcnnNetwork, read_param
+from components.backbones.restorers.ncnn import FP16_TAG, NcnnNetwork, read_param
 from components.errors import BadInput
 
 PARAM = """7767517

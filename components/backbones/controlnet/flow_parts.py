@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 from torch import nn
 
-from components.backbones.pretrained import check_pipeline_folder, read_config, read_model, read_part
+from components.backbones.controlnet.pretrained import check_pipeline_folder, read_config, read_model, read_part
 from components.errors import BadInput
 
 BASE, CONTROL = "backbone.base", "backbone.path"

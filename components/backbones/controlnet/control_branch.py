@@ -12,8 +12,15 @@ from torch import Tensor, nn
 
 from components.artifacts import digests
 from components.backbones.base import Branch
-from components.backbones.lora import adapter_off, add_adapter, branch_state, has_adapter, load_adapter, save_adapter
-from components.backbones.pretrained import check_shapes, shapes_of
+from components.backbones.controlnet.lora import (
+    adapter_off,
+    add_adapter,
+    branch_state,
+    has_adapter,
+    load_adapter,
+    save_adapter,
+)
+from components.backbones.controlnet.pretrained import check_shapes, shapes_of
 from components.errors import BadInput
 
 CONFIG = "config.json"

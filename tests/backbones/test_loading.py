@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 import torch
 
-from components.backbones.registry import FAMILIES, load_backbone, located, source
+from components.backbones.loading import FAMILIES, load_backbone, located, source
 from components.errors import BadInput
 from components.settings import BackboneSettings, SD2ControlNetSettings
 from tests.made import REPOSITORY, write_params
@@ -53,6 +53,6 @@ def test_every_family_of_the_settings_has_a_loader() -> None:
 
 
 def test_families_are_imported_when_they_are_asked_for() -> None:
-    code = "import sys, components.backbones.registry; print([m for m in sys.modules if 'diffusers' in m])"
+    code = "import sys, components.backbones.loading; print([m for m in sys.modules if 'diffusers' in m])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

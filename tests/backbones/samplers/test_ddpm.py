@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, PNDMScheduler
 
-from components.backbones.ddpm import GivenNoiseDDPM
+from components.backbones.samplers.ddpm import GivenNoiseDDPM
 from components.errors import BadInput
 from tests.backbones.tiny_pipelines import SCHEDULER
 

@@ -20,8 +20,15 @@ from diffusers import (
 from safetensors.torch import load_file
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
-from components.backbones.flow_parts import BASE, CONTROL, FlowParts, check_flow_base, read_text_encoder, read_vae
-from components.backbones.pretrained import (
+from components.backbones.controlnet.flow_parts import (
+    BASE,
+    CONTROL,
+    FlowParts,
+    check_flow_base,
+    read_text_encoder,
+    read_vae,
+)
+from components.backbones.controlnet.pretrained import (
     bare_weights,
     check_shapes,
     read_config,

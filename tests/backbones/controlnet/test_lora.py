@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from components.backbones import lora
+from components.backbones.controlnet import lora
 from components.errors import BadInput
 
 

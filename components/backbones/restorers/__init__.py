@@ -1,0 +1,1 @@
+"""Frozen pretrained restorers, read from the files that packages ship."""
