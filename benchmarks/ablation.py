@@ -28,10 +28,10 @@ from components.evaluate.comparison import Scored
 from components.evaluate.stage import Evaluator
 from components.generate import stage as generate
 from components.judge.bootstrap import ClusterBootstrap, Interval
-from components.metrics.reward import FixedNormaliser
 from components.metrics.table import info
 from components.pair import stage as pair
 from components.prepare import stage as prepare
+from components.rewards.normaliser import FixedNormaliser
 from components.score import stage as score
 from components.settings import Settings
 from components.train import stage as train

@@ -23,9 +23,9 @@ from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.loading import load_backbone
 from components.backbones.restorer_flow import PICTURE
 from components.errors import BadInput
-from components.metrics.reward import FixedNormaliser
 from components.metrics.suite import Suite
 from components.metrics.table import info
+from components.rewards.normaliser import FixedNormaliser
 from components.settings import load_settings
 from recipes.rank_degradations import degrade
 from recipes.restored_crops import low_resolution

@@ -7,8 +7,8 @@ import numpy as np
 from scipy import stats
 
 from components.evaluate.comparison import Scored
-from components.metrics.reward import FixedNormaliser
 from components.metrics.table import info
+from components.rewards.normaliser import FixedNormaliser
 
 
 def anatomy(

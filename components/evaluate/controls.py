@@ -20,8 +20,8 @@ from components.judge.images import EvaluationSet
 from components.judge.measure import Measured, measure
 from components.judge.restorers import model_restorer
 from components.judge.rewards import fit_normaliser, rewards
-from components.metrics.reward import rewarded_metrics
 from components.metrics.suite import Suite
+from components.rewards.alignment import rewarded_metrics
 from components.settings import Settings
 
 GAINS = (0.5, 0.75, 1.25, 1.5)

@@ -24,9 +24,10 @@ from components.judge.images import EvaluationSet
 from components.judge.measure import Measured, measure, restored
 from components.judge.restorers import Restorer, model_restorer
 from components.judge.rewards import fit_normaliser, rewards
-from components.metrics.reward import FixedNormaliser, rewarded_metrics
 from components.metrics.suite import Suite
 from components.metrics.table import LR_CONSISTENCY
+from components.rewards.alignment import rewarded_metrics
+from components.rewards.normaliser import FixedNormaliser
 from components.settings import Settings
 
 logger = logging.getLogger("dp2o.evaluate")

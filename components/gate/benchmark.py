@@ -17,8 +17,8 @@ from components.artifacts.shards import encode_png, write_shard
 from components.errors import BadInput
 from components.gate.gate import Benchmark, BenchmarkImage
 from components.judge.images import EvaluationSet
-from components.metrics.reward import FixedNormaliser
 from components.metrics.table import LR_CONSISTENCY
+from components.rewards.normaliser import FixedNormaliser
 from components.settings import Settings
 
 FOLDER = Path("data/benchmark")

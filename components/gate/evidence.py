@@ -20,8 +20,9 @@ from components.judge.images import EvaluationSet
 from components.judge.measure import Measurement, measure, restored
 from components.judge.restorers import Restorer, model_restorer
 from components.judge.rewards import fit_normaliser, rewards
-from components.metrics.reward import FixedNormaliser, rewarded_metrics
 from components.metrics.suite import Suite
+from components.rewards.alignment import rewarded_metrics
+from components.rewards.normaliser import FixedNormaliser
 from components.settings import Settings
 from components.upscale.upscaler import Upscaler
 

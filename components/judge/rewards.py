@@ -6,7 +6,7 @@ import numpy as np
 
 from components.errors import BadInput
 from components.judge.measure import Measurement
-from components.metrics.reward import FixedNormaliser
+from components.rewards.normaliser import FixedNormaliser
 
 Rewarded = Callable[[str], Sequence[str]]
 """The metrics that make the reward of an LR, by its id: with and without HR they differ."""

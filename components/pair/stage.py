@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from components.artifacts import tables
 from components.artifacts.shards import Shard
 from components.errors import BadInput
-from components.metrics.reward import group_rewards, rewarded_metrics
 from components.pair import builders
+from components.rewards.alignment import rewarded_metrics
+from components.rewards.group import group_rewards
 from components.settings import PairSettings, Settings
 
 logger = logging.getLogger("dp2o.pair")

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from components.artifacts.tables import Row
-from components.metrics.reward import group_rewards
 from components.metrics.suite import GroupScores, Suite, applicable
+from components.rewards.group import group_rewards
 from components.score.cache import Score, Scores
 
 Images = Callable[[Sequence[int]], torch.Tensor]

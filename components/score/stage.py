@@ -15,9 +15,9 @@ from components.artifacts.images import to_tensor
 from components.artifacts.shards import Shard, ShardFolder, decode_png
 from components.entry import resolve_device
 from components.errors import BadInput
-from components.metrics.reward import rewarded_metrics
 from components.metrics.suite import Suite, applicable, suite_digests
 from components.metrics.table import LR_CONSISTENCY
+from components.rewards.alignment import rewarded_metrics
 from components.score import groups
 from components.score.cache import ScoreCache, Scores
 from components.settings import Settings

@@ -12,8 +12,8 @@ from components.backbones.base import Backbone, Branch, candidate_noise, sample_
 from components.backbones.colour import ColourFix, fix_colours
 from components.errors import BadInput
 from components.judge.guards import GUARDS
-from components.metrics.reward import FixedNormaliser
 from components.metrics.suite import Suite
+from components.rewards.normaliser import FixedNormaliser
 
 
 @dataclass(frozen=True)

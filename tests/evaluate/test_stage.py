@@ -11,7 +11,7 @@ from components.artifacts.shards import Shard, ShardReader
 from components.errors import BadInput
 from components.evaluate.stage import Evaluator, run
 from components.judge import measure
-from components.metrics.reward import FixedNormaliser
+from components.rewards.normaliser import FixedNormaliser
 from tests.evaluate.project import SIDE, build, settings
 
 OUTPUTS = (

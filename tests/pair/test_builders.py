@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from components.metrics.reward import group_rewards
 from components.pair import builders
 from components.pair.builders import NO_LOSER, Pair
+from components.rewards.group import group_rewards
 
 GOLDEN = {
     "lpips-vgg": [0.40, 0.44, 0.42, 0.48],

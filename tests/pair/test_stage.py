@@ -10,9 +10,9 @@ import pytest
 from components.artifacts import tables
 from components.artifacts.shards import Shard
 from components.errors import BadInput
-from components.metrics.reward import group_rewards
 from components.pair import builders
 from components.pair.stage import run
+from components.rewards.group import group_rewards
 from components.settings import Settings
 from tests.made import write_dataset, write_params
 from tests.pair.test_builders import GOLDEN

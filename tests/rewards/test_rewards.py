@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from components.errors import BadInput
-from components.metrics.reward import FixedNormaliser, align, group_rewards, min_max, rewarded_metrics
+from components.rewards.alignment import align, rewarded_metrics
+from components.rewards.group import group_rewards, min_max
+from components.rewards.normaliser import FixedNormaliser
 
 GROUP = {
     "lpips-vgg": np.array([0.40, 0.44, 0.42, 0.48]),
