@@ -21,8 +21,8 @@ from benchmarks.timing import Comparison
 from components.allocator import keep_freed_memory
 from components.artifacts.publish import write_json
 from components.backbones.tiny_flow import CONFIG
-from components.entry import STAGES
 from components.errors import BadInput, ExitCode
+from components.stages import STAGES
 
 PARTS = ("pairs", "candidates", "controlnet", "scores", "incremental", "memory")
 COMPARED = ("pairs", "candidates", "controlnet", "scores")

@@ -28,9 +28,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.artifacts.store import Store
-from components.entry import STAGES
 from components.errors import BadInput, UserError, tell
-from components.task import Result
+from components.stages import STAGES
+from components.task.document import Result
 from flows.checkout import Checkout, checked_out
 from flows.launchers.base import Launcher
 from flows.launchers.kubernetes import KubernetesLauncher

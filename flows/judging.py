@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.artifacts.store import Content, Store
-from components.task import Input, Task, read_result
+from components.invocation import Invocation
+from components.task.document import Input, Task, read_result
 from flows.checkout import Checkout
 from flows.launchers.base import Ended, Launcher, Work
 from flows.project import Project
@@ -43,7 +44,7 @@ class Judging:
         task = self._task(work)
         self.store.write(task.key, task.model_dump(mode="json"))
         log = f"runs/{work.run}/logs/{work.stage}-{work.shard}-{work.attempt}.log"
-        command = (work.command[0], "--task", f"{self.store.url}/dp2o/{task.key}", "--log", log)
+        command = tuple(Invocation(task.stage, task=task.url, log=log).argv)
         handle = self.launcher.submit(
             Work(work.run, work.stage, work.shard, work.attempt, command, work.gpus, self.environment)
         )

@@ -21,12 +21,13 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.meta import Meta
 from dvc_data.hashfile.tree import Tree
 
+from components.artifacts.dvc_hash import dvc_md5
 from components.artifacts.publish import atomic_file
 from components.artifacts.store import Content, Store
 from components.errors import BadInput
 from components.pipeline_files import photo_folders
 from components.settings import Settings, load_settings
-from components.task import Input, Task, dvc_md5
+from components.task.document import Input, Task
 
 logger = logging.getLogger("dp2o.flows")
 

@@ -29,7 +29,7 @@ from components.artifacts.s3 import Place, connect
 from components.artifacts.store import Content, Store
 from components.errors import BadInput
 from components.pipeline_files import USES_BASE, add_dependency, set_param
-from components.task import Input, Result, Task
+from components.task.document import Input, Result, Task
 from flows import promotion_step
 from flows.align import DEFAULTS, Aligned, AlignSettings, align, environment, launcher_of, store_url
 from flows.checkout import Checkout, checked_out

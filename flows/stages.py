@@ -10,9 +10,10 @@ from typing import Protocol
 
 from components.artifacts.shards import Shard
 from components.artifacts.store import Content, Store
-from components.entry import IN_PARTS, Action
 from components.errors import BadInput, CorruptInput
-from components.task import Input, Result, Task, read_result
+from components.invocation import Invocation
+from components.stages import IN_PARTS, Action
+from components.task.document import Input, Result, Task, read_result
 from flows.attempts import Attempt, following
 from flows.launchers.base import Ended, Failure, Launcher, State, Work, WorkFailedError
 from flows.project import NOWHERE, Commit, Project
@@ -153,22 +154,21 @@ class Runner:
             attempt = replace(again, number=attempt.number + 1)
 
     def _once(self, part: Part, attempt: Attempt, report: Reporter) -> Ended:
-        url = f"{self.store.url}/dp2o/{part.task.key}"
-        log = f"runs/{self.run}/logs/{part.stage}-{part.label}-{attempt.number}.log"
-        command = [f"components.{part.task.stage}", "--task", url, "--log", log]
-        if part.shard is not None:
-            command += ["--shard", str(part.shard)]
-        if part.action != "run":
-            command.append(f"--{part.action}")
-        if attempt.halvings:
-            command += ["--halvings", str(attempt.halvings)]
         gpus = self.gpus.get(part.stage, 0) if part.action != "gather" else 0
-        if part.stage == TRAINING and gpus > 1:
-            command += ["--processes", str(gpus)]
-        for setting in self.settings:
-            command += ["--set", setting]
+        invocation = Invocation(
+            part.task.stage,
+            shard=part.shard,
+            action=part.action,
+            settings=tuple(self.settings),
+            task=part.task.url,
+            halvings=attempt.halvings,
+            processes=gpus if part.stage == TRAINING and gpus > 1 else 1,
+            log=f"runs/{self.run}/logs/{part.stage}-{part.label}-{attempt.number}.log",
+        )
         nodes = self.train_nodes if part.stage == TRAINING else 1
-        work = Work(self.run, part.stage, part.label, attempt.number, tuple(command), gpus, self.environment, nodes)
+        work = Work(
+            self.run, part.stage, part.label, attempt.number, tuple(invocation.argv), gpus, self.environment, nodes
+        )
         handle = self.launcher.submit(work)
         try:
             return self.launcher.wait(

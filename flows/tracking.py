@@ -13,10 +13,11 @@ from typing import Any
 
 import yaml
 
+from components.artifacts.dvc_hash import listing
 from components.artifacts.publish import write_text
 from components.artifacts.store import Content, Store
 from components.errors import BadInput
-from components.task import Input, listing
+from components.task.document import Input
 
 
 def tracked(root: Path, path: str) -> Input | None:

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from components.artifacts import tables
 from components.cli.app import app
-from components.entry import STAGES
 from components.errors import BadInput, ExitCode
+from components.stages import STAGES
 from tests.backbones.tiny_pipelines import write_sd_base, write_sd_control
 from tests.made import photo, write_params
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.parts.project import Project
-from components.entry import STAGES
+from components.stages import STAGES
 
 GROWING = ("generate", "score")
 HELD_OUT_PHOTOS = 4

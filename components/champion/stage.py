@@ -41,7 +41,7 @@ def fetch(settings: Settings, root: Path) -> dict[str, Any]:
     import mlflow  # noqa: PLC0415
 
     from components.backbones.loading import FAMILIES, located  # noqa: PLC0415
-    from components.entry import resolve_device  # noqa: PLC0415
+    from components.process import resolve_device  # noqa: PLC0415
     from components.registry.tracking import connected  # noqa: PLC0415
     from components.registry.versions import CHAMPION, alias_version, production_name  # noqa: PLC0415
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from components.entry import set_up_process, start_logging
 from components.errors import UserError, tell
+from components.process import set_up_process, start_logging
 
 if TYPE_CHECKING:
     from components.settings import RegisterSettings, Settings

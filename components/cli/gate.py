@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from components.cli.context import MODELS, PARAMS, AsJson, Params, command, examples, print_json, show
-from components.entry import set_up_process
 from components.errors import BadInput, ExitCode
+from components.process import set_up_process
 
 commands = typer.Typer()
 

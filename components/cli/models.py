@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from components.cli.context import MODELS, PARAMS, AsJson, Context, Params, command, examples, print_json, show
-from components.entry import resolve_device, set_up_process
 from components.errors import BadInput
+from components.process import resolve_device, set_up_process
 
 if TYPE_CHECKING:
     from components.upscale.upscaler import Upscaler

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from components.cli.context import PARAMS, PIPELINE, Params, command, examples
-from components.entry import STAGES, run_stage
+from components.entry import run_stage
+from components.stages import STAGES
 
 commands = typer.Typer()
 

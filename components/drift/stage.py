@@ -94,8 +94,8 @@ class _Score:
     """The NR metric of an LR, enlarged to the output's size, where metrics are defined."""
 
     def __init__(self, settings: Settings) -> None:
-        from components.entry import resolve_device  # noqa: PLC0415
         from components.metrics.suite import Suite  # noqa: PLC0415
+        from components.process import resolve_device  # noqa: PLC0415
 
         name = settings.drift.metric
         self._suite = Suite.load([name], resolve_device(settings.run.device))

@@ -13,7 +13,6 @@ from components.artifacts.publish import write_json
 from components.artifacts.shards import Shard, write_shard
 from components.backbones.base import Backbone, Branch
 from components.backbones.loading import load_backbone
-from components.entry import resolve_device
 from components.errors import BadInput
 from components.evaluate.anatomy import anatomy
 from components.evaluate.comparison import Scored, compare, headline, means
@@ -26,6 +25,7 @@ from components.judge.restorers import Restorer, model_restorer
 from components.judge.rewards import fit_normaliser, rewards
 from components.metrics.suite import Suite
 from components.metrics.table import LR_CONSISTENCY
+from components.process import resolve_device
 from components.rewards.alignment import rewarded_metrics
 from components.rewards.normaliser import FixedNormaliser
 from components.settings import Settings

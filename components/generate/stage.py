@@ -13,11 +13,11 @@ from components.artifacts.publish import atomic_folder
 from components.artifacts.shards import Shard, ShardFolder, decode_png, encode_png, write_shard
 from components.backbones.base import Backbone, candidate_seed
 from components.backbones.loading import check_sizes, load_backbone, saved_digests
-from components.entry import resolve_device
 from components.errors import BadInput
 from components.generate.cache import Entry, GroupCache
 from components.generate.sampling import CODE_VERSION, Candidate, sample_candidates
 from components.metrics.weights import check_all
+from components.process import resolve_device
 from components.settings import Settings
 
 logger = logging.getLogger("dp2o.generate")

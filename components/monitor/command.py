@@ -17,7 +17,6 @@ from mlflow.entities import Metric
 from components.artifacts import tables
 from components.artifacts.images import to_tensor
 from components.artifacts.publish import write_json, write_text
-from components.entry import resolve_device
 from components.errors import BadInput
 from components.judge.guards import measure_guards
 from components.metrics.suite import Suite
@@ -27,6 +26,7 @@ from components.monitor.pairs import Pair, newest_pairs
 from components.pages.checks import Drawing, Page, Row, html
 from components.pages.histogram import histogram
 from components.photos.crops import choose_crops
+from components.process import resolve_device
 from components.registry.tracking import connected, experiment_id
 from components.registry.versions import CHAMPION, GATE_TAG, alias_version, production_name
 from components.settings import Settings

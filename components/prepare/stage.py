@@ -171,7 +171,7 @@ def _captions(settings: Settings, root: Path) -> CaptionCache | None:
         return None
     # Only here: transformers takes seconds to import, and most runs need none of it.
     from components.backbones.loading import source  # noqa: PLC0415
-    from components.entry import resolve_device  # noqa: PLC0415
+    from components.process import resolve_device  # noqa: PLC0415
     from components.prompts.captioner import CaptionCache, Captioner  # noqa: PLC0415
 
     device = resolve_device(settings.run.device)

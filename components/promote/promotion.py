@@ -13,7 +13,6 @@ from mlflow.entities.model_registry import ModelVersion
 from components.artifacts import digests
 from components.artifacts.publish import write_json
 from components.backbones.loading import located
-from components.entry import resolve_device
 from components.errors import BadInput
 from components.gate import benchmark
 from components.gate.benchmark import FrozenSet
@@ -21,6 +20,7 @@ from components.gate.evidence import Bench
 from components.gate.gate import REVISION, Rewards, judge, passed
 from components.gate.verdicts import Question, Report, holds, now_ms, recorded, rejected_by, same
 from components.metrics.suite import suite_digests
+from components.process import resolve_device
 from components.promote import notify
 from components.promote.transaction import Reached, commit, into_production, nowhere, settle
 from components.registry import ledger

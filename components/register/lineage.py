@@ -1,8 +1,6 @@
 """What a model version was made of: code, data, settings and weights, by their digests."""
 
 import logging
-import os
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,14 +9,10 @@ from typing import Any
 import yaml
 
 from components.artifacts import digests
+from components.artifacts.commit import UNKNOWN, dirtiness_of, sha_of
 from components.settings import Settings
 
 logger = logging.getLogger("dp2o.register")
-
-UNKNOWN = "unknown"
-
-COMMIT_VARIABLE, DIRTY_VARIABLE = "DP2O_COMMIT", "DP2O_DIRTY"
-"""What a task says of the code's commit, where the code is no git checkout."""
 
 NOT_OF_THE_MODEL = frozenset({"run", "register", "report", "gate", "intake", "drift", "monitor"})
 """Blocks of params.yaml that say where things run, what is shown, promoted or watched, not what the model is."""
@@ -67,8 +61,8 @@ def collect(settings: Settings, root: Path, model_digest: str, evaluated: Mappin
         evaluated: `digests` of reports/evaluation.json.
     """
     return Lineage(
-        git_commit=os.environ.get(COMMIT_VARIABLE) or _git(root, "rev-parse", "HEAD"),
-        git_dirty=os.environ.get(DIRTY_VARIABLE) or _dirty(root),
+        git_commit=sha_of(root),
+        git_dirty=dirtiness_of(root),
         dvc_lock=_dvc_lock(root / "dvc.lock"),
         dataset=_file(root / "data/dataset.parquet"),
         params=params_digest(settings),
@@ -88,24 +82,6 @@ def params_digest(settings: Settings) -> str:
 def _excluded() -> set[str]:
     by_alias = {field.alias or name: name for name, field in Settings.model_fields.items()}
     return {by_alias[block] for block in NOT_OF_THE_MODEL}
-
-
-def _git(root: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
-    except FileNotFoundError:
-        logger.warning("git is not installed: the model's code version is recorded as unknown")
-        return UNKNOWN
-    except subprocess.CalledProcessError as error:
-        logger.warning("git %s: %s: recorded as unknown", " ".join(arguments[:1]), error.stderr.strip())
-        return UNKNOWN
-    return done.stdout.strip()
-
-
-def _dirty(root: Path) -> str:
-    # `dvc repro` itself rewrites dvc.lock and the reports kept in git; they say nothing about the code.
-    status = _git(root, "status", "--porcelain", "--", ".", ":(exclude)dvc.lock", ":(exclude)reports")
-    return UNKNOWN if status == UNKNOWN else str(bool(status)).lower()
 
 
 def _dvc_lock(path: Path) -> str:

@@ -15,8 +15,8 @@ from mlflow.types import ColSpec, Schema
 from numpy.typing import NDArray
 
 from components.artifacts.shards import encode_png
-from components.entry import resolve_device
 from components.errors import BadInput
+from components.process import resolve_device
 from components.prompts.writer import prompt_writer
 from components.settings import BACKBONE, BackboneSettings, ControlNetSettings, PromptSettings
 from components.upscale.picture import decode_picture

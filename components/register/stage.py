@@ -15,8 +15,8 @@ from mlflow.entities.model_registry import ModelVersion
 from components.artifacts.publish import write_json
 from components.artifacts.shards import Shard, ShardReader
 from components.backbones.loading import FAMILIES, located, source
-from components.entry import resolve_device
 from components.errors import BadInput
+from components.process import resolve_device
 from components.register import pyfunc
 from components.register.figures import curves, evaluation_metrics, flatten
 from components.register.lineage import Lineage, collect

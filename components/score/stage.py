@@ -13,10 +13,10 @@ from tqdm import tqdm
 from components.artifacts import digests, parts, tables
 from components.artifacts.images import to_tensor
 from components.artifacts.shards import Shard, ShardFolder, decode_png
-from components.entry import resolve_device
 from components.errors import BadInput
 from components.metrics.suite import Suite, applicable, suite_digests
 from components.metrics.table import LR_CONSISTENCY
+from components.process import resolve_device
 from components.rewards.alignment import rewarded_metrics
 from components.score import groups
 from components.score.cache import ScoreCache, Scores

@@ -19,10 +19,10 @@ from components.artifacts.shards import Shard, ShardFolder
 from components.backbones.base import Backbone
 from components.backbones.loading import load_backbone
 from components.backbones.residual_flow import ResidualFlow
-from components.entry import resolve_device
 from components.errors import BadInput
 from components.judge.guards import GUARDS
 from components.metrics.suite import Suite
+from components.process import resolve_device
 from components.settings import ControlNetSettings, Settings
 from components.train import processes
 from components.train.groups import GroupImages, groups_of

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from components.artifacts.shards import decode_png, encode_png
 from components.cli.app import app
-from components.entry import STAGES
+from components.stages import STAGES
 from components.upscale.upscaler import Upscaler
 from tests.made import REPOSITORY
 from tests.register.project import make_project

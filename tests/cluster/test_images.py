@@ -86,7 +86,7 @@ def test_metric_weights_are_in_the_image(components: str) -> None:
 
 def test_every_stage_can_be_imported(components: str) -> None:
     code = (
-        "import importlib; from components.entry import STAGES; "
+        "import importlib; from components.stages import STAGES; "
         "[importlib.import_module(f'components.{stage}.stage') for stage in STAGES]; print('imported', len(STAGES))"
     )
     entry = ("--entrypoint", "python")

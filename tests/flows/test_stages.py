@@ -10,7 +10,7 @@ import pytest
 from components.artifacts.shards import Shard
 from components.artifacts.store import Content, Store
 from components.errors import BadInput
-from components.task import Result, Task, read_result
+from components.task.document import Result, Task, read_result
 from flows.launchers.base import Ended, Failure, State, Work, WorkFailedError
 from flows.project import Project
 from flows.stages import Part, Runner

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from components.artifacts.commit import UNKNOWN
 from components.artifacts.digests import of_file
-from components.register.lineage import UNKNOWN, Lineage, collect, params_digest
+from components.register.lineage import Lineage, collect, params_digest
 from components.settings import Settings, load_settings
 from tests.made import REPOSITORY
 

@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from skimage import data
 
 from components.artifacts.shards import decode_png, encode_png
-from components.entry import resolve_device
+from components.process import resolve_device
 from components.register import stage
 from components.register.pyfunc import ServedUpscaler
 from components.registry.tracking import tracking_uri

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from components.artifacts.shards import Shard, decode_png, encode_png
 from components.cli.app import app
-from components.entry import resolve_device
 from components.errors import BadInput, ResumeLater
+from components.process import resolve_device
 from components.register import stage
 from components.registry.models import list_versions, load_upscaler, show_version
 from components.registry.tracking import tracking_uri

@@ -18,10 +18,13 @@ from safetensors.torch import load_file
 from components.artifacts.store import Store
 from components.entry import run_stage
 from components.errors import BadInput, ExitCode
-from components.task import Assignment, Node, Result, Task, command, node_here, read_result
+from components.invocation import Invocation
+from components.task.child import command
+from components.task.document import Result, Task, read_result
+from components.task.nodes import Node, node_here
 from components.train.torchrun import exit_code
 from tests.made import REPOSITORY, write_params
-from tests.test_task import task_of, url
+from tests.task.test_run import task_of, url
 from tests.train.rig import SHORT, TOP, write_project
 
 pytestmark = pytest.mark.slow
@@ -184,7 +187,8 @@ def test_of_several_exit_codes_the_one_that_says_why_counts() -> None:
 
 def test_torchrun_is_told_where_the_nodes_meet(project: Path) -> None:
     params = (project / "params.yaml").read_text()
-    line = command(Assignment("train", "url", processes=8, node=Node(1, 4, "job-0.dp2o-train:29500")), params, "x")
+    invocation = Invocation("train", task="url", processes=8)
+    line = command(invocation, params, "x", node=Node(1, 4, "job-0.dp2o-train:29500"))
     assert line[3:10] == [
         "components.train.torchrun",
         "--nnodes=4",

@@ -12,22 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from components.artifacts.dvc_hash import listing
 from components.artifacts.shards import Shard
-from components.artifacts.store import Store
+from components.artifacts.store import Store, md5_of
 from components.errors import BadInput, ExitCode
 from components.generate.stage import run
-from components.task import (
-    Assignment,
-    Input,
-    Task,
-    check_code,
-    command,
-    listing,
-    md5_of,
-    overrides,
-    read_result,
-    run_task,
-)
+from components.invocation import Invocation
+from components.task.child import command, overrides
+from components.task.document import Input, Task, read_result
+from components.task.run import run_task
+from components.task.workspace import check_code
 from tests.made import REPOSITORY, write_dataset, write_params
 
 pytestmark = pytest.mark.slow
@@ -84,7 +78,8 @@ def generating(root: Path, store: Store) -> Task:
 
 
 def url(store: Store, task: Task) -> str:
-    return f"{store.url}/dp2o/{task.key}"
+    assert task.store == store.url
+    return task.url
 
 
 def test_parts_and_their_gathering_give_the_bytes_of_one_run(
@@ -96,7 +91,10 @@ def test_parts_and_their_gathering_give_the_bytes_of_one_run(
     for index in range(SHARDS):
         shard = Shard(index, SHARDS)
         log = f"runs/1/logs/{index}.log"
-        assert run_task(Assignment("generate", url(store, task), shard, "publish", log=log)) == ExitCode.OK
+        assert (
+            run_task(Invocation("generate", task=url(store, task), shard=shard, action="publish", log=log))
+            == ExitCode.OK
+        )
         result = read_result(store, task, "publish", shard)
         assert result is not None
         assert set(result.outputs) == {
@@ -113,7 +111,7 @@ def test_parts_and_their_gathering_give_the_bytes_of_one_run(
     ]
     joined = task.model_copy(update={"inputs": [*task.inputs, *rows]})
     store.write(joined.key, joined.model_dump(mode="json"))
-    assert run_task(Assignment("generate", url(store, joined), None, "gather")) == ExitCode.OK
+    assert run_task(Invocation("generate", task=url(store, joined), action="gather")) == ExitCode.OK
     gathered = read_result(store, joined, "gather", None)
     assert gathered is not None
     made |= {path: md5 for path, (md5, _) in gathered.outputs.items()}
@@ -129,8 +127,10 @@ def test_parts_and_their_gathering_give_the_bytes_of_one_run(
     }
 
     # made before: the second time there is nothing to do, and no child is started
-    monkeypatch.setattr("components.task._run_child", lambda *_: pytest.fail("it ran again"))
-    assert run_task(Assignment("generate", url(store, task), Shard(0, SHARDS), "publish")) == ExitCode.OK
+    monkeypatch.setattr("components.task.run.run_child", lambda *_: pytest.fail("it ran again"))
+    assert (
+        run_task(Invocation("generate", task=url(store, task), shard=Shard(0, SHARDS), action="publish")) == ExitCode.OK
+    )
 
 
 def test_a_damaged_input_has_its_own_exit_code(project: Path, store: Store) -> None:
@@ -138,7 +138,7 @@ def test_a_damaged_input_has_its_own_exit_code(project: Path, store: Store) -> N
     (tar,) = (project / "data/dataset").iterdir()
     place = Path(store.object_path(md5_of(tar).md5))
     place.write_bytes(b"x" * tar.stat().st_size)
-    code = run_task(Assignment("generate", url(store, task), Shard(0, SHARDS), "publish"))
+    code = run_task(Invocation("generate", task=url(store, task), shard=Shard(0, SHARDS), action="publish"))
     assert code == ExitCode.CORRUPT_INPUT
     assert not place.exists()
     assert read_result(store, task, "publish", Shard(0, SHARDS)) is None
@@ -178,7 +178,7 @@ def test_an_image_of_another_commit_is_refused(
         outputs=[],
     )
     store.write(task.key, task.model_dump(mode="json"))
-    assert run_task(Assignment("pair", url(store, task))) == ExitCode.BAD_INPUT
+    assert run_task(Invocation("pair", task=url(store, task))) == ExitCode.BAD_INPUT
     assert "build the image from that commit" in capsys.readouterr().err
     with pytest.raises(BadInput, match="is not in this image"):
         check_code([Input(path="data/none", md5="0", size=1, origin="image")], tmp_path)
@@ -194,7 +194,7 @@ def test_an_image_of_another_commit_is_refused(
 )
 def test_what_is_no_task(wrong: str, message: str, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     store.write("tasks/odd.json", {"stage": "pair", "colour": "red"})
-    assert run_task(Assignment("pair", wrong.format(store=store.url))) == ExitCode.BAD_INPUT
+    assert run_task(Invocation("pair", task=wrong.format(store=store.url))) == ExitCode.BAD_INPUT
     assert message in capsys.readouterr().err
 
 
@@ -203,7 +203,7 @@ def test_register_needs_a_server(
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     task = task_of(project, store, "register", [], [])
-    assert run_task(Assignment("register", url(store, task))) == ExitCode.BAD_INPUT
+    assert run_task(Invocation("register", task=url(store, task))) == ExitCode.BAD_INPUT
     assert "MLFLOW_TRACKING_URI is not set" in capsys.readouterr().err
 
 
@@ -218,7 +218,7 @@ def test_halved_batches(project: Path) -> None:
 
 def test_several_gpus_train_through_torchrun(project: Path) -> None:
     params = (project / "params.yaml").read_text()
-    line = command(Assignment("train", "url", processes=8), params, "file:///s")
+    line = command(Invocation("train", task="url", processes=8), params, "file:///s")
     assert line[2:] == ["-m", "components.train.torchrun", "--standalone", "--nproc-per-node=8", "-m",
                         "components.train", "--set", "run.shared_cache=file:///s"]  # fmt: skip
 

@@ -1,0 +1,29 @@
+"""What DVC calls the md5 of files and folders, so that what it recorded can be compared with what is here."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from components.artifacts.store import Content, md5_of
+
+IGNORED_FOLDER, IGNORED_SUFFIX = "__pycache__", ".pyc"
+"""Byte code does not count (.dvcignore)."""
+
+
+def dvc_md5(path: Path) -> str:
+    """Of a file its md5; of a folder that of its listing, ending in `.dir`."""
+    if path.is_file():
+        return md5_of(path).md5
+    files = sorted(
+        file.relative_to(path).as_posix()
+        for file in path.rglob("*")
+        if file.is_file() and file.suffix != IGNORED_SUFFIX and IGNORED_FOLDER not in file.relative_to(path).parts
+    )
+    return listing({name: md5_of(path / name) for name in files})[1]
+
+
+def listing(files: dict[str, Content]) -> tuple[bytes, str]:
+    """DVC's listing of a folder, and its md5; `files` by path relative to the folder."""
+    rows = [{"md5": files[name].md5, "relpath": name} for name in sorted(files)]
+    content = json.dumps(rows, sort_keys=True).encode()
+    return content, hashlib.md5(content, usedforsecurity=False).hexdigest() + ".dir"
