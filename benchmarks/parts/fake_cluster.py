@@ -59,6 +59,8 @@ class FakeCluster:
         self.calls: Counter[str] = Counter()
         self.created: Counter[str] = Counter()  # Jobs, by name
         self.on_create: Callable[[Json], None] | None = None
+        self.before: Callable[[str], None] = _ignore  # called with `VERB kind` before a change is carried out
+        self.after: Callable[[str], None] = _ignore  # and between the change and its answer
         self.watching = 0
         self.bookmarks = True
 
@@ -244,6 +246,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(status, value)
 
     def _carry_out(self, verb: str, kind: str, name: str | None, body: Json) -> tuple[int, Json]:
+        self.cluster.before(f"{verb} {kind}")
+        answer = self._change(verb, kind, name, body)
+        self.cluster.after(f"{verb} {kind}")
+        return answer
+
+    def _change(self, verb: str, kind: str, name: str | None, body: Json) -> tuple[int, Json]:
         if verb == "POST":
             created = self.cluster.create_job(body)
             if created is None:

@@ -109,6 +109,8 @@ class KubernetesLauncher:
         self._entries: dict[str, _Entry] = {}
         self._watched: dict[str, _Watched] = {}
         self._pods_of: dict[str, dict[str, str]] = {}  # by Job, then pod: the pod's run
+        self._over: set[str] = set()  # runs that were swept
+        self._closed = self._left = False
         self._asking = threading.Lock()
         self._answers: dict[str, tuple[float, object]] = {}
 
@@ -128,7 +130,7 @@ class KubernetesLauncher:
     def submit(self, work: Work) -> str:
         """Create the Job, or adopt the one that is there; its name.
 
-        A Job that the cluster does not accept is told by `wait`, as Rejected.
+        A Job that the cluster does not accept is told by `wait`, as Rejected; one of a run that is over, as Cancelled.
 
         Raises:
             BadInput: a Job of that name is there and is not this work's.
@@ -141,6 +143,9 @@ class KubernetesLauncher:
                 return name
             entry = _Entry(work, name, self._watch(work.run), threading.Condition(self._lock))
             self._entries[name] = entry
+            if self._closed or work.run in self._over:
+                entry.deleted = entry.removed = True
+                return name
         try:
             self._create(entry)
         except BaseException as error:
@@ -149,6 +154,10 @@ class KubernetesLauncher:
                     del self._entries[name]
             self._decide(entry, Ended(State.FAILED, Failure.LOST, f"it was not created: {error}"))
             raise
+        with self._lock:
+            unwanted = entry.deleted and not self._left
+        if unwanted:  # since it was asked for: whoever deleted it then may have found nothing yet
+            self._remove_job(name)
         return name
 
     def _watch(self, run: str) -> _Watched:
@@ -159,8 +168,9 @@ class KubernetesLauncher:
                 Mirror(self._api, self._jobs(), selector, classify.slim_job, self._job_changed, self._lock, timing),
                 Mirror(self._api, self._pods(), selector, classify.slim_pod, self._pod_changed, self._lock, timing),
             )
-            watched.jobs.start()
-            watched.pods.start()
+            if not self._closed:
+                watched.jobs.start()
+                watched.pods.start()
             self._watched[run] = watched
         return self._watched[run]
 
@@ -175,7 +185,7 @@ class KubernetesLauncher:
         template = self._templates[self._settings.template_of(entry.work.stage)]
         job = job_template.job_for(entry.work, template, self._settings, self._id)
         deadline = time.monotonic() + self._settings.api.patience
-        while True:
+        while not entry.deleted:
             try:
                 # an unknown field is an error of the template; a server would drop it without a word
                 found = self._api.request("POST", self._jobs(), {"fieldValidation": "Strict"}, job)
@@ -195,6 +205,8 @@ class KubernetesLauncher:
                 if time.monotonic() > deadline:
                     raise self._api.unavailable(error) from error
                 time.sleep(0.5)  # it is being deleted, or a quota's count was changed by two at once
+        else:
+            return
         self._created(entry, found, None)
 
     def _existing(self, entry: _Entry) -> Json | None:
@@ -309,6 +321,8 @@ class KubernetesLauncher:
         verdict = entry.verdict
         if entry.deleted:
             verdict = Ended(State.FAILED, Failure.CANCELLED, "its Job was deleted by this flow")
+        if self._left and verdict is None:
+            verdict = Ended(State.FAILED, Failure.CANCELLED, "this flow's process ends; its Job goes on")
         if verdict is not None:
             return _Look(verdict.state, verdict)
         if not entry.created:
@@ -538,6 +552,8 @@ class KubernetesLauncher:
         """
         entry = self._entry(handle)
         with self._lock:
+            if self._left:
+                return
             entry.deleted = True
             self._tell(entry)
         if entry.follower is not None:
@@ -558,7 +574,16 @@ class KubernetesLauncher:
                 raise
 
     def sweep(self, run: str) -> None:
-        """Delete all Jobs of a run that is over, whoever submitted them; what cannot be deleted now, `reap` will."""
+        """Delete all Jobs of a run that is over, whoever submitted them; what cannot be deleted now, `reap` will.
+
+        Nothing of that run is submitted here any more: who waits for a Job that goes would take that for a loss.
+        """
+        with self._lock:
+            self._over.add(run)
+            for entry in self._entries.values():
+                if entry.work.run == run:
+                    entry.deleted = True
+                    self._tell(entry)
         try:
             listed = self._api.request("GET", self._jobs(), {"labelSelector": job_template.selector(run)})
             for job in listed.get("items") or ():
@@ -569,13 +594,19 @@ class KubernetesLauncher:
     def close(self, delete: bool = True) -> None:
         """Delete all Jobs that were submitted here and not deleted, and give back threads and connections.
 
+        Who waits is told Cancelled, and so is who submits from now on.
+
         Args:
             delete: False leaves the Jobs, for another launcher to adopt.
         """
         with self._lock:
+            self._closed, self._left = True, self._left or not delete
             entries = list(self._entries.values())
+            for entry in entries:
+                entry.deleted = entry.deleted or not self._left
+                self._tell(entry)
             watched = list(self._watched.values())
-        if delete:
+        if not self._left:
             with ThreadPoolExecutor(DELETING) as pool:
                 list(pool.map(self._delete_at_last, (entry.name for entry in entries if not entry.removed)))
         for entry in entries:

@@ -81,6 +81,7 @@ class LocalLauncher:
         self._run_timeout = run_timeout
         self._lock = threading.RLock()
         self._entries: dict[str, _Entry] = {}
+        self._closed = False
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> "LocalLauncher":
@@ -113,6 +114,7 @@ class LocalLauncher:
                 entry.started = (folder / supervise.GROUP).exists()
                 if entry.started and entry.log.exists():
                     entry.told = entry.log.stat().st_size  # the flow before this one has told those lines
+                entry.deleted = self._closed
                 self._entries[name] = entry
             self._start_what_fits()
         return name
@@ -258,14 +260,16 @@ class LocalLauncher:
         """Nothing is left: a process ends with its work, and one that runs is adopted by who submits it again."""
 
     def close(self) -> None:
-        """Delete all that was submitted here and not deleted, at once."""
-        threads = [
-            threading.Thread(target=self.delete, args=(name,))
-            for name, entry in list(self._entries.items())
-            if not entry.deleted
-        ]
-        for entry in self._entries.values():
-            entry.deleted = True  # nothing that is queued may start now
+        """Delete all that was submitted here and not deleted, at once; what is submitted from now on is Cancelled."""
+        with self._lock:
+            self._closed = True
+            threads = [
+                threading.Thread(target=self.delete, args=(name,))
+                for name, entry in self._entries.items()
+                if not entry.deleted
+            ]
+            for entry in self._entries.values():
+                entry.deleted = True  # nothing that is queued may start now
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -252,6 +252,8 @@ def test_close_deletes_all(project: Path) -> None:
     assert not lives(group)
     assert not (project / "work" / running).exists()
     assert launcher.wait(queued).failure is Failure.CANCELLED
+    late = launcher.submit(work("until", "never", shard="late"))
+    assert launcher.wait(late).failure is Failure.CANCELLED
     assert (project / "begun").read_text() == "x"
 
 
