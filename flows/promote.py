@@ -43,7 +43,8 @@ from prefect.states import Completed
 from pydantic import Field
 
 from components.artifacts.store import Store
-from components.gate.verdicts import Standing, as_markdown, standing
+from components.gate.verdicts import as_markdown
+from components.promote.status import PromotionStatus, promotion_status
 from components.registry.versions import CANDIDATE
 from components.settings import Settings, load_settings
 from flows.align import DEFAULTS, AlignSettings, environment, launcher_of, store_url
@@ -87,28 +88,28 @@ class Request:
     """What is to be promoted, and how.
 
     Attributes:
-        reference: `name@alias` or `name/version`; None for the candidate.
+        version_uri: `name@alias` or `name/version`; None for the candidate.
         policy: who decides after a yes of the gate; `settings` for params.yaml's `gate.policy`.
         wait_hours: for an answer.
         options: further ones of `python -m components.register promote`.
         gpus: for the gate.
     """
 
-    reference: str | None = None
+    version_uri: str | None = None
     policy: Policy = "settings"
     wait_hours: float = 72.0
     options: tuple[str, ...] = ()
     gpus: int = 0
 
 
-@flow(name="promote", flow_run_name="promote {reference}")
+@flow(name="promote", flow_run_name="promote {version_uri}")
 def promote(
     project: Annotated[Path, Field(description="Folder with params.yaml, data/benchmark and components.")] = Path(),
     repository: Annotated[
         str | None, Field(description="Git repository to clone instead of a folder; the report is committed to branch.")
     ] = None,
     branch: Annotated[str, Field(description="Branch of the repository.")] = "main",
-    reference: Annotated[
+    version_uri: Annotated[
         str | None, Field(description="Version to promote: name@alias or name/version; none: the settings' candidate.")
     ] = None,
     policy: Annotated[
@@ -124,7 +125,7 @@ def promote(
 ) -> State:
     """Judge a candidate, ask a person where policy says so, and make it the champion."""
     flags = (*(("--new-benchmark",) if new_benchmark else ()), *(("--again",) if again else ()))
-    request = Request(reference, policy, wait_hours, flags, gpus)
+    request = Request(version_uri, policy, wait_hours, flags, gpus)
     log = get_run_logger()
     if repository is not None:
         return _in_a_clone(repository, branch, request, options, cast(Reporter, log))
@@ -155,27 +156,27 @@ def decide(run: Runner, request: Request, settings: Settings, root: Path) -> Sta
     """
     name = settings.register_.model_name
     # By number from here on: a candidate that is registered while this one waits must not take its approval.
-    source = standing(settings.register_, root, request.reference or f"{name}@{CANDIDATE}").source
+    source = promotion_status(settings.register_, root, request.version_uri or f"{name}@{CANDIDATE}").source
     policy = settings.gate.policy if request.policy == "settings" else request.policy
     options = request.options
     for number in range(ROUNDS):
         run_gate = _work(f"gate-{number}", request.gpus, "promote", source, "--policy", policy, *options)
-        stands = _after(run, run_gate, settings, root, source)
-        if (end := _ended(stands)) is not None:
+        status = _after(run, run_gate, settings, root, source)
+        if (end := _ended(status)) is not None:
             return end
-        _publish(stands, "waits for an approval")
-        answer = _ask(stands, request.wait_hours)
+        _publish(status, "waits for an approval")
+        answer = _ask(status, request.wait_hours)
         if answer is None:
-            _publish(stands, "nobody answered in time; it stays challenger")
+            _publish(status, "nobody answered in time; it stays challenger")
             return Completed(name="Unanswered", message=f"nobody answered for {source} in {request.wait_hours:g} hours")
         if answer.approve:
-            assert stands.report is not None
-            said = (f"--approved-by={answer.by}", f"--reason={answer.reason}", f"--report={stands.report['question']}")
+            assert status.report is not None
+            said = (f"--approved-by={answer.by}", f"--reason={answer.reason}", f"--report={status.report.question}")
             work = _work(f"approve-{number}", request.gpus, "promote", source, "--policy", "manual", *said)
         else:
             work = _work(f"reject-{number}", 0, "reject", source, f"--by={answer.by}", f"--reason={answer.reason}")
-        stands = _after(run, work, settings, root, source)
-        if (end := _ended(stands)) is not None:
+        status = _after(run, work, settings, root, source)
+        if (end := _ended(status)) is not None:
             return end
         options = ()  # a set is not frozen twice, and the new report was just made
         get_run_logger().warning(
@@ -192,7 +193,7 @@ def _work(shard: str, gpus: int, *command: str) -> Work:
     return Work(run, STAGE, shard, 0, (f"components.{STAGE}", *command), gpus)
 
 
-def _after(run: Runner, work: Work, settings: Settings, root: Path, source: str) -> Standing:
+def _after(run: Runner, work: Work, settings: Settings, root: Path, source: str) -> PromotionStatus:
     """Run `work` and read from the registry what came of it."""
     pause = FIRST_PAUSE
     for attempt in range(ATTEMPTS):
@@ -204,42 +205,42 @@ def _after(run: Runner, work: Work, settings: Settings, root: Path, source: str)
             pause *= 2.0
     if ended.failure not in {None, Failure.REFUSED}:
         raise WorkFailedError(f"{work.command[1]} of {source}", ended)
-    return standing(settings.register_, root, source)
+    return promotion_status(settings.register_, root, source)
 
 
-def _ended(stands: Standing) -> State | None:
+def _ended(status: PromotionStatus) -> State | None:
     """The final state, if a decision was made."""
-    if stands.is_champion:
-        return _end(stands, "Promoted", f"{stands.production}/{stands.champion} is the champion")
-    if stands.report is None:
-        raise RuntimeError(f"{stands.source} has no report although the gate ended: a defect, or its tags were changed")
-    if not stands.report["passed"]:
-        refused = [check["name"] for check in stands.report["checks"] if check["verdict"] == "no"]
-        return _end(stands, "Refused", f"{stands.source}: {', '.join(refused)}")
-    if stands.rejected_by:
-        return _end(stands, "Rejected", f"{stands.source} by {stands.rejected_by}")
+    if status.is_champion:
+        return _end(status, "Promoted", f"{status.production}/{status.champion} is the champion")
+    if status.report is None:
+        raise RuntimeError(f"{status.source} has no report although the gate ended: a defect, or its tags were changed")
+    if not status.report.passed:
+        refused = [check.name for check in status.report.refusals]
+        return _end(status, "Refused", f"{status.source}: {', '.join(refused)}")
+    if status.rejected_by:
+        return _end(status, "Rejected", f"{status.source} by {status.rejected_by}")
     return None
 
 
-def _end(stands: Standing, name: str, message: str) -> State:
-    _publish(stands, f"{name}: {message}")
+def _end(status: PromotionStatus, name: str, message: str) -> State:
+    _publish(status, f"{name}: {message}")
     return Completed(name=name, message=message)
 
 
-def _publish(stands: Standing, headline: str) -> None:
+def _publish(status: PromotionStatus, headline: str) -> None:
     """The gate's table as an artifact, one key a model: its history is in Prefect's page of the key."""
-    table = as_markdown(stands.report) if stands.report is not None else ""
-    key = "gate-" + re.sub(r"[^a-z0-9]+", "-", stands.production.lower()).strip("-")
-    create_markdown_artifact(f"# {stands.source}: {headline}\n\n{table}", key=key, description=headline)
+    table = as_markdown(status.report) if status.report is not None else ""
+    key = "gate-" + re.sub(r"[^a-z0-9]+", "-", status.production.lower()).strip("-")
+    create_markdown_artifact(f"# {status.source}: {headline}\n\n{table}", key=key, description=headline)
 
 
-def _ask(stands: Standing, hours: float) -> Approval | None:
+def _ask(status: PromotionStatus, hours: float) -> Approval | None:
     """Pause until somebody fills in the form; None if nobody does."""
-    assert stands.report is not None
-    form = Approval.with_initial_data(description=as_markdown(stands.report))
+    assert status.report is not None
+    form = Approval.with_initial_data(description=as_markdown(status.report))
     nobody = f"nobody {uuid4()}"
     # By the run's count as well: whoever starts an unanswered run again wants to be asked again.
-    key = f"{str(stands.report['question'])[:16]}-{flow_run.run_count}"
+    key = f"{status.report.question[:16]}-{flow_run.run_count}"
     with _answered_by(nobody, hours * 3600.0):
         answer = pause_flow_run(form, timeout=int(hours * 3600.0) + GRACE, poll_interval=2, key=key)
     return None if answer.by == nobody else answer

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from prefect import runtime
 
 from components.artifacts.store import Store
-from components.gate.verdicts import Standing, standing
+from components.promote.status import PromotionStatus, promotion_status
 from components.registry.versions import CANDIDATE
 from flows.align import AlignSettings, environment, launcher_of
 from flows.checkout import Checkout
@@ -23,7 +23,7 @@ ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
-class Told:
+class PromotionResult:
     """What became of the candidate; `files` are to be committed."""
 
     promoted: bool
@@ -31,10 +31,10 @@ class Told:
     files: tuple[str, ...] = ()
 
 
-Promote = Callable[[Checkout, Store, AlignSettings, Reporter], Told]
+Promote = Callable[[Checkout, Store, AlignSettings, Reporter], PromotionResult]
 
 
-def by_gate(checkout: Checkout, store: Store, options: AlignSettings, log: Reporter) -> Told:
+def by_gate(checkout: Checkout, store: Store, options: AlignSettings, log: Reporter) -> PromotionResult:
     """The gate as a task through the launcher, and what the registry says afterwards.
 
     Policy is the settings' (`gate.policy`): with `manual` a passed gate waits for a person, and that is an end here as
@@ -48,14 +48,14 @@ def by_gate(checkout: Checkout, store: Store, options: AlignSettings, log: Repor
     settings = project.settings
     run = str(runtime.flow_run.id or os.getpid())
     candidate = f"{settings.register_.model_name}@{CANDIDATE}"
-    source = standing(settings.register_, checkout.root, candidate).source
+    source = promotion_status(settings.register_, checkout.root, candidate).source
     with launcher_of(options, checkout) as launcher:
         judging = Judging(checkout, store, launcher, environment(project, checkout, options), log)
         gpus = options.gpus.get("evaluate", 0)
         keep_first_set(checkout, judging, run, gpus)
         _decided(judging, Work(run, "register", "gate", 0, ("components.register", "promote", source), gpus))
-    stands = standing(settings.register_, checkout.root, source)
-    return Told(stands.is_champion, _told(stands), tuple(dict.fromkeys(judging.written)))
+    status = promotion_status(settings.register_, checkout.root, source)
+    return PromotionResult(status.is_champion, _summary(status), tuple(dict.fromkeys(judging.written)))
 
 
 def keep_first_set(checkout: Checkout, judging: Judging, run: str, gpus: int) -> None:
@@ -85,10 +85,10 @@ def _decided(judging: Judging, work: Work) -> None:
         raise WorkFailedError(" ".join(work.command[1:]), ended)
 
 
-def _told(stands: Standing) -> str:
-    if stands.is_champion:
-        return f"{stands.source} is the champion {stands.production}/{stands.champion}"
-    if stands.report is not None and stands.report["passed"]:
-        return f"{stands.source} passed the gate and waits for an approval"
-    refused = [check["name"] for check in (stands.report or {}).get("checks", []) if check["verdict"] == "no"]
-    return f"{stands.source} is refused: {', '.join(refused)}"
+def _summary(status: PromotionStatus) -> str:
+    if status.is_champion:
+        return f"{status.source} is the champion {status.production}/{status.champion}"
+    if status.report is not None and status.report.passed:
+        return f"{status.source} passed the gate and waits for an approval"
+    refused = [check.name for check in status.report.refusals] if status.report is not None else []
+    return f"{status.source} is refused: {', '.join(refused)}"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from components.artifacts.s3 import Place, connect
 from components.artifacts.store import Content, Store
 from components.errors import BadInput
+from components.failpoints import Failpoint, no_failpoint
 from components.pipeline_files import USES_BASE, add_dependency, set_param
 from components.task.document import Input, Result, Task
 from flows import promotion_step
@@ -46,12 +47,6 @@ LEASE = "dp2o/leases/retrain"
 """Below the store, where the lease is when nothing else is said."""
 
 Ending = Literal["held by another", "nothing new", "waits", "dry run", "promoted", "not promoted"]
-Reached = Callable[[str], None]
-"""Told the name of every point that a run reaches; tests die there."""
-
-
-def nowhere(point: str) -> None:
-    """The `Reached` of every day."""
 
 
 class Scope(BaseModel):
@@ -135,7 +130,7 @@ def retrained(
     scope: Scope,
     options: AlignSettings,
     lease: LeaseSettings,
-    reached: Reached = nowhere,
+    failpoint: Failpoint = no_failpoint,
     promote: promotion_step.Promote = promotion_step.by_gate,
 ) -> Retrained:
     """The flow itself, within a flow run; `promote` judges and promotes the candidate of a checkout."""
@@ -145,7 +140,7 @@ def retrained(
     place = _lease_place(lease, url)
     if place is None:
         log.warning("the store %s is not in S3 and lease.url is not set: nothing keeps two runs apart", url)
-        outcome = _Retraining(repository, branch, scope, options, None, reached, promote, log)()
+        outcome = _Retraining(repository, branch, scope, options, None, failpoint, promote, log)()
     else:
         run = str(runtime.flow_run.id or os.getpid())
         try:
@@ -154,8 +149,8 @@ def retrained(
             outcome = Retrained(ending="held by another", text=f"another retrain runs: {other}; nothing to do here")
         else:
             try:
-                reached("lease taken")
-                outcome = _Retraining(repository, branch, scope, options, held, reached, promote, log)()
+                failpoint("lease taken")
+                outcome = _Retraining(repository, branch, scope, options, held, failpoint, promote, log)()
             finally:
                 held.release()
     log.info("%s", outcome.text)
@@ -179,12 +174,12 @@ class _Retraining:
         scope: Scope,
         options: AlignSettings,
         lease: Lease | None,
-        reached: Reached,
+        failpoint: Failpoint,
         promote: promotion_step.Promote,
         log: Reporter,
     ) -> None:
         self.repository, self.branch, self.scope, self.options = repository, branch, scope, options
-        self.lease, self.reached, self.promote, self.log = lease, reached, promote, log
+        self.lease, self.failpoint, self.promote, self.log = lease, failpoint, promote, log
         self.commit: str | None = None
 
     def __call__(self) -> Retrained:
@@ -203,24 +198,26 @@ class _Retraining:
                 return Retrained(ending="nothing new", text=text, intake=intake, commit=self.commit)
             train = self.scope.train == "always" or (self.scope.train == "by decision" and decision["retrain"])
             if not train:
-                told = "scope.train is never" if self.scope.train == "never" else decision["text"]
-                return Retrained(ending="waits", text=told, intake=intake, drift=drift, commit=self.commit)
+                text = "scope.train is never" if self.scope.train == "never" else decision["text"]
+                return Retrained(ending="waits", text=text, intake=intake, drift=drift, commit=self.commit)
             self.log.info("%s", decision["text"])
             self._base(checkout, pending)
         aligned: Aligned = align(self.repository, self.branch, options=self.options)
-        self.reached("aligned")
+        self.failpoint("aligned")
         with checked_out(self.repository, self.branch) as checkout:
             self._check()
             store = Store(store_url(Project(checkout.root), self.options))
-            told = self.promote(checkout, store, self.options, self.log)
-            self.reached("promoted")
+            result = self.promote(checkout, store, self.options, self.log)
+            self.failpoint("promoted")
             written = _read(checkout.root, TRAINED)
             written |= {"shards": sorted({*written.get("shards", []), *pending}), "attempt": None}
-            self._save(checkout, [*_write(checkout.root, TRAINED, written), *told.files], f"retrain: {told.text}\n")
-            self.reached("finished")
-        ending: Ending = "promoted" if told.promoted else "not promoted"
-        text = f"{decision['text']}; trained ({', '.join(aligned.ran) or 'everything was up to date'}); {told.text}"
-        return Retrained(ending=ending, text=text, intake=intake, drift=drift, commit=self.commit, promotion=told.text)
+            self._save(checkout, [*_write(checkout.root, TRAINED, written), *result.files], f"retrain: {result.text}\n")
+            self.failpoint("finished")
+        ending: Ending = "promoted" if result.promoted else "not promoted"
+        text = f"{decision['text']}; trained ({', '.join(aligned.ran) or 'everything was up to date'}); {result.text}"
+        return Retrained(
+            ending=ending, text=text, intake=intake, drift=drift, commit=self.commit, promotion=result.text
+        )
 
     # ---- steps
 
@@ -240,7 +237,7 @@ class _Retraining:
         outputs = [INTAKE_REPORT] if self.scope.dry_run else [INTAKE_REPORT, STATE, INCOMING, ORIGINS]
         made = self._run(checkout, project, store, "intake", params, inputs, outputs)
         report = _fetched(store, made, INTAKE_REPORT)
-        self.reached("looked")
+        self.failpoint("looked")
         if self.scope.dry_run:
             return {}, report
         new = {path.removeprefix(f"{INCOMING}/"): c for path, c in made.items() if path.startswith(f"{INCOMING}/")}
@@ -256,7 +253,7 @@ class _Retraining:
         message = f"intake: {len(report['accepted'])} new LR images\n\n{json.dumps(report['quarantined'])} set aside\n"
         saved = self._save(checkout, written, message)
         self.commit = saved if new else None
-        self.reached("version committed")
+        self.failpoint("version committed")
         origins = made.get(ORIGINS)
         return {ORIGINS: origins} if origins else {}, report
 
@@ -286,7 +283,7 @@ class _Retraining:
         report = _fetched(store, made, DRIFT_REPORT)
         store.fetch(made[DRIFT_PAGE], root / DRIFT_PAGE)
         create_markdown_artifact(_drift_table(report), key="drift", description=report["decision"]["text"][:200])
-        self.reached("compared")
+        self.failpoint("compared")
         return report, pending
 
     def _base(self, checkout: Checkout, pending: list[str]) -> None:
@@ -313,7 +310,7 @@ class _Retraining:
             written += add_dependency(root, CHAMPION, USES_BASE)
             written += set_param(root, "backbone", "path", CHAMPION)
         self._save(checkout, written, f"retrain: from {champion or 'the base of the settings'}\n")
-        self.reached("base committed")
+        self.failpoint("base committed")
 
     # ---- below
 

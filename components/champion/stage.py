@@ -43,7 +43,7 @@ def fetch(settings: Settings, root: Path) -> dict[str, Any]:
     from components.backbones.loading import FAMILIES, located  # noqa: PLC0415
     from components.process import resolve_device  # noqa: PLC0415
     from components.registry.tracking import connected  # noqa: PLC0415
-    from components.registry.versions import CHAMPION, alias_version, production_name  # noqa: PLC0415
+    from components.registry.versions import CHAMPION, MODEL_TAG, alias_version, production_name  # noqa: PLC0415
 
     name = production_name(settings.register_.model_name)
     with connected(settings.register_, root) as client, atomic_folder(root / FOLDER) as folder:
@@ -59,7 +59,7 @@ def fetch(settings: Settings, root: Path) -> dict[str, Any]:
             shutil.copytree(found, folder, dirs_exist_ok=True)
         chosen = located(settings.backbone, root)
         digest = FAMILIES[chosen.family](folder, chosen, resolve_device(settings.run.device)).digest("policy")
-        wanted = version.tags.get("dp2o.model", "")
+        wanted = version.tags.get(MODEL_TAG, "")
         if digest != wanted:
             raise BadInput(
                 f"{name}/{number} holds weights {digest[:12]}, it was registered with {wanted[:12]}: its files were "

@@ -30,9 +30,9 @@ Reason = Annotated[str, typer.Option(help="Why; recorded for good.")]
 def freeze(params: Params = PARAMS, as_json: AsJson = False) -> None:
     """Freeze a first benchmark set from the test split, where there is none; `promote` does it by itself otherwise."""
     with command("freeze", params, logs=True, computes=True) as context:
-        from components.promote import promotion  # noqa: PLC0415
+        from components.gate import judging  # noqa: PLC0415
 
-        name, is_new = promotion.freeze(*context.project)
+        name, is_new = judging.freeze(*context.project)
     text = f"benchmark set {name} {'is frozen from the test split' if is_new else 'is there already'}"
     show(as_json, {"benchmark": name, "new": is_new}, text)
 
@@ -94,9 +94,9 @@ def reject(
 ) -> None:
     """Say no to a version that passed the gate and waits: it is recorded, and the alias challenger goes."""
     with command("reject", params) as context:
-        from components.promote import promotion  # noqa: PLC0415
+        from components.promote import rejection  # noqa: PLC0415
 
-        outcome = promotion.reject(*context.project, by, reason, version_uri)
+        outcome = rejection.reject(*context.project, by, reason, version_uri)
     show(as_json, outcome.as_json(), outcome.text)
 
 
@@ -113,9 +113,9 @@ def rollback(
 ) -> None:
     """Give the alias champion back to an earlier champion; nothing else moves."""
     with command("rollback", params) as context:
-        from components.promote import promotion  # noqa: PLC0415
+        from components.promote.rollback import rollback as roll_back  # noqa: PLC0415
 
-        outcome = promotion.rollback(*context.project, by, to, reason)
+        outcome = roll_back(*context.project, by, to, reason)
     show(as_json, outcome.as_json(), outcome.text)
 
 
@@ -123,9 +123,9 @@ def rollback(
 def history(params: Params = PARAMS, as_json: AsJson = False) -> None:
     """Promotions, rollbacks and refusals, oldest first, with who and why."""
     with command("history", params) as context:
-        from components.promote import promotion  # noqa: PLC0415
+        from components.promote import status  # noqa: PLC0415
 
-        found, alias = promotion.history(*context.project)
+        found, alias = status.history(*context.registry)
     if as_json:
         records = [record.as_json() for record in found.records]
         print_json({"records": records, "champion": found.champion, "alias": alias})

@@ -6,12 +6,12 @@ a "no" that says so. A tie is not a win. Every check must say yes; there is no t
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from components.artifacts.gate_report import Check
 from components.judge.bootstrap import ClusterBootstrap, wins
 from components.metrics.suite import applicable
 from components.metrics.table import info
@@ -22,7 +22,7 @@ Key = tuple[str, int]
 Values = NDArray[np.float64]
 
 REWARD = "reward"
-REVISION = 2
+GATE_REVISION = 2
 """Part of what a report is an answer to: raise it when the same measurements may get another verdict."""
 BOUND_QUANTILE = 0.95
 """A guard's bound holds for this part of the restorations: one odd photo is no hack, one in twenty is."""
@@ -81,27 +81,6 @@ class Evidence:
     memory_mb: float
 
 
-@dataclass(frozen=True)
-class Check:
-    """One row of the gate's report. `value` is None where there is nothing to show a number of."""
-
-    name: str
-    value: float | str | None
-    threshold: float | str
-    verdict: Literal["yes", "no"]
-    reason: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values; what is not a finite number becomes None, since JSON has none."""
-        odd = isinstance(self.value, float) and not math.isfinite(self.value)
-        return asdict(self) | ({"value": None} if odd else {})
-
-
-def passed(checks: Sequence[Check]) -> bool:
-    """True if there are checks and all say yes."""
-    return bool(checks) and all(check.verdict == "yes" for check in checks)
-
-
 Rewards = Mapping[Key, float]
 """Reward of each restoration."""
 
@@ -137,7 +116,7 @@ def judge(
 
 
 def _check(name: str, value: float | str | None, threshold: float | str, good: bool, reason: str) -> Check:
-    return Check(name, value, threshold, "yes" if good else "no", reason)
+    return Check(name=name, value=value, threshold=threshold, verdict="yes" if good else "no", reason=reason)
 
 
 def _identity(champion: Evidence, challenger: Evidence, benchmark: Benchmark) -> list[Check]:

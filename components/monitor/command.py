@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 import time
@@ -15,6 +14,7 @@ import numpy as np
 from mlflow.entities import Metric
 
 from components.artifacts import tables
+from components.artifacts.gate_report import GateReport
 from components.artifacts.images import to_tensor
 from components.artifacts.publish import write_json, write_text
 from components.errors import BadInput
@@ -28,7 +28,7 @@ from components.pages.histogram import histogram
 from components.photos.crops import choose_crops
 from components.process import resolve_device
 from components.registry.tracking import connected, experiment_id
-from components.registry.versions import CHAMPION, GATE_TAG, alias_version, production_name
+from components.registry.versions import CHAMPION, alias_version, gate_report, production_name
 from components.settings import Settings
 
 logger = logging.getLogger("dp2o.monitor")
@@ -46,7 +46,7 @@ class Record:
     """What is known of the champion: its name and version, its gate's report, its scores when it was evaluated."""
 
     champion: str
-    gate: str
+    gate: GateReport | None
     reference: Scores
 
 
@@ -102,7 +102,7 @@ def _record(client: mlflow.MlflowClient, settings: Settings, metrics: list[str])
                 for name in metrics
                 if name in columns
             }
-    return Record(f"{name}/{number}", version.tags.get(GATE_TAG, ""), reference)
+    return Record(f"{name}/{number}", gate_report(version), reference)
 
 
 def _scores(pair: Pair, suite: Suite, settings: Settings) -> dict[str, float]:
@@ -134,8 +134,8 @@ def _page(settings: Settings, record: Record, health: Health, found: Scores, cou
         Drawing(name, histogram(name, "one value a pair", record.reference.get(name, []), values))
         for name, values in sorted(found.items())
     ]
-    gate = json.loads(record.gate) if record.gate else {}
-    promoted = f"{gate.get('challenger')} against {gate.get('champion')} on {gate.get('benchmark')}" if gate else "none"
+    gate = record.gate
+    promoted = f"{gate.challenger} against {gate.champion} on {gate.benchmark}" if gate is not None else "none"
     facts = [
         ("champion", record.champion),
         ("pairs", f"{count} of {settings.monitor.pairs}"),

@@ -20,7 +20,7 @@ Mood = Literal["good", "warning", "danger"]
 """Slack's colours: green, yellow, red."""
 
 
-def tell(webhook: str, text: str, mood: Mood, fields: Mapping[str, str], timeout: float = TIMEOUT) -> bool:
+def send(webhook: str, text: str, mood: Mood, fields: Mapping[str, str], timeout: float = TIMEOUT) -> bool:
     """POST `text` and `fields`; whether it arrived. What goes wrong is logged, not raised, and not tried again.
 
     Args:

@@ -7,12 +7,11 @@ A crash at (a) leaves a copy without an alias: the next promotion of the same re
 and the alias is behind: every command that changes anything settles that first. At (c) all is done.
 """
 
-from collections.abc import Callable
-
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 
 from components.errors import ResumeLater
+from components.failpoints import Failpoint, no_failpoint
 from components.registry import ledger
 from components.registry.ledger import Content, History
 from components.registry.versions import (
@@ -26,13 +25,6 @@ from components.registry.versions import (
 )
 
 _ATTEMPTS = 10
-
-Reached = Callable[[str], None]
-"""Told the name of every point that a promotion reaches; tests die or interfere there."""
-
-
-def nowhere(point: str) -> None:
-    """The `Reached` of every day."""
 
 
 def settle(client: mlflow.MlflowClient, name: str) -> History:
@@ -69,14 +61,14 @@ def into_production(client: mlflow.MlflowClient, version: ModelVersion, producti
     return int(copied.version)
 
 
-def commit(client: mlflow.MlflowClient, name: str, content: Content, reached: Reached = nowhere) -> int:
+def commit(client: mlflow.MlflowClient, name: str, content: Content, failpoint: Failpoint = no_failpoint) -> int:
     """Record `content` and move the alias; the record's number.
 
     Raises:
         ResumeLater: another promotion or rollback was recorded first; it is named, and nothing was moved.
     """
     number = ledger.append(client, name, content)
-    reached("recorded")
+    failpoint("recorded")
     (own,) = [record for record in ledger.read(client, name).records if record.number == number]
     if own.status != "counts":
         raise ResumeLater(
@@ -85,5 +77,5 @@ def commit(client: mlflow.MlflowClient, name: str, content: Content, reached: Re
             "the same command again if it is still wanted"
         )
     settle(client, name)
-    reached("moved")
+    failpoint("moved")
     return number

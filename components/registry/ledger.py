@@ -17,6 +17,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from components.artifacts import digests
+from components.artifacts.gate_report import GateReport
 from components.errors import BadInput
 
 CONTENT_TAG, DIGEST_TAG = "dp2o.record", "dp2o.record_digest"
@@ -40,7 +41,7 @@ class Content:
         after_digest: digest of that record, empty for the first.
         by: who approved it, or `policy` for an automatic promotion.
         reason: one line for people.
-        gate: the gate's report.
+        gate: the gate's report as it was written, since the record's digest is of that; empty for a rollback.
     """
 
     kind: Kind
@@ -53,6 +54,11 @@ class Content:
     by: str
     reason: str
     gate: Mapping[str, Any]
+
+    @property
+    def report(self) -> GateReport | None:
+        """`gate` as a report; None where there is none, or one of another version of the gate."""
+        return GateReport.of(self.gate)
 
 
 @dataclass(frozen=True)

@@ -43,19 +43,19 @@ def list_versions(settings: RegisterSettings, root: Path) -> list[Version]:
         ]
 
 
-def show_version(settings: RegisterSettings, root: Path, reference: str) -> tuple[Version, str]:
+def show_version(settings: RegisterSettings, root: Path, version_uri: str) -> tuple[Version, str]:
     """Version and model card of `name@alias` or `name/version`, with or without `models:/`.
 
     Raises:
-        BadInput: the reference has another form, or there is no such version.
+        BadInput: the version_uri has another form, or there is no such version.
     """
     with connected(settings, root) as client:
-        found = resolve(client, reference)
+        found = resolve(client, version_uri)
         return _version(found, client.get_registered_model(found.name).aliases), found.description or ""
 
 
 def load_upscaler(
-    settings: RegisterSettings, root: Path, reference: str, tiling: Mapping[str, int], device: str, base: str = ""
+    settings: RegisterSettings, root: Path, version_uri: str, tiling: Mapping[str, int], device: str, base: str = ""
 ) -> Upscaler:
     """The upscaler of a registered version, sampled as it was registered; `device` as in params.yaml.
 
@@ -66,10 +66,10 @@ def load_upscaler(
         BadInput: there is no such version, or it is none of this project's.
     """
     with connected(settings, root) as client:
-        found = resolve(client, reference)
+        found = resolve(client, version_uri)
         if IDENTITY_TAG not in found.tags:
             raise BadInput(
-                f"{reference} was not registered by `dp2o register`; `dp2o models list` shows those that were"
+                f"{version_uri} was not registered by `dp2o register`; `dp2o models list` shows those that were"
             )
         config = {"device": device, "base": base, **tiling}
         loaded = mlflow.pyfunc.load_model(f"{PREFIX}{found.name}/{found.version}", model_config=config)

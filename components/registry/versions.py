@@ -1,8 +1,9 @@
-"""Names by which model versions are known, and finding one. Needs no network library: flows read it as well."""
+"""Names, aliases and tags by which model versions are known; finding one, and the gate's report that it carries."""
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 
+from components.artifacts.gate_report import GateReport, read_report
 from components.errors import BadInput
 
 CANDIDATE, CHALLENGER, CHAMPION = "candidate", "challenger", "champion"
@@ -10,6 +11,8 @@ CANDIDATE, CHALLENGER, CHAMPION = "candidate", "challenger", "champion"
 DEVELOPMENT = "-dev"
 """What the development model's name has beyond the production model's."""
 IDENTITY_TAG, HEADLINE_TAG = "dp2o.identity", "dp2o.headline"
+MODEL_TAG, BASE_MODEL_TAG = "dp2o.model", "dp2o.base_model"
+"""Digests of the weights, as lineage records them: the version's own, and those it was trained from."""
 GATE_TAG, VERDICT_TAG, PARENT_TAG = "dp2o.gate", "dp2o.gate_verdict", "dp2o.parent"
 PREFIX = "models:/"
 
@@ -19,20 +22,20 @@ def production_name(model_name: str) -> str:
     return model_name.removesuffix(DEVELOPMENT)
 
 
-def resolve(client: mlflow.MlflowClient, reference: str) -> ModelVersion:
+def resolve(client: mlflow.MlflowClient, version_uri: str) -> ModelVersion:
     """The version that `name@alias` or `name/version` means, with or without `models:/`.
 
     Raises:
-        BadInput: the reference has another form.
+        BadInput: `version_uri` has another form.
     """
-    bare = reference.removeprefix(PREFIX)
+    bare = version_uri.removeprefix(PREFIX)
     name, at, alias = bare.partition("@")
     if at and name and alias:
         return client.get_model_version_by_alias(name, alias)
     name, slash, version = bare.rpartition("/")
     if slash and name and version.isdecimal():
         return client.get_model_version(name, version)
-    raise BadInput(f"{reference} names no model version; write name@alias or name/version, e.g. dp2o-sr@champion")
+    raise BadInput(f"{version_uri} names no model version; write name@alias or name/version, e.g. dp2o-sr@champion")
 
 
 def find_version(client: mlflow.MlflowClient, name: str, identity: str) -> ModelVersion | None:
@@ -45,3 +48,18 @@ def alias_version(client: mlflow.MlflowClient, name: str, alias: str) -> int | N
     """Version that has the alias; None where there is no such model or alias."""
     found = [model for model in client.search_registered_models(f"name = '{name}'") if model.name == name]
     return int(found[0].aliases[alias]) if found and alias in found[0].aliases else None
+
+
+def gate_report(version: ModelVersion) -> GateReport | None:
+    """The report that the version carries; None if it was never judged, or by a gate that asked otherwise.
+
+    Raises:
+        BadInput: what it carries is no report.
+    """
+    if GATE_TAG not in version.tags:
+        return None
+    place = f"tag {GATE_TAG} of {version.name}/{version.version}"
+    try:
+        return read_report(version.tags[GATE_TAG], place)
+    except BadInput as error:
+        raise BadInput(f"{error}; delete the tag and promote again") from error

@@ -15,12 +15,15 @@ from typer.testing import CliRunner
 from components.backbones.tiny_flow import TinyFlow
 from components.cli.app import app
 from components.errors import BadInput
+from components.failpoints import Failpoint
 from components.gate import benchmark
 from components.gate.evidence import Bench
-from components.gate.verdicts import standing
 from components.promote import notify, promotion
 from components.promote.promotion import Approval
-from components.promote.transaction import Reached, commit, into_production, settle
+from components.promote.rejection import reject
+from components.promote.rollback import rollback
+from components.promote.status import promotion_status
+from components.promote.transaction import commit, into_production, settle
 from components.registry import ledger
 from components.registry.ledger import Content
 from components.registry.versions import CHALLENGER, CHAMPION, IDENTITY_TAG, alias_version
@@ -117,9 +120,9 @@ def test_a_changed_set_is_asked_about_again_and_refused(copy: Copy) -> None:
 
 
 def test_the_approval_of_one_report_is_not_one_of_the_next(copy: Copy) -> None:
-    stands = standing(copy.project.settings.register_, copy.project.root, "sr-dev/1")
-    assert stands.report is not None
-    approval = Approval("ada", "", str(stands.report["question"])[:12])
+    status = promotion_status(copy.project.settings.register_, copy.project.root, "sr-dev/1")
+    assert status.report is not None
+    approval = Approval("ada", "", status.report.question[:12])
     outcome = copy.promote(approval=approval, settings=copy.limited(min_gain=0.0001))
     assert outcome.decision == "awaits approval"
     assert f"ada approved report {approval.report}, which no longer holds" in outcome.text
@@ -134,18 +137,18 @@ def test_a_person_may_say_no_and_later_yes(copy: Copy) -> None:
     assert done.exit_code == 0, done.output
     assert done.stdout == "sr-dev/1 is rejected by eve: grain in the sky\n"
     assert alias_version(copy.client, "sr-dev", CHALLENGER) is None
-    assert standing(settings.register_, root, "sr-dev/1").rejected_by == "eve"
-    promotion.reject(settings, root, "eve", "grain in the sky", "sr-dev/1")
+    assert promotion_status(settings.register_, root, "sr-dev/1").rejected_by == "eve"
+    reject(settings, root, "eve", "grain in the sky", "sr-dev/1")
     assert [record.status for record in ledger.read(copy.client, "sr").records] == ["refused"]  # said twice, kept once
     with pytest.raises(BadInput, match="sr-dev/2 has not passed the gate: there is nothing to reject"):
-        promotion.reject(settings, root, "eve", "", "sr-dev/2")
+        reject(settings, root, "eve", "", "sr-dev/2")
     for policy in ("manual", "automatic"):
         again = copy.promote(policy=policy)
         assert again.decision == "rejected"
         assert "was rejected by eve: approve it after all with --approved-by" in again.text
     assert alias_version(copy.client, "sr-dev", CHALLENGER) is None
     assert copy.promote(approval=ADA).decision == "promoted"
-    assert standing(settings.register_, root, "sr-dev/1").is_champion
+    assert promotion_status(settings.register_, root, "sr-dev/1").is_champion
 
 
 def test_a_reason_without_an_approval_is_refused(copy: Copy) -> None:
@@ -157,7 +160,7 @@ def test_a_reason_without_an_approval_is_refused(copy: Copy) -> None:
 
 @pytest.mark.parametrize("point", ["judged", "challenger set", "copied", "recorded", "moved", "finished"])
 def test_killed_at_any_point_of_a_promotion_the_next_run_ends_consistent(copy: Copy, point: str) -> None:
-    killed_at(point, lambda reached: copy.promote(approval=ADA, reached=reached), mlflow.get_tracking_uri())
+    killed_at(point, lambda failpoint: copy.promote(approval=ADA, failpoint=failpoint), mlflow.get_tracking_uri())
     moved = point in {"moved", "finished"}
     assert alias_version(copy.client, "sr", CHAMPION) == (1 if moved else None)
     outcome = copy.promote(approval=ADA)
@@ -191,7 +194,7 @@ def test_what_died_with_the_promotion_is_left_by_the_next_run(
     """A flow keeps the set and the report only after the champion is one; between, it may die with its clone."""
     root = copy.project.root
     (name,) = benchmark.names(root)
-    killed_at("finished", lambda reached: copy.promote(approval=ADA, reached=reached), mlflow.get_tracking_uri())
+    killed_at("finished", lambda failpoint: copy.promote(approval=ADA, failpoint=failpoint), mlflow.get_tracking_uri())
     shutil.rmtree(root / benchmark.FOLDER)
     (root / promotion.REPORT).unlink()
     if is_trained_on:
@@ -208,7 +211,7 @@ def test_what_died_with_the_promotion_is_left_by_the_next_run(
 
 @pytest.mark.parametrize("point", ["judged", "refused"])
 def test_killed_at_any_point_of_a_refusal_there_is_one_record_of_it(copy: Copy, point: str) -> None:
-    killed_at(point, lambda reached: copy.promote("sr-dev/2", reached=reached), mlflow.get_tracking_uri())
+    killed_at(point, lambda failpoint: copy.promote("sr-dev/2", failpoint=failpoint), mlflow.get_tracking_uri())
     assert len(ledger.read(copy.client, "sr").records) == (1 if point == "refused" else 0)
     assert copy.promote("sr-dev/2").decision == "refused"
     assert copy.measured == 0  # the child measured; its report holds
@@ -230,15 +233,15 @@ def test_killed_at_any_point_of_a_rollback_the_next_command_ends_consistent(copy
     second_champion(copy)
     root, settings = copy.project.root, copy.project.settings
 
-    def work(reached: Reached) -> object:
-        return promotion.rollback(settings, root, "ada", reached=reached)
+    def work(failpoint: Failpoint) -> object:
+        return rollback(settings, root, "ada", failpoint=failpoint)
 
     killed_at(point, work, mlflow.get_tracking_uri())
     assert alias_version(copy.client, "sr", CHAMPION) == (1 if point == "moved" else 2)
     if point == "recorded":  # the same command finishes what was cut off, and goes back no further
-        assert "which was cut off, is finished" in promotion.rollback(settings, root, "ada").text
+        assert "which was cut off, is finished" in rollback(settings, root, "ada").text
     with pytest.raises(BadInput, match="no earlier champion"):
-        promotion.rollback(settings, root, "ada")
+        rollback(settings, root, "ada")
     history = ledger.read(copy.client, "sr")
     assert history.champions == [1]
     assert alias_version(copy.client, "sr", CHAMPION) == 1
@@ -253,9 +256,9 @@ def test_the_copy_in_production_gets_the_report_of_its_last_promotion(copy: Copy
     outcome = copy.promote(approval=ADA)
     assert (outcome.decision, outcome.version) == ("promoted", 1), outcome.text
     assert outcome.report is not None
-    assert outcome.report["champion"] == "sr/2"
+    assert outcome.report.champion == "sr/2"
     tags = copy.client.get_model_version("sr", "1").tags
-    assert json.loads(tags["dp2o.gate"]) == outcome.report != json.loads(first)
+    assert json.loads(tags["dp2o.gate"]) == outcome.report.model_dump(mode="json") != json.loads(first)
     assert tags["dp2o.parent"] == "2"
     assert ledger.read(copy.client, "sr").records[0].content.gate == json.loads(first)  # what was, stays
     assert len(copy.client.search_model_versions(f"name = 'sr' and tags.`{IDENTITY_TAG}` != ''")) == 2
@@ -273,7 +276,7 @@ def test_people_are_told_of_every_decision(copy: Copy, listener: Listener) -> No
     copy.promote(approval=ADA)
     copy.promote("sr-dev/2")
     second_champion(copy)
-    promotion.rollback(copy.project.settings, copy.project.root, "ada", reason="complaints")
+    rollback(copy.project.settings, copy.project.root, "ada", reason="complaints")
     waits, promoted, refused, back = listener.heard
     assert "waits: approve with" in waits["text"]
     assert "sr/1 is the champion (record 1)" in promoted["text"]
@@ -289,7 +292,7 @@ def test_people_are_told_of_every_decision(copy: Copy, listener: Listener) -> No
 def test_no_webhook_holds_up_a_promotion(
     copy: Copy, listener: Listener, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(notify.tell, "__defaults__", (0.5,))
+    monkeypatch.setattr(notify.send, "__defaults__", (0.5,))
     listener.answer = lambda handler: time.sleep(5.0) if kind == "hangs" else listener.say(handler, 500)
     assert copy.promote(approval=ADA).decision == "promoted"
     assert alias_version(copy.client, "sr", CHAMPION) == 1

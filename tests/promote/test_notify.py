@@ -20,7 +20,7 @@ def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
 
 
 def test_text_and_fields_arrive_as_slack_takes_them(listener: Listener) -> None:
-    assert notify.tell(listener.url, "sr/2 is the champion", "good", FIELDS)
+    assert notify.send(listener.url, "sr/2 is the champion", "good", FIELDS)
     (body,) = listener.heard
     assert body["text"] == "sr/2 is the champion"
     (attachment,) = body["attachments"]
@@ -33,25 +33,25 @@ def test_text_and_fields_arrive_as_slack_takes_them(listener: Listener) -> None:
 
 def test_the_environment_goes_before_the_settings(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(notify.VARIABLE, listener.url)
-    assert notify.tell("http://127.0.0.1:1/nobody", "told", "good", {})
+    assert notify.send("http://127.0.0.1:1/nobody", "told", "good", {})
     assert len(listener.heard) == 1
 
 
 def test_without_a_url_nothing_is_sent_and_nothing_said(listener: Listener, caplog: pytest.LogCaptureFixture) -> None:
-    assert not notify.tell("", "told", "good", {})
+    assert not notify.send("", "told", "good", {})
     assert caplog.text == ""
 
 
 def test_a_failing_server_is_logged_without_the_secret(listener: Listener, caplog: pytest.LogCaptureFixture) -> None:
     listener.answer = lambda handler: listener.say(handler, 500)
-    assert not notify.tell(listener.url, "told", "danger", FIELDS)
+    assert not notify.send(listener.url, "told", "danger", FIELDS)
     assert "the webhook at 127.0.0.1 failed: it answered 500" in caplog.text
     assert "a-secret" not in caplog.text
 
 
 def test_what_does_not_speak_http_is_no_error(listener: Listener, caplog: pytest.LogCaptureFixture) -> None:
     listener.answer = lambda handler: handler.wfile.write(b"nonsense\r\n")
-    assert not notify.tell(listener.url, "told", "danger", FIELDS)
+    assert not notify.send(listener.url, "told", "danger", FIELDS)
     assert "BadStatusLine" in caplog.text
 
 
@@ -75,7 +75,7 @@ def test_a_server_that_hangs_holds_nobody_up(
 ) -> None:
     listener.answer = answer
     began = time.monotonic()
-    assert not notify.tell(listener.url, "told", "danger", FIELDS, timeout=0.5)
+    assert not notify.send(listener.url, "told", "danger", FIELDS, timeout=0.5)
     assert time.monotonic() - began < 2.5
     assert "nobody was told" in caplog.text
     assert "a-secret" not in caplog.text
@@ -83,10 +83,10 @@ def test_a_server_that_hangs_holds_nobody_up(
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "slack", "http://", "http://[bad/"])
 def test_what_is_no_url_of_a_webhook_is_said_so(url: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert not notify.tell(url, "told", "good", {})
+    assert not notify.send(url, "told", "good", {})
     assert "is no http(s) URL" in caplog.text
 
 
 def test_nobody_there_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
-    assert not notify.tell("http://127.0.0.1:1/", "told", "good", {})
+    assert not notify.send("http://127.0.0.1:1/", "told", "good", {})
     assert "the webhook at 127.0.0.1 failed" in caplog.text

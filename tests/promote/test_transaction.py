@@ -11,7 +11,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from components.errors import BadInput, ResumeLater
-from components.promote.transaction import Reached, commit, into_production, nowhere, settle
+from components.failpoints import Failpoint, no_failpoint
+from components.promote.transaction import commit, into_production, settle
 from components.registry import ledger
 from components.registry.ledger import Content, Record, replay
 from components.registry.versions import CHAMPION, IDENTITY_TAG, alias_version
@@ -31,15 +32,15 @@ def client(tmp_path: Path, empty_database: Path) -> mlflow.MlflowClient:
     return opened
 
 
-def promote(client: mlflow.MlflowClient, version: int, reached: Reached = nowhere) -> int:
+def promote(client: mlflow.MlflowClient, version: int, failpoint: Failpoint = no_failpoint) -> int:
     """The part of a promotion that follows the gate; the version in production."""
     history = settle(client, NAME)
     number = into_production(client, client.get_model_version(DEV, str(version)), NAME)
-    reached("copied")
+    failpoint("copied")
     if history.champion != number:
         after = ledger.following(history)
         content = Content("promote", NAME, number, f"{DEV}/{version}", history.champion, *after, "ada", "passed", {})
-        commit(client, NAME, content, reached)
+        commit(client, NAME, content, failpoint)
     return number
 
 
@@ -49,7 +50,7 @@ def rollback(client: mlflow.MlflowClient, to: int) -> None:
     commit(client, NAME, Content("rollback", NAME, to, f"{NAME}/{to}", history.champion, *follows, "ada", "bad", {}))
 
 
-def killed_at(point: str, work: Callable[[Reached], object], database: str) -> None:
+def killed_at(point: str, work: Callable[[Failpoint], object], database: str) -> None:
     """Run `work` in a process that is killed with SIGKILL when it reaches `point`."""
     child = os.fork()
     if child == 0:
@@ -68,7 +69,7 @@ def killed_at(point: str, work: Callable[[Reached], object], database: str) -> N
 @pytest.mark.parametrize("point", ["copied", "recorded", "moved"])
 def test_killed_anywhere_the_next_run_ends_consistent(client: mlflow.MlflowClient, point: str) -> None:
     promote(client, 1)
-    killed_at(point, lambda reached: promote(mlflow.MlflowClient(), 2, reached), mlflow.get_tracking_uri())
+    killed_at(point, lambda failpoint: promote(mlflow.MlflowClient(), 2, failpoint), mlflow.get_tracking_uri())
     # Until somebody acts, the alias is where it was or where it was to go, never elsewhere.
     assert alias_version(client, NAME, CHAMPION) == (2 if point == "moved" else 1)
     settled = settle(client, NAME)

@@ -13,9 +13,9 @@ from prefect import flow
 
 from components.artifacts.store import Store
 from components.backbones.tiny_flow import TinyFlow
-from flows import promotion_step
 from flows.align import AlignSettings
 from flows.checkout import Checkout
+from flows.promotion_step import PromotionResult, by_gate
 from flows.retrain import LeaseSettings, Retrained, Scope, retrained
 from flows.stages import Reporter
 from tests.made import REPOSITORY
@@ -70,10 +70,10 @@ def main(repository: str, given: dict[str, object]) -> Retrained:
         if point == given.get("slow"):
             sys.stdin.readline()
 
-    def passes(checkout: Checkout, store: Store, options: AlignSettings, log: Reporter) -> promotion_step.Told:
-        return promotion_step.Told(True, "promoted by the test")
+    def passes(checkout: Checkout, store: Store, options: AlignSettings, log: Reporter) -> PromotionResult:
+        return PromotionResult(True, "promoted by the test")
 
-    promote = passes if given.get("passes") else promotion_step.by_gate
+    promote = passes if given.get("passes") else by_gate
 
     @flow(name="retrain-test")
     def run() -> Retrained:

@@ -19,11 +19,13 @@ from mlflow.server import get_app_client
 from skimage import data
 
 from components.artifacts import digests
+from components.artifacts.gate_report import GateReport
 from components.backbones.tiny_flow import TinyFlow
 from components.errors import BadInput, ResumeLater
-from components.gate import verdicts
+from components.failpoints import Failpoint, no_failpoint
 from components.promote import promotion
-from components.promote.transaction import Reached, commit, into_production, nowhere, settle
+from components.promote.status import history, promotion_status
+from components.promote.transaction import commit, into_production, settle
 from components.register import lineage
 from components.registry import ledger
 from components.registry.ledger import Content
@@ -67,7 +69,7 @@ class Judged:
 
     project: Project
     client: mlflow.MlflowClient
-    report: verdicts.Report
+    report: GateReport
 
 
 def repository(root: Path) -> str:
@@ -100,7 +102,7 @@ def test_a_user_without_the_right_cannot_promote(judged: Judged, user: Callable[
         promotion.promote(judged.project.settings, judged.project.root, approval=ADA)
     assert "<name>-history" in str(refused.value)
     assert not judged.client.search_model_versions("name = 'sr'")
-    assert promotion.history(judged.project.settings, judged.project.root)[0].records == []
+    assert history(judged.project.settings.register_, judged.project.root)[0].records == []
     assert alias_version(judged.client, "sr", CHAMPION) is None
 
 
@@ -108,7 +110,7 @@ def test_a_reader_may_look_and_not_even_judge(judged: Judged, user: Callable[...
     user()
     with pytest.raises(BadInput, match="403"):
         promotion.promote(judged.project.settings, judged.project.root, "sr-dev/1", approval=ADA)
-    assert verdicts.standing(judged.project.settings.register_, judged.project.root, "sr-dev/1").report == judged.report
+    assert promotion_status(judged.project.settings.register_, judged.project.root, "sr-dev/1").report == judged.report
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +144,7 @@ def test_a_promoted_version_carries_what_it_was_made_of(promoted: Judged) -> Non
     assert json.loads(tags["dp2o.metric_digests"]) == evaluated["metric_digests"]
     assert tags["dp2o.metrics"] == evaluated["digests"]["metrics"]
     report = json.loads(tags["dp2o.gate"])
-    assert report == judged.report
+    assert report == judged.report.model_dump(mode="json")
     assert len(report["checks"]) > 20
     assert tags["dp2o.parent"] == f"base {tags['dp2o.base_model'][:12]}"
     assert version.description.startswith("# sr-dev")
@@ -175,7 +177,7 @@ def test_who_does_not_say_who_he_is_gets_nothing(
         monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
         monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
     with pytest.raises(BadInput, match=f"401: the server {told}.*: set MLFLOW_TRACKING_USERNAME"):
-        promotion.history(judged.project.settings, judged.project.root)
+        history(judged.project.settings.register_, judged.project.root)
 
 
 @pytest.fixture
@@ -192,28 +194,28 @@ def names(admin: Mlflow, tmp_path: Path) -> tuple[str, str]:
     return development, production
 
 
-def transact(names: tuple[str, str], version: int, reached: Reached = nowhere) -> None:
+def transact(names: tuple[str, str], version: int, failpoint: Failpoint = no_failpoint) -> None:
     """What follows the gate in a promotion."""
     development, production = names
     client = mlflow.MlflowClient()
     history = settle(client, production)
     number = into_production(client, client.get_model_version(development, str(version)), production)
-    reached("copied")
+    failpoint("copied")
     if history.champion != number:
         follows, source = ledger.following(history), f"{development}/{version}"
         content = Content("promote", production, number, source, history.champion, *follows, "ada", "passed", {})
-        commit(client, production, content, reached)
-    reached("finished")
+        commit(client, production, content, failpoint)
+    failpoint("finished")
 
 
-def go_back(production: str, to: int, reached: Reached = nowhere) -> None:
+def go_back(production: str, to: int, failpoint: Failpoint = no_failpoint) -> None:
     client = mlflow.MlflowClient()
     history = settle(client, production)
     if history.champion != to:
         follows = ledger.following(history)
         text = f"{production}/{to}"
         content = Content("rollback", production, to, text, history.champion, *follows, "ada", "bad", {})
-        commit(client, production, content, reached)
+        commit(client, production, content, failpoint)
 
 
 def test_edit_on_the_three_models_is_enough(names: tuple[str, str], user: Callable[..., None]) -> None:
@@ -242,7 +244,7 @@ def in_a_process(work: Callable[[], object]) -> int:
         os._exit(code)
 
 
-def killed_at(point: str, work: Callable[[Reached], object]) -> None:
+def killed_at(point: str, work: Callable[[Failpoint], object]) -> None:
     child = in_a_process(lambda: work(lambda name: os.kill(os.getpid(), signal.SIGKILL) if name == point else None))
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), f"never reached {point}"
@@ -252,7 +254,7 @@ def killed_at(point: str, work: Callable[[Reached], object]) -> None:
 def test_a_promotion_killed_anywhere_ends_consistent_when_it_is_run_again(names: tuple[str, str], point: str) -> None:
     client, production = mlflow.MlflowClient(), names[1]
     transact(names, 1)
-    killed_at(point, lambda reached: transact(names, 2, reached))
+    killed_at(point, lambda failpoint: transact(names, 2, failpoint))
     assert alias_version(client, production, CHAMPION) == (2 if point in {"moved", "finished"} else 1)
     transact(names, 2)
     history = ledger.read(client, production)
@@ -266,7 +268,7 @@ def test_a_rollback_killed_anywhere_ends_consistent(names: tuple[str, str], poin
     client, production = mlflow.MlflowClient(), names[1]
     transact(names, 1)
     transact(names, 2)
-    killed_at(point, lambda reached: go_back(production, 1, reached))
+    killed_at(point, lambda failpoint: go_back(production, 1, failpoint))
     go_back(production, 1)
     history = ledger.read(client, production)
     assert history.champions == [1]
@@ -282,16 +284,16 @@ def test_of_two_processes_one_wins_and_the_other_says_why(
     client, production = mlflow.MlflowClient(), names[1]
     transact(names, 1)
 
-    def meet(version: int) -> Reached:
+    def meet(version: int) -> Failpoint:
         """Both have read the history before either writes."""
 
-        def reached(point: str) -> None:
+        def failpoint(point: str) -> None:
             if point == "copied":
                 (tmp_path / f"here-{version}").touch()
                 while len(list(tmp_path.glob("here-*"))) < 2:
                     time.sleep(0.005)
 
-        return reached
+        return failpoint
 
     children = [in_a_process(lambda v=version: transact(names, v, meet(v))) for version in (2, 3)]  # type: ignore[misc]
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
@@ -320,7 +322,7 @@ def test_two_approvals_at_once_make_one_champion(judged: Judged) -> None:
         outcome = promotion.promote(project.settings, root)
         assert outcome.decision == "awaits approval", outcome.text
         assert outcome.report is not None
-        approval = ["--approved-by", "ada", "--report", str(outcome.report["question"])]
+        approval = ["--approved-by", "ada", "--report", outcome.report.question]
         commands.append([*command, f"duel-dev/{number}", *approval])
     started = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for command in commands

@@ -130,12 +130,12 @@ def test_a_person_says_no_then_yes(started: Callable[..., Any], project: Project
     assert (record.status, record.content.by) == ("refused", "ada")
     assert "grain in the sky" in record.content.reason
 
-    with started(reference="sr-dev/1", policy="automatic") as run:
+    with started(version_uri="sr-dev/1", policy="automatic") as run:
         assert run.end().state.name == "Rejected"  # no policy goes over a person's head
     assert judged_ms(client, "sr-dev") == judged
     assert alias_version(client, "sr", CHAMPION) is None
 
-    with started(reference="sr-dev/1", again=True) as run:
+    with started(version_uri="sr-dev/1", again=True) as run:
         waiting = run.until(lambda run: run.state.is_paused())
         assert alias_version(client, "sr-dev", CHALLENGER) == 1
         (table,) = run.artifacts()
@@ -195,7 +195,7 @@ def test_in_a_clone_the_first_set_is_committed_before_anything_is_judged(
     started: Callable[..., Any], repository: Path, tmp_path: Path
 ) -> None:
     options = {"store": f"file://{tmp_path / 'store'}"}
-    with started(repository=str(repository), reference="sr-dev/2", policy="automatic", options=options) as run:
+    with started(repository=str(repository), version_uri="sr-dev/2", policy="automatic", options=options) as run:
         ended = run.end()
         assert ended.state.name == "Refused", ended.state
     subjects = shell(repository, "git", "log", "--format=%s", "main").splitlines()[::-1]
@@ -210,13 +210,13 @@ def test_in_a_clone_the_first_set_is_committed_before_anything_is_judged(
 
 def test_the_champion_itself_is_promoted_already(started: Callable[..., Any], project: Project) -> None:
     records = len(ledger.read(project.client(), "sr").records)
-    with started(reference="sr-dev/1") as run:  # nothing to measure or to ask
+    with started(version_uri="sr-dev/1") as run:  # nothing to measure or to ask
         assert run.end().state.name == "Promoted"
     assert len(ledger.read(project.client(), "sr").records) == records
 
 
 def test_a_wrong_reference_fails_with_its_reason(started: Callable[..., Any], project: Project) -> None:
-    with started(reference="sr-dev/99") as run:
+    with started(version_uri="sr-dev/99") as run:
         ended = run.end()
     assert ended.state.type is StateType.FAILED
     assert "99" in ended.state.message

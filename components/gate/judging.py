@@ -1,0 +1,178 @@
+"""The report on a version against the champion: the one it carries where that still holds, else a new measurement."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlflow.entities.model_registry import ModelVersion
+
+from components.artifacts import digests
+from components.artifacts.gate_report import GateReport, passed
+from components.backbones.loading import located
+from components.process import resolve_device
+from components.errors import BadInput
+from components.gate import benchmark
+from components.gate.benchmark import FrozenSet
+from components.gate.evidence import Bench
+from components.gate.gate import GATE_REVISION, Rewards, judge
+from components.gate.verdicts import Question, holds, now_ms
+from components.metrics.suite import suite_digests
+from components.registry.models import load_upscaler
+from components.registry.versions import BASE_MODEL_TAG, IDENTITY_TAG, MODEL_TAG, gate_report
+from components.settings import Settings
+from components.upscale.upscaler import Upscaler
+
+logger = logging.getLogger("dp2o.gate")
+
+
+def judged(
+    settings: Settings,
+    root: Path,
+    champion: ModelVersion | None,
+    version: ModelVersion,
+    new_benchmark: bool = False,
+    again: bool = False,
+) -> GateReport:
+    """The report on `version`.
+
+    Args:
+        champion: None for the first model, which is compared with its own base model.
+        new_benchmark: freeze a new set from the present test split first, and judge on it.
+        again: measure, even if there is a report that holds.
+
+    Raises:
+        BadInput: a version is not what its tags say, or the benchmark set cannot be read.
+    """
+    device = settings.run.device
+    challenger = _verified(settings, root, version, device)  # first: what is promoted must be what was judged
+    bench: Bench | None = None
+    frozen = _present_set(settings, root, new_benchmark)
+    if frozen is None:
+        bench = Bench.load(settings, root, resolve_device(device))
+        frozen = _frozen(settings, root, bench)
+    question = _question(settings, champion, version, frozen)
+    known = gate_report(version)
+    if known is not None and not again and holds(known, question, settings.gate.valid_hours):
+        logger.info("the report on %s/%s still holds: nothing is measured", version.name, version.version)
+        return known
+    bench = bench or Bench.load(settings, root, resolve_device(device))
+    if champion is None:
+        present = _base(settings, root, version, device)
+    else:
+        present = _verified(settings, root, champion, device)
+    costs = bench.costs(frozen, [present, challenger])
+    before, after = (
+        bench.evidence(frozen, model, cost) for model, cost in zip((present, challenger), costs, strict=True)
+    )
+    controls: dict[str, Rewards] = {
+        name: bench.control(frozen, present, name, factor) for name, factor in settings.gate.controls.items()
+    }
+    checks = judge(before, after, frozen.expected(), settings.gate, controls)
+    return GateReport(
+        challenger=f"{version.name}/{version.version}",
+        champion=f"{champion.name}/{champion.version}" if champion is not None else "base model",
+        benchmark=frozen.name,
+        passed=passed(checks),
+        question=question.digest,
+        judged_ms=now_ms(),
+        checks=tuple(checks),
+    )
+
+
+def freeze(settings: Settings, root: Path) -> tuple[str, bool]:
+    """Name of the benchmark set that models are judged on, and whether it is new: a first one is frozen where none is.
+
+    The gate does that by itself. Apart from it, what all later models are judged on can be kept before one is promoted.
+
+    Raises:
+        BadInput: there is no test split, or the set cannot be read.
+    """
+    present = _present_set(settings, root, new=False)
+    if present is not None:
+        return present.name, False
+    return _frozen(settings, root, Bench.load(settings, root, resolve_device(settings.run.device))).name, True
+
+
+def freeze_again(settings: Settings, root: Path, champion: ModelVersion, wanted: str) -> None:
+    """Make the first set anew where the project has none and still has the base model that it was frozen with.
+
+    It is the same set then, by its digest.
+
+    Args:
+        champion: that was judged on it.
+        wanted: the set's name, from the champion's report.
+    """
+    if benchmark.names(root):
+        return
+    try:
+        base = _base_model(settings, root, settings.run.device)
+        if base.digest != champion.tags.get(BASE_MODEL_TAG):
+            raise BadInput(f"backbone.path holds {base.digest[:12]}, not the base that the champion was trained from")
+        frozen = Bench.load(settings, root, resolve_device(settings.run.device)).freeze(base)
+    except BadInput as error:  # nothing that a champion that serves has to wait for
+        logger.warning("there is no benchmark set, and %s is not made again: %s", wanted, error)
+        return
+    if frozen.name != wanted:
+        logger.warning("benchmark set %s is lost; %s is frozen anew, and differs", wanted, frozen.name)
+
+
+def _question(settings: Settings, champion: ModelVersion | None, version: ModelVersion, frozen: FrozenSet) -> Question:
+    limits = settings.gate.model_dump(mode="json", exclude={"policy", "benchmark", "valid_hours"})
+    return Question(
+        _weights(version.tags),
+        version.tags.get(BASE_MODEL_TAG, "") if champion is None else _weights(champion.tags),
+        frozen.found,
+        digests.of_json(suite_digests(benchmark.measured_metrics(settings))),
+        digests.of_json([limits, GATE_REVISION]),
+    )
+
+
+def _weights(tags: Mapping[str, str]) -> str:
+    return digests.of_json([tags.get(IDENTITY_TAG, ""), tags.get(MODEL_TAG, "")])
+
+
+def _present_set(settings: Settings, root: Path, new: bool) -> FrozenSet | None:
+    """The set that settings name, else the newest; None where there is none, or a new one is asked for."""
+    if new and settings.gate.benchmark:
+        raise BadInput(f'gate.benchmark names {settings.gate.benchmark}: set it to "" to judge on a new set')
+    have = benchmark.names(root)
+    if new or not (settings.gate.benchmark or have):
+        return None
+    return benchmark.load(root, settings.gate.benchmark or have[-1])
+
+
+def _frozen(settings: Settings, root: Path, bench: Bench) -> FrozenSet:
+    """A new set, with the normaliser of the settings' base model."""
+    frozen = bench.freeze(_base_model(settings, root, settings.run.device))
+    logger.info("benchmark set %s frozen from the test split; keep %s", frozen.name, root / benchmark.FOLDER)
+    return frozen
+
+
+def _base_model(settings: Settings, root: Path, device: str) -> Upscaler:
+    backbone = located(settings.backbone, root)
+    return Upscaler.load(backbone.path, backbone, resolve_device(device))
+
+
+def _base(settings: Settings, root: Path, version: ModelVersion, device: str) -> Upscaler:
+    """The base model that `version` was trained from: what a first model has to beat."""
+    base = _base_model(settings, root, device)
+    wanted = version.tags.get(BASE_MODEL_TAG, "")
+    if base.digest != wanted:
+        raise BadInput(
+            f"{version.name}/{version.version} was trained from weights {wanted[:12]}, backbone.path holds "
+            f"{base.digest[:12]}: there is no champion yet, and the first is compared with its own base model"
+        )
+    return base
+
+
+def _verified(settings: Settings, root: Path, version: ModelVersion, device: str) -> Upscaler:
+    """The version's model, if it is the one that was evaluated."""
+    version_uri = f"{version.name}/{version.version}"
+    model = load_upscaler(settings.register_, root, version_uri, {}, device)
+    wanted = version.tags.get(MODEL_TAG, "")
+    if model.digest != wanted:
+        raise BadInput(
+            f"{version_uri} holds weights {model.digest[:12]}, it was registered with {wanted[:12]}: its files were "
+            "changed; register it again"
+        )
+    return model
