@@ -9,7 +9,6 @@ from mlflow.entities.model_registry import ModelVersion
 from components.artifacts import digests
 from components.artifacts.gate_report import GateReport, passed
 from components.backbones.loading import located
-from components.process import resolve_device
 from components.errors import BadInput
 from components.gate import benchmark
 from components.gate.benchmark import FrozenSet
@@ -17,6 +16,7 @@ from components.gate.evidence import Bench
 from components.gate.gate import GATE_REVISION, Rewards, judge
 from components.gate.verdicts import Question, holds, now_ms
 from components.metrics.suite import suite_digests
+from components.process import resolve_device
 from components.registry.models import load_upscaler
 from components.registry.versions import BASE_MODEL_TAG, IDENTITY_TAG, MODEL_TAG, gate_report
 from components.settings import Settings
