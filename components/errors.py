@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     REFUSED = 3  # nothing is wrong, and the gate said no or waits for an approval: the report says which
     CORRUPT_INPUT = 65  # an object of the store is not what its name says: it was set aside; make it again (EX_DATAERR)
     RESUME = 75  # stopped on request (SIGTERM) with everything saved: run the same command again (EX_TEMPFAIL)
+    OUT_OF_MEMORY = 137  # a worker was killed, as the kernel does when memory runs out; what a shell says of SIGKILL
 
 
 class UserError(Exception):
@@ -41,6 +42,12 @@ class ResumeLater(UserError):
     """The stage was asked to stop, saved its state, and continues when it is run again."""
 
     exit_code = ExitCode.RESUME
+
+
+class OutOfMemory(UserError):
+    """A process that worked for this one was killed, as the kernel does when memory runs out."""
+
+    exit_code = ExitCode.OUT_OF_MEMORY
 
 
 def tell(command: str, error: UserError) -> ExitCode:

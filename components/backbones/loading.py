@@ -85,6 +85,13 @@ def saved_digests(settings: Settings, root: Path) -> tuple[str, str] | None:
     return tiny_flow.saved_digests(backbone.path, backbone.steps, backbone.gain)
 
 
+def saved_files(settings: Settings, root: Path) -> list[Path]:
+    """Folders and files that the model is loaded from, as far as they are paths of this machine."""
+    backbone = located(settings.backbone, root)
+    named = [backbone.path, *([backbone.base] if isinstance(backbone, ControlNetSettings) else [])]
+    return [path for path in named if path.exists()]
+
+
 def check_sizes(settings: BackboneSettings, rows: Iterable[Row]) -> None:
     """Refuse LR images (rows of data/dataset.parquet) that the backbone will not take, before it is loaded.
 

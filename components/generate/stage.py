@@ -1,10 +1,12 @@
 """LR images to M candidates each, from the frozen reference."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from components.artifacts import digests, latents, parts, tables
@@ -12,13 +14,14 @@ from components.artifacts.images import to_tensor
 from components.artifacts.publish import atomic_folder
 from components.artifacts.shards import Shard, ShardFolder, decode_png, encode_png, write_shard
 from components.backbones.base import Backbone, candidate_seed
-from components.backbones.loading import check_sizes, load_backbone, saved_digests
+from components.backbones.loading import check_sizes, load_backbone, saved_digests, saved_files
 from components.errors import BadInput
 from components.generate.cache import Entry, GroupCache
 from components.generate.sampling import CODE_VERSION, Candidate, sample_candidates
 from components.metrics.weights import check_all
 from components.process import resolve_device
 from components.settings import Settings
+from components.workers import Workers, most_workers, size_of
 
 logger = logging.getLogger("dp2o.generate")
 
@@ -95,14 +98,7 @@ class _Finished:
 
 def _fill(settings: Settings, root: Path, shard: Shard | None) -> _Finished:
     """Make what the cache lacks of all groups, or of a part."""
-    rows = tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
-    wanted = {row["lr_id"]: row for row in rows if row["split"] in settings.generate.splits}
-    if not wanted:
-        raise BadInput(
-            f"data/dataset.parquet has no LR image in the splits {settings.generate.splits}; "
-            "add photos to prepare.sources or change prepare.split"
-        )
-    check_sizes(settings.backbone, rows)
+    wanted = _wanted(settings, root)
     if shard is None:  # parts of the work run on machines that need not have the metrics
         check_all(settings.score.all_metrics)
     device = resolve_device(settings.run.device, shard)
@@ -113,38 +109,76 @@ def _fill(settings: Settings, root: Path, shard: Shard | None) -> _Finished:
         known = backbone.digest("reference"), backbone.sampler_digest()
     model_digest, sampler = known
     sampler_digest = digests.of_json([sampler, settings.backbone.colour_fix])
-    cache = GroupCache(
-        settings.run.cache_folder(root),
-        model_digest,
-        sampler_digest,
-        CODE_VERSION,
-    )
-    lr_images = ShardFolder(root / "data/dataset")
+    determined_by = (model_digest, sampler_digest, CODE_VERSION)
+    cache = GroupCache(settings.run.cache_folder(root), *determined_by)
     count = settings.generate.candidates
-
-    made = found = 0
-    for lr_id in tqdm(shard.take(wanted) if shard else sorted(wanted), desc="generate", unit="LR"):
-        row = wanted[lr_id]
-        done = cache.read(lr_id, row["prompt"])
-        found += min(len(done), count)
-        if len(done) >= count:
-            continue
-        backbone = backbone or load_backbone(settings, root, device)  # not before: it takes longer than all look-ups
-        lr = to_tensor(lr_images[row["shard"]].image(f"{lr_id}.lr.png"))
-        new = sample_candidates(
-            backbone,
-            lr,
-            row["prompt"],
-            lr_id,
-            range(len(done), count),
-            settings.generate.batch,
-            settings.backbone.colour_fix,
-        )
-        cache.write(lr_id, row["prompt"], done + [_entry(candidate) for candidate in new])
-        made += len(new)
-    logger.info("%d candidates made, %d found in the cache", made, found)
+    found = {
+        lr_id: min(len(cache.read(lr_id, wanted[lr_id]["prompt"])), count)
+        for lr_id in (shard.take(wanted) if shard else sorted(wanted))
+    }
+    lacking = [lr_id for lr_id in found if found[lr_id] < count]
+    load = partial(_Maker, settings, root, device, determined_by)
+    made = 0
+    # No network is loaded here before it is known that something is missing: it takes longer than all look-ups.
+    most = most_workers(settings, device, size_of(*saved_files(settings, root)))
+    with Workers(load, settings, most, partial(load, backbone)) as workers:
+        results = workers.each([wanted[lr_id] for lr_id in lacking])
+        finished = len(found) - len(lacking)
+        for new in tqdm(results, desc="generate", unit="LR", initial=finished, total=len(found)):
+            made += new
+    logger.info("%d candidates made, %d found in the cache", made, sum(found.values()))
     made_by = {"model_digest": model_digest, "sampler_digest": sampler_digest, "code_version": CODE_VERSION}
     return _Finished(cache, wanted, count, made_by)
+
+
+def _wanted(settings: Settings, root: Path) -> dict[str, tables.Row]:
+    """Rows of the LR images that get candidates, by lr_id.
+
+    Raises:
+        BadInput: the dataset is missing, holds none of the wanted splits, or one that the backbone does not take.
+    """
+    rows = tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
+    wanted = {row["lr_id"]: row for row in rows if row["split"] in settings.generate.splits}
+    if not wanted:
+        raise BadInput(
+            f"data/dataset.parquet has no LR image in the splits {settings.generate.splits}; "
+            "add photos to prepare.sources or change prepare.split"
+        )
+    check_sizes(settings.backbone, rows)
+    return wanted
+
+
+class _Maker:
+    """Makes the candidates that an LR image lacks, into the cache; in whatever process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        root: Path,
+        device: torch.device,
+        determined_by: Sequence[str],
+        backbone: Backbone | None = None,
+    ) -> None:
+        self._settings = settings
+        self._backbone = backbone or load_backbone(settings, root, device)
+        self._cache = GroupCache(settings.run.cache_folder(root), *determined_by)
+        self._images = ShardFolder(root / "data/dataset")
+
+    def __call__(self, row: tables.Row) -> int:
+        """How many candidates of the LR image of this row of the dataset were made."""
+        lr_id, prompt = row["lr_id"], row["prompt"]
+        done = self._cache.read(lr_id, prompt)
+        new = sample_candidates(
+            self._backbone,
+            to_tensor(self._images[row["shard"]].image(f"{lr_id}.lr.png")),
+            prompt,
+            lr_id,
+            range(len(done), self._settings.generate.candidates),
+            self._settings.generate.batch,
+            self._settings.backbone.colour_fix,
+        )
+        self._cache.write(lr_id, prompt, done + [_entry(candidate) for candidate in new])
+        return len(new)
 
 
 def _entry(candidate: Candidate) -> Entry:

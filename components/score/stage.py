@@ -4,7 +4,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,15 +12,17 @@ from tqdm import tqdm
 
 from components.artifacts import digests, parts, tables
 from components.artifacts.images import to_tensor
-from components.artifacts.shards import Shard, ShardFolder, decode_png
+from components.artifacts.shards import Shard, ShardFolder
 from components.errors import BadInput
 from components.metrics.suite import Suite, applicable, suite_digests
 from components.metrics.table import LR_CONSISTENCY
+from components.metrics.weights import required
 from components.process import resolve_device
 from components.rewards.alignment import rewarded_metrics
 from components.score import groups
 from components.score.cache import ScoreCache, Scores
 from components.settings import Settings
+from components.workers import Workers, most_workers, size_of
 
 logger = logging.getLogger("dp2o.score")
 
@@ -96,18 +98,33 @@ def _score(settings: Settings, root: Path, shard: Shard | None) -> _Scored:
     """Make what the cache lacks of all groups, or of a part, and the rows of that."""
     dataset, candidates = _inputs(root)
     metrics = suite_digests(_metrics(settings, dataset, candidates))
-    scorer = _Scorer(settings, root, metrics, dataset, resolve_device(settings.run.device, shard))
+    device = resolve_device(settings.run.device, shard)
+    chosen = [_Group(dataset[lr_id], candidates[lr_id]) for lr_id in (shard.take(candidates) if shard else candidates)]
+    known = _Known(settings, root, metrics)
+    lacking = {group.lr_id: known.lacking(group) for group in chosen}
+    _make(settings, root, metrics, device, [group for group in chosen if lacking[group.lr_id]], len(chosen))
     rows: list[tables.Row] = []
     quarantined: list[tables.Row] = []
-    for lr_id in tqdm(shard.take(candidates) if shard else sorted(candidates), desc="score", unit="LR"):
-        has_hr = dataset[lr_id]["has_hr"]
-        rewarded = rewarded_metrics(settings.score.fr, settings.score.nr, has_hr)
-        scores = scorer.group(lr_id, candidates[lr_id])
-        kept, failed = groups.rows(metrics, scores, candidates[lr_id], has_hr, rewarded)
+    for group in sorted(chosen, key=lambda group: group.lr_id):
+        rewarded = rewarded_metrics(settings.score.fr, settings.score.nr, group.has_hr)
+        kept, failed = groups.rows(metrics, known.scores(group), group.candidates, group.has_hr, rewarded)
         rows += kept
         quarantined += failed
-    logger.info("%d scores made, %d found in the cache", scorer.made, scorer.found)
+    made = sum(lacking.values())
+    asked = sum(len(group.candidates) * len(applicable(metrics, group.has_hr)) for group in chosen)
+    logger.info("%d scores made, %d found in the cache", made, asked - made)
     return _Scored(list(metrics), rows, quarantined)
+
+
+def _make(
+    settings: Settings, root: Path, metrics: dict[str, str], device: torch.device, lacking: list["_Group"], of: int
+) -> None:
+    """Scores that groups lack, into the cache, in worker processes where there is much to do."""
+    weights = size_of(*(file for name in metrics for file in required(name)))
+    load = partial(_Scorer, settings, root, metrics, device)
+    with Workers(load, settings, most_workers(settings, device, weights)) as workers:
+        for _ in tqdm(workers.each(lacking), desc="score", unit="LR", initial=of - len(lacking), total=of):
+            pass
 
 
 def _metrics(settings: Settings, dataset: dict[str, tables.Row], candidates: dict[str, list[tables.Row]]) -> list[str]:
@@ -118,54 +135,96 @@ def _metrics(settings: Settings, dataset: dict[str, tables.Row], candidates: dic
     return names
 
 
-class _Scorer:
-    """Scores groups through the cache, and counts scores."""
+@dataclass(frozen=True)
+class _Group:
+    """An LR image's row of the dataset, and the rows of its candidates."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        root: Path,
-        metrics: dict[str, str],
-        dataset: dict[str, tables.Row],
-        device: torch.device,
-    ) -> None:
-        self.made = self.found = 0
-        self._metrics, self._dataset, self._batch = metrics, dataset, settings.score.batch
-        self._device = device
+    row: tables.Row
+    candidates: list[tables.Row]
+
+    @property
+    def lr_id(self) -> str:
+        return str(self.row["lr_id"])
+
+    @property
+    def has_hr(self) -> bool:
+        return bool(self.row["has_hr"])
+
+    @property
+    def image_digests(self) -> list[str]:
+        return [candidate["image_digest"] for candidate in self.candidates]
+
+
+class _Known:
+    """Scores in the cache."""
+
+    def __init__(self, settings: Settings, root: Path, metrics: dict[str, str]) -> None:
+        self._metrics = metrics
         self._cache = ScoreCache(settings.run.cache_folder(root))
         self._inputs = ShardFolder(root / "data/dataset")
+        self._hr_digests: dict[str, str] = {}
+
+    def lacking(self, group: _Group) -> int:
+        """How many scores of a group are missing."""
+        return sum(map(len, self._missing(group, self.read(group)).values()))
+
+    def scores(self, group: _Group) -> Scores:
+        """All scores of a group.
+
+        Raises:
+            BadInput: the cache lost some that were in it a moment ago.
+        """
+        known = self.read(group)
+        if self._missing(group, known):
+            raise BadInput(
+                f"the cache below run.cache lacks scores of {group.lr_id} just put there: is something else cleaning "
+                "it, or is the disk at fault? Run score again"
+            )
+        return known
+
+    def read(self, group: _Group) -> Scores:
+        """What there is of a group."""
+        return self._cache.read(group.lr_id, self.hr_digest(group))
+
+    def hr_digest(self, group: _Group) -> str:
+        """sha256 of the HR's file, empty where there is none."""
+        if group.lr_id not in self._hr_digests:
+            png = self._inputs[group.row["shard"]].read(f"{group.lr_id}.hr.png") if group.has_hr else None
+            self._hr_digests[group.lr_id] = digests.of_bytes(png) if png else ""
+        return self._hr_digests[group.lr_id]
+
+    def _missing(self, group: _Group, known: Scores) -> dict[str, list[int]]:
+        return groups.missing(self._metrics, known, group.image_digests, group.has_hr)
+
+
+class _Scorer(_Known):
+    """Makes the scores that a group lacks, into the cache; in whatever process."""
+
+    def __init__(self, settings: Settings, root: Path, metrics: dict[str, str], device: torch.device) -> None:
+        super().__init__(settings, root, metrics)
+        self._batch = settings.score.batch
         self._images = ShardFolder(root / "data/candidates")
+        self._suite = Suite.load(list(metrics), device)
 
-    @cached_property
-    def _suite(self) -> Suite:
-        # Loaded when the first score is missing: that takes longer than to look all of them up.
-        return Suite.load(list(self._metrics), self._device)
-
-    def group(self, lr_id: str, candidates: list[tables.Row]) -> Scores:
-        """All scores of one group; what is new is in the cache before it is returned."""
-        row = self._dataset[lr_id]
-        inputs = self._inputs[row["shard"]]
-        hr_png = inputs.read(f"{lr_id}.hr.png") if row["has_hr"] else None
-        hr_digest = digests.of_bytes(hr_png) if hr_png else ""
-        known = self._cache.read(lr_id, hr_digest)
-        image_digests = [candidate["image_digest"] for candidate in candidates]
-        lacking = sum(map(len, groups.missing(self._metrics, known, image_digests, hr_png is not None).values()))
-        self.made += lacking
-        self.found += len(candidates) * len(applicable(self._metrics, hr_png is not None)) - lacking
-        if not lacking:
-            return known
+    def __call__(self, group: _Group) -> None:
+        """What is new is in the cache when this returns."""
+        lr_id = group.lr_id
 
         def images(positions: Sequence[int]) -> torch.Tensor:
-            chosen = [candidates[position] for position in positions]
+            chosen = [group.candidates[position] for position in positions]
             return to_tensor(*(self._images[row["shard"]].image(f"{lr_id}.{row['index']:03d}.png") for row in chosen))
 
-        reference = to_tensor(decode_png(hr_png)) if hr_png else None
-        lr = to_tensor(inputs.image(f"{lr_id}.lr.png"))
+        inputs = self._inputs[group.row["shard"]]
         scores = groups.complete(
-            self._suite, known, image_digests, images, reference=reference, lr=lr, batch=self._batch
+            self._suite,
+            self.read(group),
+            group.image_digests,
+            images,
+            reference=to_tensor(inputs.image(f"{lr_id}.hr.png")) if group.has_hr else None,
+            lr=to_tensor(inputs.image(f"{lr_id}.lr.png")),
+            batch=self._batch,
         )
-        self._cache.write(lr_id, hr_digest, scores)
-        return scores
+        self._cache.write(lr_id, self.hr_digest(group), scores)
 
 
 def _publish(root: Path, scored: _Scored) -> None:

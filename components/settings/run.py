@@ -15,6 +15,7 @@ class RunSettings(Block):
     cache: Path = Path("cache")
     shared_cache: str = ""
     threads: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0)] = 0
 
     def cache_folder(self, root: Path) -> CacheFolder:
         """The cache of the project in `root`.

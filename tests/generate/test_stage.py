@@ -111,6 +111,19 @@ def test_latents_are_stored_beside_their_images(project: Path, monkeypatch: pyte
     assert outputs(project) == made
 
 
+def test_workers_do_not_change_a_byte(project: Path, sampled: list[int], caplog: pytest.LogCaptureFixture) -> None:
+    run(settings(project), project)
+    expected = outputs(project)
+    shutil.rmtree(project / "cache")
+    sampled.clear()
+    chosen = settings(project)
+    with caplog.at_level(logging.INFO, "dp2o.generate"):
+        run(chosen.model_copy(update={"run": chosen.run.model_copy(update={"workers": 2})}), project)
+    assert outputs(project) == expected
+    assert sampled == []  # not in this process
+    assert f"{4 * M} candidates made, 0 found in the cache" in caplog.text
+
+
 @pytest.mark.parametrize("colour_fix", ["none", "adain"])
 def test_batch_size_does_not_change_a_byte(project: Path, colour_fix: str) -> None:
     found = []

@@ -1,12 +1,14 @@
 """The stage on three LR images (one without HR) of six candidates, one of them constant."""
 
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from components.artifacts import digests, tables
@@ -21,8 +23,8 @@ M, SIDE, SCALE = 6, 64, 4
 COUNT = 3
 
 
-def settings(**score: Any) -> Settings:
-    base = load_settings(ROOT / "params.yaml")
+def settings(workers: int = 0, **score: Any) -> Settings:
+    base = load_settings(ROOT / "params.yaml", [f"run.workers={workers}"])
     chosen = {"fr": ["gmsd"], "nr": ["piqe"], "held_out": ["brisque", "psnr"], "batch": 4} | score
     return base.model_copy(update={"score": type(base.score)(**chosen)})
 
@@ -132,6 +134,23 @@ def test_second_run_computes_nothing_and_gives_the_same_bytes(
         run(settings(), tmp_path)
     assert len(scored) == COUNT
     assert (tmp_path / "data/scores.parquet").read_bytes() == before
+
+
+def test_neither_workers_nor_threads_change_a_byte(tmp_path: Path, images: dict[str, Any], scored: list[Any]) -> None:
+    """The last bits of EfficientNet's features depend on torch's threads."""
+    before = torch.get_num_threads()
+    made = []
+    try:
+        for threads, workers in ((1, 0), (2, 0), (2, 2)):
+            torch.set_num_threads(threads)
+            shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+            scored.clear()
+            run(settings(workers, nr=["rank_effnet"]), tmp_path)
+            assert bool(scored) == (workers == 0)  # in this process, or not
+            made.append((tmp_path / "data/scores.parquet").read_bytes())
+    finally:
+        torch.set_num_threads(before)
+    assert made[0] == made[1] == made[2]
 
 
 def test_a_killed_run_continues(tmp_path: Path, images: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
