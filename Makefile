@@ -33,10 +33,11 @@ demo: install ## photos to a registered, aligned model, a report and the gate's 
 test: install ## every test that needs no root and no servers (pytest tests/services starts real ones)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-lint: install ## style and types
+lint: install ## style, types, and which room may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: install ## rewrite to the house style
 	$(BIN)/ruff check --fix .

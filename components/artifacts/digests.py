@@ -2,15 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:  # flows use digests as well, and have no torch
-    import torch
 
 
 def of_bytes(content: bytes) -> str:
@@ -36,18 +32,6 @@ def of_pixels(image: NDArray[np.uint8]) -> str:
     """
     header = f"{image.dtype}{image.shape}".encode()
     return of_bytes(header + np.ascontiguousarray(image).tobytes())[:16]
-
-
-def of_state(state: "Mapping[str, torch.Tensor]") -> str:
-    """Hex sha256 of a state dict: names, dtypes, shapes and values, in the order of the names."""
-    import torch  # noqa: PLC0415
-
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def seed_of(*parts: object) -> int:

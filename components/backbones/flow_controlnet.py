@@ -25,6 +25,7 @@ from components.artifacts import digests
 from components.backbones.base import Branch, Condition, Samples
 from components.backbones.controlnet import control_branch, vae
 from components.backbones.controlnet.flow_parts import FlowParts
+from components.backbones.states import state_digest
 from components.backbones.upsampling import upsample
 from components.errors import BadInput
 from components.settings import FlowControlNetSettings
@@ -227,4 +228,4 @@ class FlowControlNet(ABC):
     def _frozen_digest(self) -> str:
         """Of everything but the control branch; read once, since for FLUX.1 it is 17 billion parameters."""
         networks = (self.transformer, self.vae, *self.encoders)
-        return digests.of_json([digests.of_state(network.state_dict()) for network in networks])
+        return digests.of_json([state_digest(network.state_dict()) for network in networks])

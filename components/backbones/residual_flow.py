@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from components.artifacts import digests
 from components.backbones.base import Branch, Condition, Samples
-from components.backbones.states import misfits
+from components.backbones.states import misfits, state_digest
 from components.errors import BadInput
 
 SIGMA_FLOOR = 0.05
@@ -185,7 +185,7 @@ def _innermost(network: nn.Module) -> nn.Module:
 
 def model_digest(config: ResidualFlowConfig, state: Mapping[str, Tensor]) -> str:
     """sha256 of configuration and weights."""
-    return digests.of_bytes((digests.of_json(asdict(config)) + digests.of_state(dict(state))).encode())
+    return digests.of_bytes((digests.of_json(asdict(config)) + state_digest(dict(state))).encode())
 
 
 def sampler_digest(config: ResidualFlowConfig, steps: int, gain: float = 1.0) -> str:

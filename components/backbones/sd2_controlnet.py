@@ -21,6 +21,7 @@ from components.backbones.controlnet import control_branch, pretrained, vae
 from components.backbones.controlnet.clip_text import ClipText
 from components.backbones.controlnet.split_unet import Features, SplitUNet, check_plain
 from components.backbones.samplers.ddpm import GivenNoiseDDPM
+from components.backbones.states import state_digest
 from components.backbones.upsampling import upsample
 from components.errors import BadInput
 from components.settings import SD2ControlNetSettings
@@ -210,7 +211,7 @@ class SD2ControlNet:
     @cached_property
     def _frozen_digest(self) -> str:
         parts = (self.unet.unet, self.vae, self.text.encoder)
-        return digests.of_json([digests.of_state(part.state_dict()) for part in parts])
+        return digests.of_json([state_digest(part.state_dict()) for part in parts])
 
     def _errors(
         self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branches: Sequence[Branch]

@@ -1,8 +1,20 @@
-"""State dicts against the networks they are meant for."""
+"""State dicts: their digest, and whether they fit the networks they are meant for."""
 
+import hashlib
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
+
+
+def state_digest(state: Mapping[str, Tensor]) -> str:
+    """Hex sha256 of a state dict: names, dtypes, shapes and values, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def misfits(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:

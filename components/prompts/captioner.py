@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from components.artifacts import digests
 from components.artifacts.cache import CacheFolder
 from components.artifacts.publish import write_json
+from components.backbones.states import state_digest
 from components.errors import BadInput
 
 logger = logging.getLogger("dp2o.prompts")
@@ -37,7 +38,7 @@ class Captioner:
     def __init__(self, model: Any, processor: Any, text: str, max_tokens: int, device: torch.device) -> None:
         self._model = model.to(device).eval()
         self._processor, self._text, self._max_tokens, self._device = processor, text, max_tokens, device
-        self.digest = digests.of_json([CODE_VERSION, digests.of_state(self._model.state_dict()), text, max_tokens])
+        self.digest = digests.of_json([CODE_VERSION, state_digest(self._model.state_dict()), text, max_tokens])
 
     @classmethod
     def load(cls, source: Path, text: str, max_tokens: int, device: torch.device) -> "Captioner":

@@ -10,7 +10,6 @@ from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from components.artifacts import digests
 from components.backbones.base import Branch
 from components.backbones.controlnet.lora import (
     adapter_off,
@@ -21,6 +20,7 @@ from components.backbones.controlnet.lora import (
     save_adapter,
 )
 from components.backbones.controlnet.pretrained import check_shapes, shapes_of
+from components.backbones.states import state_digest
 from components.errors import BadInput
 
 CONFIG = "config.json"
@@ -68,7 +68,7 @@ def state_of(branch: Branch, policy: nn.Module, reference: nn.Module | None) -> 
 
 def digest_of(branch: Branch, policy: nn.Module, reference: nn.Module | None) -> str:
     """sha256 of a branch's weights; the same before `save` and after loading what was saved."""
-    return digests.of_state(state_of(branch, policy, reference))
+    return state_digest(state_of(branch, policy, reference))
 
 
 def save(policy: nn.Module, folder: Path) -> None:
