@@ -10,13 +10,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Annotated, Literal, Self, cast
 from uuid import UUID
 
 import yaml
-from prefect import flow, get_run_logger, runtime, task
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
@@ -31,6 +32,7 @@ from components.artifacts.store import Store
 from components.errors import BadInput, UserError, tell
 from components.stages import STAGES
 from components.task.document import Result
+from flows.cancelling import ended_with_the_run, this_run
 from flows.checkout import Checkout, checked_out
 from flows.launchers.base import Launcher
 from flows.launchers.kubernetes import KubernetesLauncher
@@ -189,7 +191,7 @@ def align(
                 project,
                 store,
                 launcher,
-                str(runtime.flow_run.id or os.getpid()),
+                this_run(),
                 mapped_by_prefect(options.concurrency),
                 options.shards,
                 options.gpus,
@@ -199,17 +201,14 @@ def align(
                 options.crash_retries,
                 options.train_nodes,
             )
-            try:
-                for number, name in enumerate(wanted, 1):
-                    reason = runner.update(name)
-                    if reason:
-                        ran[name] = reason
-                        log.info("%s ran: %s", name, reason)
-                    else:
-                        log.info("%s is up to date", name)
-                    update_progress_artifact(progress, 100.0 * number / len(wanted))
-            finally:
-                launcher.sweep(runner.run)
+            for number, name in enumerate(wanted, 1):
+                reason = runner.update(name)
+                if reason:
+                    ran[name] = reason
+                    log.info("%s ran: %s", name, reason)
+                else:
+                    log.info("%s is up to date", name)
+                update_progress_artifact(progress, 100.0 * number / len(wanted))
         saved = checkout.save(project.written(), _message(ran)) if ran else None
         if branch is None and store.url == project.cache_url:
             project.check_out(wanted)
@@ -241,17 +240,18 @@ def store_url(project: Project, options: AlignSettings) -> str:
 
 @contextmanager
 def launcher_of(options: AlignSettings, checkout: Checkout) -> Iterator[Launcher]:
-    """The launcher of the options; what it started and did not end is deleted at the end."""
+    """The launcher of the options. What it started, and what this run started before, is deleted at the end, and as
+    soon as the run is cancelled; not where a cluster's Jobs outlive a flow's process that must go."""
     launcher: Launcher
+    leave = None
     if isinstance(options.launcher, ClusterSettings):
-        launcher = KubernetesLauncher(options.launcher)
+        on_cluster = KubernetesLauncher(options.launcher)
+        launcher, leave = on_cluster, partial(on_cluster.close, delete=False)
     else:
         chosen = options.launcher
         launcher = LocalLauncher(Path.cwd() / chosen.folder, project=checkout.root, run_timeout=chosen.run_timeout)
-    try:
+    with ended_with_the_run(launcher, leave):
         yield launcher
-    finally:
-        launcher.close()
 
 
 def cache_settings(options: AlignSettings, checkout: Checkout) -> list[str]:

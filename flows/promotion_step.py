@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-
-from prefect import runtime
 
 from components.artifacts.store import Store
 from components.promote.status import PromotionStatus, promotion_status
 from components.registry.versions import CANDIDATE
 from flows.align import AlignSettings, environment, launcher_of
+from flows.cancelling import this_run
 from flows.checkout import Checkout
 from flows.judging import BENCHMARK, Judging
 from flows.launchers.base import Failure, Work, WorkFailedError
@@ -46,7 +44,7 @@ def by_gate(checkout: Checkout, store: Store, options: AlignSettings, log: Repor
     """
     project = Project(checkout.root)
     settings = project.settings
-    run = str(runtime.flow_run.id or os.getpid())
+    run = this_run()
     candidate = f"{settings.register_.model_name}@{CANDIDATE}"
     source = promotion_status(settings.register_, checkout.root, candidate).source
     with launcher_of(options, checkout) as launcher:

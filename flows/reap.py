@@ -1,7 +1,8 @@
 """Delete Jobs that nobody waits for any more: a net under the flows' own deletion, for flows that died.
 
-A Job is deleted when its flow run has ended, when Prefect does not know the run, or when it is older than any run may
-take. A run that lives keeps its Jobs. If Prefect does not answer, nothing is deleted.
+A Job is deleted when its flow run was cancelled, some time after the run has ended otherwise, when Prefect does not
+know the run, or when it is older than any run may take. A run that lives keeps its Jobs. If Prefect does not answer,
+nothing is deleted.
 """
 
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from pydantic import Field
 
 from flows.launchers.api import CONFLICT, NOT_FOUND, Api, Json
@@ -32,7 +33,8 @@ class Limits:
     """When a Job may go.
 
     Attributes:
-        after_end: how long after the end of its run; the flow's own deletion comes first.
+        after_end: how long after the end of its run, which may be started again and adopt it, and after a cancelling
+            that never came to its end.
         unknown: age from which a Job of a run that Prefect does not know is deleted; younger ones may belong to another
             Prefect server that has just started them.
         oldest: age from which every Job is deleted.
@@ -56,10 +58,19 @@ def reason_to_delete(job: Json, run: FlowRun | None, now: datetime, limits: Limi
         return f"it is {_hours(age)} old, and no run takes longer than {_hours(limits.oldest)}"
     if run is None:
         return f"Prefect does not know its run, and it is {_hours(age)} old" if age > limits.unknown else None
-    if run.state is None or not run.state.is_final():
+    return _reason_of(run.state, now, limits.after_end) if run.state is not None else None
+
+
+def _reason_of(state: State, now: datetime, after_end: timedelta) -> str | None:
+    """Why a Job of a run in this state may go; None if it must stay."""
+    since = now - state.timestamp
+    if state.is_cancelled():
+        return f"its run was cancelled {_hours(since)} ago"
+    if since <= after_end:
         return None
-    ended = now - run.state.timestamp
-    return f"its run ended as {run.state.name} {_hours(ended)} ago" if ended > limits.after_end else None
+    if state.is_cancelling():
+        return f"its run is being cancelled for {_hours(since)}, and its process is gone"
+    return f"its run ended as {state.name} {_hours(since)} ago" if state.is_final() else None
 
 
 def _hours(span: timedelta) -> str:
@@ -135,7 +146,7 @@ def reap_jobs(namespace: str, limits: Limits, dry_run: bool, configuration: clie
 def reap(
     namespace: Annotated[str, Field(min_length=1, description="where the Jobs are")] = "dp2o",
     minutes_after_end: Annotated[
-        int, Field(ge=0, description="delete a run's Jobs so many minutes after the run has ended")
+        int, Field(ge=0, description="delete a run's Jobs so many minutes after its end; a cancelled one's at once")
     ] = 10,
     minutes_unknown: Annotated[
         int, Field(ge=0, description="delete Jobs of runs that Prefect does not know when they are older than this")

@@ -33,6 +33,7 @@ from components.pipeline_files import USES_BASE, add_dependency, set_param
 from components.task.document import Input, Result, Task
 from flows import promotion_step
 from flows.align import DEFAULTS, Aligned, AlignSettings, align, environment, launcher_of, store_url
+from flows.cancelling import this_run
 from flows.checkout import Checkout, checked_out
 from flows.lease import HeldByAnotherError, Lease, take
 from flows.project import Project
@@ -332,7 +333,7 @@ class _Retraining:
                 project,
                 store,
                 launcher,
-                str(runtime.flow_run.id or os.getpid()),
+                this_run(),
                 gpus=self.options.gpus,
                 environment=environment(project, checkout, self.options),
                 crash_retries=self.options.crash_retries,

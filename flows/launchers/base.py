@@ -195,7 +195,9 @@ class Launcher(Protocol):
         """Stop it if it runs, and remove it; nothing happens if it is gone already."""
 
     def sweep(self, run: str) -> None:
-        """Delete all work of a run that is over, whoever submitted it: a flow that died cannot delete its own."""
+        """Delete all work of a run that is over, whoever submitted it: a flow that died cannot delete its own. What is
+        submitted of that run from now on is Cancelled."""
 
     def close(self) -> None:
-        """Delete all that this launcher started and did not delete, and give back its threads and connections."""
+        """Delete all that this launcher started and did not delete, and give back its threads and connections. Who
+        waits, and what is submitted from now on, is Cancelled."""

@@ -248,9 +248,11 @@ def test_too_little_memory_has_a_name_and_a_way_out(here: World, undisturbed: Pa
 def test_cancelling_leaves_no_job(here: World) -> None:
     here.project("cancelled")
     run = here.start("cancelled")
-    until(lambda: here.pods("generate"), 300, lambda: here.log(run))
+    until(lambda: here.pods("generate"), 300, lambda: here.story(run))
     here.api("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
-    until(lambda: not here.jobs(), 60)
+    until(lambda: not here.jobs(), 60, lambda: here.story(run))
+    until(lambda: here.state(run) == "CANCELLED", 60, lambda: here.story(run))
+    assert not here.jobs(), here.story(run)  # none came after, either
 
 
 def _takes_all_gpus(here: World) -> str:

@@ -234,6 +234,22 @@ class World:
             if len(page) < 200:
                 return "\n".join(lines)
 
+    def story(self, run: str) -> str:
+        """All that is known of a run, for a test that failed: its log, its own pods' logs, its states, the Jobs."""
+        parts = [self.log(run)]
+        pods = self.core.list_namespaced_pod(self.namespace, label_selector=f"prefect.io/flow-run-id={run}").items
+        for pod in pods:
+            with suppress(client.ApiException):
+                text = self.core.read_namespaced_pod_log(pod.metadata.name, self.namespace, tail_lines=60)
+                parts.append(f"--- {pod.metadata.name}, {pod.status.phase}\n{text}")
+        states = self.api("GET", f"/flow_run_states/?flow_run_id={run}")
+        parts += [f"{state['timestamp']} {state['name']}: {state['message']}" for state in states]
+        parts += [
+            f"{job.metadata.creation_timestamp} Job {job.metadata.name}, deleted {job.metadata.deletion_timestamp}"
+            for job in self.jobs()
+        ]
+        return "\n".join(parts)
+
     def jobs(self, stage: str | None = None) -> list[client.V1Job]:
         """The stages' Jobs."""
         label = "dp2o.dev/run" + (f",dp2o.dev/stage={stage}" if stage else "")

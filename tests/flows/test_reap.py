@@ -1,6 +1,5 @@
 """What the reaper takes and what it leaves, with a real Prefect server and an API server in memory."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -10,9 +9,8 @@ import yaml
 from kubernetes import client
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
-from prefect.states import Running
-from prefect.testing.utilities import prefect_test_harness
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Cancelling, Running
 
 from benchmarks.parts.fake_cluster import FakeCluster, Server
 from flows import reap as module
@@ -29,23 +27,8 @@ def does_nothing() -> None:
     """A run to belong to."""
 
 
-@pytest.fixture(scope="module")
-def prefect() -> Iterator[None]:
-    with (
-        temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 180}),
-        prefect_test_harness(server_startup_timeout=180),
-    ):
-        yield
-
-
 @pytest.fixture
-def cluster() -> FakeCluster:
-    return FakeCluster()
-
-
-@pytest.fixture
-def kubeconfig(cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[client.Configuration]:
-    server = Server(cluster).start()
+def kubeconfig(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> client.Configuration:
     context = {"name": "x", "context": {"cluster": "x", "user": "x"}}
     config = {
         "apiVersion": "v1",
@@ -61,9 +44,7 @@ def kubeconfig(cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     configuration = client.Configuration()
     configuration.host = server.url
-    yield configuration
-    server.shutdown()
-    server.server_close()
+    return configuration
 
 
 def add(cluster: FakeCluster, run: str, age: timedelta) -> str:
@@ -82,9 +63,12 @@ def finished_run() -> str:
     return str(state.state_details.flow_run_id)
 
 
-def living_run() -> str:
+def living_run(state: State | None = None) -> str:
+    """One that runs, or is in another state since just now."""
     with get_client(sync_client=True) as prefect_client:
         run = prefect_client.create_flow_run(does_nothing, state=Running())
+        if state is not None:
+            prefect_client.set_flow_run_state(run.id, state)
     return str(run.id)
 
 
@@ -113,6 +97,17 @@ def test_takes_what_nobody_waits_for_and_leaves_the_rest(
     assert cluster.objects["jobs"].keys() == {living, unknown_and_new, "foreign"}
     assert cluster.objects["pods"] == {}
     assert module.reap() == {}
+
+
+def test_a_cancelled_runs_jobs_go_at_once_and_those_of_one_that_hangs_in_it_after_a_while(
+    prefect: None, cluster: FakeCluster, kubeconfig: client.Configuration
+) -> None:
+    minute = timedelta(minutes=1)
+    cancelled = add(cluster, living_run(Cancelled()), minute)
+    cancelling = add(cluster, living_run(Cancelling()), minute)
+    assert module.reap(minutes_after_end=60).keys() == {cancelled}
+    reasons = module.reap(minutes_after_end=0)
+    assert reasons == {cancelling: "its run is being cancelled for 0.0 h, and its process is gone"}
 
 
 def test_nothing_is_deleted_when_prefect_does_not_answer(

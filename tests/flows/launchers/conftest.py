@@ -1,25 +1,12 @@
-"""A simulated API server, and a launcher that talks to it."""
+"""A launcher that talks to the simulated API server."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.parts.fake_cluster import FakeCluster, Server
+from benchmarks.parts.fake_cluster import Server
 from flows.launchers.kubernetes import KubernetesLauncher
 from tests.flows.launchers.simulated import make
-
-
-@pytest.fixture
-def cluster() -> FakeCluster:
-    return FakeCluster()
-
-
-@pytest.fixture
-def server(cluster: FakeCluster) -> Iterator[Server]:
-    made = Server(cluster).start()
-    yield made
-    made.shutdown()
-    made.server_close()
 
 
 @pytest.fixture
