@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 
+from components.artifacts.hub import source
 from components.artifacts.tables import Row
 from components.backbones.base import Backbone
 from components.errors import BadInput
@@ -118,11 +119,3 @@ def located(settings: BackboneSettings, root: Path) -> BackboneSettings:
         return settings.model_copy(update={"path": root / settings.path})
     found = {"path": source(settings.path, root), "base": source(settings.base, root)}
     return settings.model_copy(update=found)
-
-
-def source(name: Path, root: Path) -> Path:
-    """`name` below `root` where that exists; else a hub id (`owner/name`) unchanged; else the path, for the error."""
-    local = root / name
-    if local.exists() or name.is_absolute() or len(name.parts) != 2 or name.parts[0] == "." or name.suffix:
-        return local
-    return name

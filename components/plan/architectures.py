@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.artifacts.hub import source
 from components.backbones.controlnet.pretrained import read_config, read_part
-from components.backbones.loading import source
 from components.errors import BadInput
 
 BASE = "backbone.base"

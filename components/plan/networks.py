@@ -10,10 +10,10 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from components.artifacts.hub import source
 from components.backbones.controlnet import pretrained
 from components.backbones.controlnet.lora import add_adapter, has_adapter
 from components.backbones.controlnet.vae import downsampling
-from components.backbones.loading import source
 from components.plan.architectures import Config
 from components.plan.counting import META, flop, peak_bytes
 from components.plan.figures import Part, Work

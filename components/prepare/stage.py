@@ -170,7 +170,7 @@ def _captions(settings: Settings, root: Path) -> CaptionCache | None:
     if prompt.kind != "captioner" or prompt.model is None:
         return None
     # Only here: transformers takes seconds to import, and most runs need none of it.
-    from components.backbones.loading import source  # noqa: PLC0415
+    from components.artifacts.hub import source  # noqa: PLC0415
     from components.process import resolve_device  # noqa: PLC0415
     from components.prompts.captioner import CaptionCache, Captioner  # noqa: PLC0415
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from components.backbones.loading import source
+from components.artifacts.hub import source
 from components.settings import BackboneSettings, ControlNetSettings, PromptSettings
 
 Writer = Callable[[NDArray[np.uint8]], str]

@@ -12,9 +12,10 @@ import mlflow
 from mlflow.entities import Metric, Param
 from mlflow.entities.model_registry import ModelVersion
 
+from components.artifacts.hub import source
 from components.artifacts.publish import write_json
 from components.artifacts.shards import Shard, ShardReader
-from components.backbones.loading import FAMILIES, located, source
+from components.backbones.loading import FAMILIES, located
 from components.errors import BadInput
 from components.process import resolve_device
 from components.register import pyfunc

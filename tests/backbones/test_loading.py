@@ -8,7 +8,8 @@ from typing import get_args
 import pytest
 import torch
 
-from components.backbones.loading import FAMILIES, load_backbone, located, source
+from components.artifacts.hub import source
+from components.backbones.loading import FAMILIES, load_backbone, located
 from components.errors import BadInput
 from components.settings import BackboneSettings, SD2ControlNetSettings
 from tests.made import REPOSITORY, write_params
