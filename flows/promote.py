@@ -47,11 +47,11 @@ from components.gate.verdicts import as_markdown
 from components.promote.status import PromotionStatus, promotion_status
 from components.registry.versions import CANDIDATE
 from components.settings import Settings, load_settings
-from flows.align import DEFAULTS, AlignSettings, environment, launcher_of, store_url
 from flows.checkout import checked_out
 from flows.judging import Judging
 from flows.launchers.base import Ended, Failure, Work, WorkFailedError
 from flows.launchers.local import LocalLauncher
+from flows.options import DEFAULTS, AlignSettings, environment, launcher_of, store_url
 from flows.project import Project
 from flows.promotion_step import keep_first_set
 from flows.stages import Reporter

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from components.artifacts.store import Store
 from components.promote.status import PromotionStatus, promotion_status
 from components.registry.versions import CANDIDATE
-from flows.align import AlignSettings, environment, launcher_of
 from flows.cancelling import this_run
 from flows.checkout import Checkout
 from flows.judging import BENCHMARK, Judging
 from flows.launchers.base import Failure, Work, WorkFailedError
+from flows.options import AlignSettings, environment, launcher_of
 from flows.project import Project
 from flows.stages import Reporter
 from flows.tracking import tracked

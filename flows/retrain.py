@@ -12,60 +12,25 @@ launcher: no image passes here.
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
-from collections.abc import Sequence
-from datetime import datetime
-from pathlib import Path
-from typing import Any, Literal, cast
+from typing import cast
 
-import yaml
 from prefect import flow, get_run_logger, runtime
 from prefect.artifacts import create_markdown_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.artifacts.s3 import Place, connect
-from components.artifacts.store import Content, Store
-from components.errors import BadInput
 from components.failpoints import Failpoint, no_failpoint
-from components.pipeline_files import USES_BASE, add_dependency, set_param
-from components.task.document import Input, Result, Task
 from flows import promotion_step
-from flows.align import DEFAULTS, Aligned, AlignSettings, align, environment, launcher_of, store_url
-from flows.cancelling import this_run
-from flows.checkout import Checkout, checked_out
-from flows.lease import HeldByAnotherError, Lease, take
+from flows.checkout import checked_out
+from flows.lease import HeldByAnotherError, take
+from flows.options import DEFAULTS, AlignSettings, store_url
 from flows.project import Project
-from flows.stages import Part, Reporter, Runner
-from flows.tracking import track_file, track_folder, tracked
+from flows.retraining import Retrained, Retraining, Scope
+from flows.stages import Reporter
 
-INCOMING, ORIGINS, STATE, TRAINED = "data/incoming", "data/incoming.parquet", "data/intake.json", "data/retrain.json"
-CHAMPION = "models/champion"
-INTAKE_REPORT, DRIFT_REPORT, DRIFT_PAGE = "reports/intake.json", "reports/drift.json", "reports/drift.html"
-CHAMPION_REPORT = "reports/champion.json"
 LEASE = "dp2o/leases/retrain"
 """Below the store, where the lease is when nothing else is said."""
-
-Ending = Literal["held by another", "nothing new", "waits", "dry run", "promoted", "not promoted"]
-
-
-class Scope(BaseModel):
-    """What a run looks at, and how far it goes; the usual run says nothing here.
-
-    Attributes:
-        since, until, everything: a backfill: look at objects of those dates again, at those set aside, too.
-        dry_run: look and judge, and say what would be done; nothing is written, committed, trained or promoted.
-        train: decided by a person: `always` trains on what is new, however little, `never` only takes it in.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    since: datetime | None = None
-    until: datetime | None = None
-    everything: bool = False
-    dry_run: bool = False
-    train: Literal["by decision", "always", "never"] = "by decision"
 
 
 class LeaseSettings(BaseModel):
@@ -75,25 +40,6 @@ class LeaseSettings(BaseModel):
 
     url: str | None = Field(default=None, description="s3://bucket/key; default: dp2o/leases/retrain of an S3 store.")
     seconds: float = Field(default=300.0, gt=5, description="A holder that died is followed after so long.")
-
-
-class Retrained(BaseModel):
-    """What a run came to.
-
-    Attributes:
-        ending: in two words.
-        text: for people.
-        intake, drift: their reports, where they ran.
-        commit: of the dataset's new version, where there is one.
-        promotion: what became of the model, where one was trained.
-    """
-
-    ending: Ending
-    text: str
-    intake: dict[str, Any] = {}
-    drift: dict[str, Any] = {}
-    commit: str | None = None
-    promotion: str = ""
 
 
 USUAL, LEASED = Scope(), LeaseSettings()
@@ -141,7 +87,7 @@ def retrained(
     place = _lease_place(lease, url)
     if place is None:
         log.warning("the store %s is not in S3 and lease.url is not set: nothing keeps two runs apart", url)
-        outcome = _Retraining(repository, branch, scope, options, None, failpoint, promote, log)()
+        outcome = Retraining(repository, branch, scope, options, None, failpoint, promote, log)()
     else:
         run = str(runtime.flow_run.id or os.getpid())
         try:
@@ -151,7 +97,7 @@ def retrained(
         else:
             try:
                 failpoint("lease taken")
-                outcome = _Retraining(repository, branch, scope, options, held, failpoint, promote, log)()
+                outcome = Retraining(repository, branch, scope, options, held, failpoint, promote, log)()
             finally:
                 held.release()
     log.info("%s", outcome.text)
@@ -163,221 +109,6 @@ def _lease_place(lease: LeaseSettings, store: str) -> Place | None:
     if lease.url:
         return Place.parse(lease.url, "lease.url")
     return Place.parse(f"{store.rstrip('/')}/{LEASE}", "store") if store.startswith("s3://") else None
-
-
-class _Retraining:
-    """One run that holds the lease."""
-
-    def __init__(
-        self,
-        repository: str,
-        branch: str,
-        scope: Scope,
-        options: AlignSettings,
-        lease: Lease | None,
-        failpoint: Failpoint,
-        promote: promotion_step.Promote,
-        log: Reporter,
-    ) -> None:
-        self.repository, self.branch, self.scope, self.options = repository, branch, scope, options
-        self.lease, self.failpoint, self.promote, self.log = lease, failpoint, promote, log
-        self.commit: str | None = None
-
-    def __call__(self) -> Retrained:
-        with checked_out(self.repository, self.branch) as checkout:
-            found, intake = self._take_in(checkout)
-            if self.scope.dry_run:
-                count = len(intake["accepted"])
-                would = "would be taken in" if count else "nothing would be taken in"
-                return Retrained(ending="dry run", text=f"dry run: {count} pictures {would}", intake=intake)
-            drift, pending = self._compare(checkout, found)
-            decision = drift.get("decision", {})
-            if not pending:
-                text = (
-                    f"nothing new: {intake['listed']} objects under {intake['source']}, none that no training has seen"
-                )
-                return Retrained(ending="nothing new", text=text, intake=intake, commit=self.commit)
-            train = self.scope.train == "always" or (self.scope.train == "by decision" and decision["retrain"])
-            if not train:
-                text = "scope.train is never" if self.scope.train == "never" else decision["text"]
-                return Retrained(ending="waits", text=text, intake=intake, drift=drift, commit=self.commit)
-            self.log.info("%s", decision["text"])
-            self._base(checkout, pending)
-        aligned: Aligned = align(self.repository, self.branch, options=self.options)
-        self.failpoint("aligned")
-        with checked_out(self.repository, self.branch) as checkout:
-            self._check()
-            store = Store(store_url(Project(checkout.root), self.options))
-            result = self.promote(checkout, store, self.options, self.log)
-            self.failpoint("promoted")
-            written = _read(checkout.root, TRAINED)
-            written |= {"shards": sorted({*written.get("shards", []), *pending}), "attempt": None}
-            self._save(checkout, [*_write(checkout.root, TRAINED, written), *result.files], f"retrain: {result.text}\n")
-            self.failpoint("finished")
-        ending: Ending = "promoted" if result.promoted else "not promoted"
-        text = f"{decision['text']}; trained ({', '.join(aligned.ran) or 'everything was up to date'}); {result.text}"
-        return Retrained(
-            ending=ending, text=text, intake=intake, drift=drift, commit=self.commit, promotion=result.text
-        )
-
-    # ---- steps
-
-    def _take_in(self, checkout: Checkout) -> tuple[dict[str, Content], dict[str, Any]]:
-        """Look for new images; commit version n+1 where there are any. The table of origins, and intake's report."""
-        root, project = checkout.root, Project(checkout.root)
-        store = Store(store_url(project, self.options))
-        inputs = [entry for path in (ORIGINS, "data/dataset.parquet") if (entry := tracked(root, path))]
-        if (root / STATE).is_file():
-            state = store.keep(root / STATE)
-            inputs.append(Input(path=STATE, md5=state.md5, size=state.size, origin="store"))
-        chosen = self.scope.model_dump(mode="json", exclude={"train"})
-        values = yaml.safe_load((root / "params.yaml").read_text())
-        values["intake"] = values.get("intake", {}) | {name: value for name, value in chosen.items() if value}
-        # The run's id makes another task of another run: what lies in S3 is no input that a digest could know.
-        params = f"{yaml.safe_dump(values)}# looked at by run {runtime.flow_run.id or os.getpid()}\n"
-        outputs = [INTAKE_REPORT] if self.scope.dry_run else [INTAKE_REPORT, STATE, INCOMING, ORIGINS]
-        made = self._run(checkout, project, store, "intake", params, inputs, outputs)
-        report = _fetched(store, made, INTAKE_REPORT)
-        self.failpoint("looked")
-        if self.scope.dry_run:
-            return {}, report
-        new = {path.removeprefix(f"{INCOMING}/"): c for path, c in made.items() if path.startswith(f"{INCOMING}/")}
-        store.fetch(made[STATE], root / STATE)
-        written = [STATE]
-        if new:
-            written += track_folder(root, INCOMING, store, new, grows=True)
-            written += track_file(root, ORIGINS, made[ORIGINS])
-            written += add_dependency(root, INCOMING, ("prepare",))
-            sources = [path.as_posix() for path in project.settings.prepare.align_lr_sources]
-            if INCOMING not in sources:
-                written += set_param(root, "prepare", "align_lr_sources", [*sources, INCOMING])
-        message = f"intake: {len(report['accepted'])} new LR images\n\n{json.dumps(report['quarantined'])} set aside\n"
-        saved = self._save(checkout, written, message)
-        self.commit = saved if new else None
-        self.failpoint("version committed")
-        origins = made.get(ORIGINS)
-        return {ORIGINS: origins} if origins else {}, report
-
-    def _compare(self, checkout: Checkout, found: dict[str, Content]) -> tuple[dict[str, Any], list[str]]:
-        """Drift's report, and the shards that no training has seen; no report where there are none."""
-        root, project = checkout.root, Project(checkout.root)
-        store = Store(store_url(project, self.options))
-        folder = tracked(root, INCOMING)
-        listed = [row["relpath"] for row in json.loads(store.read_object(folder.md5))] if folder else []
-        pending = sorted(set(listed) - set(_read(root, TRAINED).get("shards", [])))
-        if not pending:
-            return {}, []
-        inputs = [
-            entry
-            for path in (INCOMING, "data/dataset", "data/dataset.parquet")
-            if (entry := tracked(root, path)) is not None
-        ]
-        origins = tracked(root, ORIGINS)
-        if origins is None:
-            raise BadInput(f"{ORIGINS}.dvc is missing on {self.branch}, {INCOMING}.dvc is there: restore it with git")
-        inputs.append(origins)
-        if (root / TRAINED).is_file():
-            trained = store.keep(root / TRAINED)
-            inputs.append(Input(path=TRAINED, md5=trained.md5, size=trained.size, origin="store"))
-        params = (root / "params.yaml").read_text()
-        made = self._run(checkout, project, store, "drift", params, inputs, [DRIFT_REPORT, DRIFT_PAGE])
-        report = _fetched(store, made, DRIFT_REPORT)
-        store.fetch(made[DRIFT_PAGE], root / DRIFT_PAGE)
-        create_markdown_artifact(_drift_table(report), key="drift", description=report["decision"]["text"][:200])
-        self.failpoint("compared")
-        return report, pending
-
-    def _base(self, checkout: Checkout, pending: list[str]) -> None:
-        """Make the champion the base, once for each set of new shards: a run that goes on keeps the base it began
-        with."""
-        root, project = checkout.root, Project(checkout.root)
-        store = Store(store_url(project, self.options))
-        known = _read(root, TRAINED)
-        attempt = known.get("attempt") or {}
-        if attempt.get("shards") == pending:
-            self.log.info("goes on with base %s", attempt["champion"] or "of the settings")
-            return
-        params = f"{(root / 'params.yaml').read_text()}# looked at by run {runtime.flow_run.id or os.getpid()}\n"
-        inputs: list[Input] = []
-        made = self._run(checkout, project, store, "champion", params, inputs, [CHAMPION, CHAMPION_REPORT])
-        champion = str(_fetched(store, made, CHAMPION_REPORT)["champion"])
-        attempt = {"shards": pending, "champion": champion}
-        written = _write(root, TRAINED, {"shards": [], **known, "attempt": attempt})
-        if champion:
-            files = {
-                path.removeprefix(f"{CHAMPION}/"): c for path, c in made.items() if path.startswith(f"{CHAMPION}/")
-            }
-            written += track_folder(root, CHAMPION, store, files)
-            written += add_dependency(root, CHAMPION, USES_BASE)
-            written += set_param(root, "backbone", "path", CHAMPION)
-        self._save(checkout, written, f"retrain: from {champion or 'the base of the settings'}\n")
-        self.failpoint("base committed")
-
-    # ---- below
-
-    def _run(
-        self,
-        checkout: Checkout,
-        project: Project,
-        store: Store,
-        name: str,
-        params: str,
-        inputs: Sequence[Input],
-        outputs: list[str],
-    ) -> dict[str, Content]:
-        """Run one component through the launcher; what it made."""
-        task = Task(stage=name, store=store.url, params=params, inputs=list(inputs), outputs=outputs)
-        store.write(task.key, task.model_dump(mode="json"))
-        with launcher_of(self.options, checkout) as launcher:
-            runner = Runner(
-                project,
-                store,
-                launcher,
-                this_run(),
-                gpus=self.options.gpus,
-                environment=environment(project, checkout, self.options),
-                crash_retries=self.options.crash_retries,
-            )
-            result: Result = runner.perform(Part(name, task, "run"), self.log)
-        return result.contents()
-
-    def _check(self) -> None:
-        if self.lease is not None:
-            self.lease.check()
-
-    def _save(self, checkout: Checkout, paths: Sequence[str], message: str) -> str | None:
-        """Commit and push, if the lease is still ours."""
-        self._check()
-        return checkout.save(list(dict.fromkeys(paths)), message)
-
-
-def _fetched(store: Store, made: dict[str, Content], path: str) -> dict[str, Any]:
-    """A small JSON file that a component made."""
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "report.json"
-        store.fetch(made[path], target)
-        content: dict[str, Any] = json.loads(target.read_text())
-    return content
-
-
-def _read(root: Path, path: str) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads((root / path).read_text())
-    except FileNotFoundError:
-        return {}
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{path} is damaged ({error}): restore it with git") from error
-    return content
-
-
-def _write(root: Path, path: str, value: dict[str, Any]) -> list[str]:
-    (root / path).write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-    return [path]
-
-
-def _drift_table(report: dict[str, Any]) -> str:
-    rows = [f"| {row['name']} | {row['verdict']} | {row['reason']} |" for row in report["comparisons"]]
-    return "\n".join([f"**{report['decision']['text']}**", "", "| statistic | verdict | why |", "|---|---|---|", *rows])
 
 
 def _summary(outcome: Retrained) -> str:

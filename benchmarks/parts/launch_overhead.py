@@ -81,7 +81,7 @@ class Latency:
 @contextmanager
 def fake_cluster() -> Iterator[str]:
     """URL of an API server in memory, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.parts.fake_cluster", "--seconds-a-job", str(SECONDS_A_JOB)]
+    command = [sys.executable, "-m", "benchmarks.parts.fake_api", "--seconds-a-job", str(SECONDS_A_JOB)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as server:
         try:
             assert server.stdout is not None

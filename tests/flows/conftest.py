@@ -6,7 +6,8 @@ import pytest
 from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from benchmarks.parts.fake_cluster import FakeCluster, Server
+from benchmarks.parts.fake_api import Server
+from benchmarks.parts.fake_cluster import FakeCluster
 
 
 @pytest.fixture(scope="package")

@@ -6,9 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from components.errors import BadInput
-from flows.align import AlignSettings, own_templates
 from flows.launchers.base import Work
 from flows.launchers.local import LocalLauncher
+from flows.options import AlignSettings, own_templates
 
 
 def test_several_nodes_are_a_clusters(tmp_path: Path) -> None:

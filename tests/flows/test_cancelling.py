@@ -20,7 +20,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import Abort, TerminationSignal
 from prefect.states import Cancelling
 
-from benchmarks.parts.fake_cluster import FakeCluster, Server
+from benchmarks.parts.fake_api import Server
+from benchmarks.parts.fake_cluster import FakeCluster
 from flows import cancelling as module
 from flows.cancelling import ended_with_the_run, this_run
 from flows.launchers.base import Ended, Failure, Launcher

@@ -13,10 +13,11 @@ from prefect import flow
 
 from components.artifacts.store import Store
 from components.backbones.tiny_flow import TinyFlow
-from flows.align import AlignSettings
 from flows.checkout import Checkout
+from flows.options import AlignSettings
 from flows.promotion_step import PromotionResult, by_gate
-from flows.retrain import LeaseSettings, Retrained, Scope, retrained
+from flows.retrain import LeaseSettings, retrained
+from flows.retraining import Retrained, Scope
 from flows.stages import Reporter
 from tests.made import REPOSITORY
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.parts.fake_cluster import Server
+from benchmarks.parts.fake_api import Server
 from flows.launchers.kubernetes import KubernetesLauncher
 from tests.flows.launchers.simulated import make
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from kubernetes import client
 
-from benchmarks.parts.fake_cluster import FakeCluster, Server
+from benchmarks.parts.fake_api import Server
+from benchmarks.parts.fake_cluster import FakeCluster
 from flows.launchers.base import Ended, State, Work
 from flows.launchers.kubernetes import KubernetesLauncher
 from flows.launchers.names import name_of

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.parts.fake_cluster import FakeCluster, Server
+from benchmarks.parts.fake_api import Server
+from benchmarks.parts.fake_cluster import FakeCluster
 from components.errors import BadInput
 from flows.launchers.api import ApiUnavailableError
 from flows.launchers.base import Failure, State

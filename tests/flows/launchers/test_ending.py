@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.parts.fake_cluster import FakeCluster, Server
+from benchmarks.parts.fake_api import Server
+from benchmarks.parts.fake_cluster import FakeCluster
 from components.artifacts.shards import Shard
 from components.artifacts.store import Store
 from components.task.document import Task

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.parts.fake_cluster import Automatic, FakeCluster, Server
+from benchmarks.parts.fake_api import Automatic, Server
+from benchmarks.parts.fake_cluster import FakeCluster
 from components.errors import BadInput
 from flows.launchers.api import Api
 from flows.launchers.base import Ended, Failure, State

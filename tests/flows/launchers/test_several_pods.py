@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.parts.fake_cluster import FakeCluster, Server
+from benchmarks.parts.fake_api import Server
+from benchmarks.parts.fake_cluster import FakeCluster
 from components.errors import BadInput
 from flows.launchers.base import Failure, State
 from flows.launchers.kubernetes import KubernetesLauncher

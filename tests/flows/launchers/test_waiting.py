@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.parts.fake_cluster import FakeCluster, Server
+from benchmarks.parts.fake_api import Server
+from benchmarks.parts.fake_cluster import FakeCluster
 from flows.launchers import kubernetes as module
 from flows.launchers.base import Failure, State
 from flows.launchers.kubernetes import KubernetesLauncher
