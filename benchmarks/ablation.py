@@ -176,21 +176,22 @@ class Judge:
         settings = study.settings({})
         evaluator = Evaluator.load(settings, study.shared)
         backbone = load_backbone(settings, study.shared, evaluator.device)
-        measured = evaluator.measure(evaluator.model("base", backbone, "reference"))
+        (measured,) = evaluator.measure(evaluator.model("base", backbone, "reference"))
         normaliser = evaluator.normaliser(measured)
-        base = per_restoration([evaluator.scored(measured, normaliser)], evaluator.suite.names)
+        base = per_restoration([evaluator.scored(measured, normaliser)], evaluator.metrics)
         return cls(evaluator, backbone, normaliser, base)
 
     @property
     def metrics(self) -> list[str]:
         """Names of all metrics, rewarded and held out."""
-        return self.evaluator.suite.names
+        return self.evaluator.metrics
 
     def judged(self, root: Path) -> Scored:
         """Restorations by the best checkpoint of a run; what has been measured is in the cache."""
         evaluator = self.evaluator
         self.backbone.load_policy(root / "models/aligned/best")
-        return evaluator.scored(evaluator.measure(evaluator.model("aligned", self.backbone, "policy")), self.normaliser)
+        (measured,) = evaluator.measure(evaluator.model("aligned", self.backbone, "policy"))
+        return evaluator.scored(measured, self.normaliser)
 
     def difference(self, rows: Rows, baseline: Rows, figure: str) -> Interval:
         """Paired difference of a figure with its interval, clustered by source photo."""

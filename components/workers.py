@@ -125,8 +125,11 @@ class Workers(Generic[Item, Result]):
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
 
-    def each(self, items: Sequence[Item]) -> Iterator[Result]:
+    def each(self, items: Sequence[Item], apart: bool = True) -> Iterator[Result]:
         """Do the work of all items; results come as they are ready, in no order.
+
+        Args:
+            items: may be sent to other processes, unless `apart` is false.
 
         Raises:
             Exception: whatever the work raised, with the worker's traceback as its cause.
@@ -134,7 +137,7 @@ class Workers(Generic[Item, Result]):
             ResumeLater: SIGTERM or SIGINT came.
         """
         count = self._count(len(items))
-        if count > 1 or self._executor is not None:
+        if apart and (count > 1 or self._executor is not None):
             return self._apart(items, count)
         return map(self._do_here, items)
 

@@ -2,14 +2,16 @@
 
 import importlib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import torch
 
+from components.artifacts import digests
 from components.artifacts.hub import source
 from components.artifacts.tables import Row
-from components.backbones.base import Backbone
+from components.backbones.base import Backbone, Branch
 from components.errors import BadInput
 from components.settings import BackboneSettings, ControlNetSettings, RestorerFlowSettings, Settings, TinyFlowSettings
 
@@ -74,7 +76,10 @@ def saved_digests(settings: Settings, root: Path) -> tuple[str, str] | None:
     Raises:
         BadInput: the folder is missing or damaged.
     """
-    backbone = located(settings.backbone, root)
+    return _saved_digests(located(settings.backbone, root))
+
+
+def _saved_digests(backbone: BackboneSettings) -> tuple[str, str] | None:
     if isinstance(backbone, ControlNetSettings):
         return None
     if isinstance(backbone, RestorerFlowSettings):
@@ -88,9 +93,50 @@ def saved_digests(settings: Settings, root: Path) -> tuple[str, str] | None:
 
 def saved_files(settings: Settings, root: Path) -> list[Path]:
     """Folders and files that the model is loaded from, as far as they are paths of this machine."""
-    backbone = located(settings.backbone, root)
-    named = [backbone.path, *([backbone.base] if isinstance(backbone, ControlNetSettings) else [])]
-    return [path for path in named if path.exists()]
+    return SavedModel(located(settings.backbone, root), "cpu").files
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model on disk, as any process can load it.
+
+    Attributes:
+        backbone: how it is sampled, with `located` paths; `path` is the reference's folder, and the policy's.
+        device: where it runs.
+        policy: folder of another policy.
+    """
+
+    backbone: BackboneSettings
+    device: str
+    policy: Path | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of what `load` gives."""
+        return digests.of_json([self.backbone.model_dump(mode="json"), self.device, str(self.policy)])
+
+    @property
+    def files(self) -> list[Path]:
+        """Folders and files that it is loaded from, as far as they are paths of this machine."""
+        base = self.backbone.base if isinstance(self.backbone, ControlNetSettings) else None
+        return [path for path in (self.backbone.path, base, self.policy) if path is not None and path.exists()]
+
+    def load(self) -> Backbone:
+        """Load it.
+
+        Raises:
+            BadInput: a folder is missing, damaged, or of another family.
+        """
+        backbone = FAMILIES[self.backbone.family](self.backbone.path, self.backbone, torch.device(self.device))
+        if self.policy is not None:
+            backbone.load_policy(self.policy)
+        return backbone
+
+    def digests(self, branch: Branch) -> tuple[str, str] | None:
+        """`digest(branch)` and `sampler_digest()`, as `saved_digests`."""
+        if branch == "reference" or self.policy is None:
+            return _saved_digests(self.backbone)
+        return _saved_digests(self.backbone.model_copy(update={"path": self.policy}))
 
 
 def check_sizes(settings: BackboneSettings, rows: Iterable[Row]) -> None:

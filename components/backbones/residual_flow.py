@@ -233,6 +233,15 @@ def read_json(folder: Path, family: str) -> dict[str, Any]:
     return values
 
 
+def saved_shift(folder: Path) -> float:
+    """`config.shift` of a saved model.
+
+    Raises:
+        BadInput: as `read_json`.
+    """
+    return float(read_json(folder, "residual flow").get("shift", ResidualFlowConfig.shift))
+
+
 def read_weights(folder: Path, like: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of a saved model, checked name by name and shape by shape against `like`.
 

@@ -4,25 +4,21 @@ Both move the same metrics as an alignment does. Each is set to the value that t
 alignment that does not beat them has shown no preference.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
-from components.backbones.base import Backbone
-from components.backbones.loading import load_backbone
-from components.backbones.residual_flow import ResidualFlow, max_steps
+from components.backbones.loading import SavedModel
+from components.backbones.residual_flow import max_steps, saved_shift
 from components.errors import BadInput
-from components.judge.cache import EvaluationCache
 from components.judge.images import EvaluationSet
-from components.judge.measure import Measured, measure
-from components.judge.restorers import model_restorer
+from components.judge.measure import Judge
+from components.judge.restorers import Sampling, saved_restorer
 from components.judge.rewards import fit_normaliser, rewards
-from components.metrics.suite import Suite
 from components.rewards.alignment import rewarded_metrics
-from components.settings import Settings
+from components.settings import ControlNetSettings, Settings
 
 GAINS = (0.5, 0.75, 1.25, 1.5)
 """Factors of backbone.gain, beside 1."""
@@ -45,10 +41,10 @@ class Tuned:
     rewards: dict[str, float]
 
 
-def with_control(settings: Settings, control: Control, value: float) -> Settings:
-    """The same settings with another gain or number of steps."""
-    changed = settings.backbone.model_copy(update={control: int(value) if control == "steps" else value})
-    return settings.model_copy(update={"backbone": changed})
+def with_control(saved: SavedModel, control: Control, value: float) -> SavedModel:
+    """The same model with another gain or number of steps."""
+    changed = saved.backbone.model_copy(update={control: int(value) if control == "steps" else value})
+    return replace(saved, backbone=changed)
 
 
 def values_tried(settings: Settings, control: Control, shift: float) -> list[float]:
@@ -61,40 +57,31 @@ def values_tried(settings: Settings, control: Control, shift: float) -> list[flo
     return [float(steps), *(float(other) for other in sorted(others - {steps}))]
 
 
-def tune(settings: Settings, root: Path, control: Control, device: torch.device) -> Tuned:
+def tune(settings: Settings, root: Path, control: Control, base: SavedModel, judge: Judge) -> Tuned:
     """The control's best value by the mean reward of one restoration of each of some validation images.
 
     Raises:
         BadInput: the backbone is none of this project's own.
     """
+    if isinstance(base.backbone, ControlNetSettings):
+        raise BadInput(f"evaluate.controls: {control} is of this project's own models; set evaluate.controls to []")
     images = EvaluationSet(root, "validation").first(settings.evaluate.control_images)
-    suite = Suite.load([*settings.score.fr, *settings.score.nr], device)
-    cache = EvaluationCache(settings.run.cache_folder(root))
-
-    def measured(backbone: Backbone, name: str) -> Measured:
-        restorer = model_restorer(
-            name,
-            backbone,
-            "reference",
-            seeds=1,
-            batch=settings.generate.batch,
-            colour_fix=settings.backbone.colour_fix,
-        )
-        return measure(restorer, images, suite, cache, settings.score.batch)
+    sampling = Sampling(1, settings.generate.batch, settings.backbone.colour_fix)
 
     def rewarded(lr_id: str) -> list[str]:
         return rewarded_metrics(settings.score.fr, settings.score.nr, lr_id in images.with_hr)
 
-    base = load_backbone(settings, root, device)
-    if not isinstance(base, ResidualFlow):
-        raise BadInput(f"evaluate.controls: {control} is of this project's own models; set evaluate.controls to []")
+    values = values_tried(settings, control, saved_shift(base.backbone.path))
+    restorers = [
+        saved_restorer(f"{control} {value:g}", with_control(base, control, value), "reference", sampling, judge.models)
+        for value in values
+    ]
+    metrics = list(dict.fromkeys(name for lr_id in images.photos for name in rewarded(lr_id)))
+    found = judge.measure(restorers, images, metrics)
+    normaliser = fit_normaliser(found[0].measurements, rewarded)
     by_value = {}
-    normaliser = None
-    for value in values_tried(settings, control, base.config.shift):
-        backbone = load_backbone(with_control(settings, control, value), root, device)
-        found = measured(backbone, f"{control} {value:g}")
-        normaliser = normaliser or fit_normaliser(found.measurements, rewarded)
-        known = [reward for reward in rewards(found.measurements, rewarded, normaliser) if reward is not None]
+    for value, measured in zip(values, found, strict=True):
+        known = [reward for reward in rewards(measured.measurements, rewarded, normaliser) if reward is not None]
         by_value[value] = float(np.mean(known))
     best = max(by_value, key=lambda value: by_value[value])
     return Tuned(best, {f"{value:g}": reward for value, reward in by_value.items()})

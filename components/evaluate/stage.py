@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,16 @@ from components.artifacts import tables
 from components.artifacts.publish import write_json
 from components.artifacts.shards import Shard, write_shard
 from components.backbones.base import Backbone, Branch
-from components.backbones.loading import load_backbone
+from components.backbones.loading import SavedModel, located, saved_files
 from components.errors import BadInput
 from components.evaluate.anatomy import anatomy
 from components.evaluate.comparison import Scored, compare, headline, means
 from components.evaluate.controls import Tuned, tune, with_control
-from components.evaluate.peers import load_peer, peer_restorer
-from components.judge.cache import EvaluationCache
+from components.evaluate.peers import peer_restorer
 from components.judge.images import EvaluationSet
-from components.judge.measure import Measured, measure, restored
-from components.judge.restorers import Restorer, model_restorer
+from components.judge.measure import Judge, Measured
+from components.judge.restorers import Restorer, Sampling, model_restorer, saved_restorer
 from components.judge.rewards import fit_normaliser, rewards
-from components.metrics.suite import Suite
 from components.metrics.table import LR_CONSISTENCY
 from components.process import resolve_device
 from components.rewards.alignment import rewarded_metrics
@@ -38,12 +36,16 @@ IMAGES_KEPT = 2
 
 @dataclass(frozen=True)
 class Evaluator:
-    """The evaluation set and the judges, loaded once; measures any number of models."""
+    """The evaluation set and the judge of it; measures any number of models.
+
+    Attributes:
+        metrics: names of all that images are scored by.
+    """
 
     settings: Settings
     images: EvaluationSet
-    suite: Suite
-    cache: EvaluationCache
+    metrics: list[str]
+    judge: Judge
     device: torch.device
 
     @classmethod
@@ -55,32 +57,34 @@ class Evaluator:
         """
         images = EvaluationSet(root, split, shard)
         device = resolve_device(settings.run.device, shard)
-        names = list(settings.score.all_metrics)
-        if len(images.with_hr) < len(images) and LR_CONSISTENCY not in names:
-            names.append(LR_CONSISTENCY)
-        cache = EvaluationCache(settings.run.cache_folder(root))
-        return cls(settings, images, Suite.load(names, device), cache, device)
+        metrics = list(settings.score.all_metrics)
+        known = metrics if LR_CONSISTENCY in metrics else [*metrics, LR_CONSISTENCY]  # controls may need it
+        if len(images.with_hr) < len(images):
+            metrics = known
+        return cls(settings, images, metrics, Judge(settings, root, known, device, saved_files(settings, root)), device)
+
+    @property
+    def sampling(self) -> Sampling:
+        """The settings' seeds, batch and colour fix."""
+        settings = self.settings
+        return Sampling(settings.evaluate.seeds, settings.generate.batch, settings.backbone.colour_fix)
 
     def model(self, name: str, backbone: Backbone, branch: Branch) -> Restorer:
-        """A backbone's branch as a restorer with the settings' seeds."""
-        settings = self.settings
-        return model_restorer(
-            name,
-            backbone,
-            branch,
-            seeds=settings.evaluate.seeds,
-            batch=settings.generate.batch,
-            colour_fix=settings.backbone.colour_fix,
-        )
+        """A loaded backbone's branch as a restorer."""
+        return model_restorer(name, backbone, branch, self.sampling)
+
+    def saved(self, name: str, model: SavedModel, branch: Branch) -> Restorer:
+        """A saved model's branch as a restorer."""
+        return saved_restorer(name, model, branch, self.sampling, self.judge.models)
 
     def peers(self) -> list[Restorer]:
         """The settings' peers."""
         scale = self.images.scale
-        return [peer_restorer(load_peer(name, scale, self.device)) for name in self.settings.evaluate.peers]
+        return [peer_restorer(name, scale, self.device) for name in self.settings.evaluate.peers]
 
-    def measure(self, restorer: Restorer) -> Measured:
-        """Restore and score all images, as far as they are not in the cache."""
-        return measure(restorer, self.images, self.suite, self.cache, self.settings.score.batch)
+    def measure(self, *restorers: Restorer) -> list[Measured]:
+        """Restore and score all images by each, as far as they are not in the cache."""
+        return self.judge.measure(restorers, self.images, self.metrics)
 
     def rewarded(self, lr_id: str) -> list[str]:
         """Metrics that make the reward of an image."""
@@ -101,7 +105,7 @@ class Evaluator:
         return compare(
             base,
             aligned,
-            self.suite.names,
+            self.metrics,
             in_reward,
             self.images.photos,
             resamples=settings.bootstrap,
@@ -119,16 +123,21 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         BadInput: dataset, base model, aligned model, metric weights or a peer's package are missing or do not fit.
     """
     evaluator = Evaluator.load(settings, root, shard=shard)
-    backbone = load_backbone(settings, root, evaluator.device)
     aligned_folder = root / "models/aligned/best"
     if not aligned_folder.is_dir():
         raise BadInput(f"{aligned_folder} does not exist; run train first (`dvc repro` runs all in order)")
-    backbone.load_policy(aligned_folder)
-    base, aligned = evaluator.model("base", backbone, "reference"), evaluator.model("aligned", backbone, "policy")
+    with evaluator.judge:
+        _evaluate(evaluator, root, aligned_folder, shard)
+
+
+def _evaluate(evaluator: Evaluator, root: Path, aligned_folder: Path, shard: Shard | None) -> None:
+    settings = evaluator.settings
+    model = SavedModel(located(settings.backbone, root), str(evaluator.device), aligned_folder)
+    base, aligned = evaluator.saved("base", model, "reference"), evaluator.saved("aligned", model, "policy")
     # A part of the work leaves the controls to the whole: their values must come from all validation images.
-    controls = _controls(settings, root, evaluator) if shard is None else {}
+    controls = _controls(evaluator, root, model) if shard is None else {}
     restorers = [base, aligned, *(restorer for _, restorer in controls.values() if restorer), *evaluator.peers()]
-    measured = {restorer.name: evaluator.measure(restorer) for restorer in restorers}
+    measured = {found.name: found for found in evaluator.measure(*restorers)}
     if shard is not None:
         return
 
@@ -141,7 +150,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         "seeds": settings.evaluate.seeds,
         "bootstrap": settings.evaluate.bootstrap,
         "clusters": "source photo",
-        "peers": {name: means(scored[name], evaluator.suite.names) for name in settings.evaluate.peers},
+        "peers": {name: means(scored[name], evaluator.metrics) for name in settings.evaluate.peers},
         "controls": {
             name: _control_figures(evaluator, tuned, scored["aligned"], scored.get(_of_control(name), scored["base"]))
             for name, (tuned, _) in controls.items()
@@ -153,16 +162,16 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         "failures": failures,
         "digests": {
             **{name: restorer.weights_digest for name, restorer in zip(measured, restorers, strict=True)},
-            "sampler": backbone.sampler_digest(),
-            "metrics": evaluator.suite.digest,
+            "sampler": evaluator.judge.models.digests(model, "reference")[1],
+            "metrics": evaluator.judge.digest(evaluator.metrics),
             "normaliser": normaliser.digest,
         },
-        "metric_digests": evaluator.suite.digests,
+        "metric_digests": {name: evaluator.judge.digests[name] for name in evaluator.metrics},
     }
     evaluation["headline"] = headline(evaluation)
     normaliser.save(root / "reports/normaliser.json")
     write_shard(root / "data/evaluation/images.tar", _pictures(evaluator, restorers))
-    names = evaluator.suite.names
+    names = evaluator.metrics
     rows = [row for name, result in scored.items() for row in _rows(name, result, names)]
     tables.write_rows(root / "reports/evaluation.parquet", tables.evaluation_schema(names), rows)
     write_json(root / "reports/evaluation.json", evaluation)
@@ -173,15 +182,16 @@ def _of_control(name: str) -> str:
     return f"base, {name}"
 
 
-def _controls(settings: Settings, root: Path, evaluator: Evaluator) -> dict[str, tuple[Tuned, Restorer | None]]:
+def _controls(evaluator: Evaluator, root: Path, model: SavedModel) -> dict[str, tuple[Tuned, Restorer | None]]:
     """Each control at its best value, and its restorer; None where nothing beats the base as it is."""
+    settings = evaluator.settings
     found: dict[str, tuple[Tuned, Restorer | None]] = {}
     for name in settings.evaluate.controls:
-        tuned = tune(settings, root, name, evaluator.device)
+        base = replace(model, policy=None)
+        tuned = tune(settings, root, name, base, evaluator.judge)
         restorer = None
         if tuned.value != getattr(settings.backbone, name):
-            backbone = load_backbone(with_control(settings, name, tuned.value), root, evaluator.device)
-            restorer = evaluator.model(_of_control(name), backbone, "reference")
+            restorer = evaluator.saved(_of_control(name), with_control(base, name, tuned.value), "reference")
         found[name] = (tuned, restorer)
         logger.info("control %s: best validation reward at %g, of %s", name, tuned.value, tuned.rewards)
     return found
@@ -212,5 +222,5 @@ def _pictures(evaluator: Evaluator, restorers: Sequence[Restorer]) -> Iterator[t
     """Members `<lr_id>.<model>.<index>.png`."""
     for image in evaluator.images:
         for restorer in restorers:
-            for index, content in enumerate(restored(restorer, image, evaluator.cache)[:IMAGES_KEPT]):
+            for index, content in enumerate(evaluator.judge.restored(restorer, image)[:IMAGES_KEPT]):
                 yield f"{image.lr_id}.{restorer.name}.{index:03d}.png", content

@@ -1,71 +1,62 @@
 """Measurements of a model on the frozen benchmark set, as the gate takes them."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import torch
 
 from components.artifacts.shards import decode_png
-from components.backbones.base import Backbone
+from components.backbones.loading import saved_files
 from components.backbones.residual_flow import ResidualFlow, max_steps
 from components.errors import BadInput
 from components.gate import benchmark
 from components.gate.benchmark import FrozenSet
 from components.gate.budget import Cost, costs
 from components.gate.gate import REWARD, Evidence
-from components.judge.cache import EvaluationCache
 from components.judge.guards import diversity, measure_guards
 from components.judge.images import EvaluationSet
-from components.judge.measure import Measurement, measure, restored
-from components.judge.restorers import Restorer, model_restorer
+from components.judge.measure import Judge, Measurement
+from components.judge.restorers import Restorer, Sampling, model_restorer, saved_restorer
 from components.judge.rewards import fit_normaliser, rewards
-from components.metrics.suite import Suite
 from components.rewards.alignment import rewarded_metrics
 from components.rewards.normaliser import FixedNormaliser
 from components.settings import Settings
 from components.upscale.upscaler import Upscaler
 
 
-def replace_backbone(model: Upscaler, backbone: Backbone) -> Upscaler:
-    """The same upscaler with another backbone."""
-    return Upscaler(backbone, model.colour_fix, model.tiling, model.prompt_of)
-
-
-@dataclass(frozen=True)
 class Bench:
-    """Judges and cache, loaded once; measures any number of models."""
+    """A context in which any number of models are measured on frozen sets; its end ends its workers.
 
-    settings: Settings
-    root: Path
-    suite: Suite
-    cache: EvaluationCache
+    Raises:
+        BadInput: a metric's weights are missing.
+    """
 
-    @classmethod
-    def load(cls, settings: Settings, root: Path, device: torch.device) -> "Bench":
-        """The settings' metrics.
+    def __init__(self, settings: Settings, root: Path, device: torch.device) -> None:
+        self.settings, self.root = settings, root
+        files = saved_files(settings, root)  # those of registered models are of their size
+        self._judge = Judge(settings, root, benchmark.measured_metrics(settings), device, files)
 
-        Raises:
-            BadInput: a metric's weights are missing.
-        """
-        suite = Suite.load(benchmark.measured_metrics(settings), device)
-        return cls(
-            settings,
-            root,
-            suite,
-            EvaluationCache(settings.run.cache_folder(root)),
-        )
+    def __enter__(self) -> Self:
+        self._judge.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._judge.__exit__(kind, error, trace)
 
     def freeze(self, base: Upscaler) -> FrozenSet:
         """A new set of the test split, whose normaliser is fitted on `base`."""
 
         def fit(images: EvaluationSet) -> FixedNormaliser:
-            restorer = self._restorer("base", base, self.settings.gate.seeds)
-            measurements = measure(restorer, images, self.suite, self.cache, self.settings.score.batch).measurements
+            (found,) = self._judge.measure([self._restorer("base", base, self.settings.gate.seeds)], images)
             fr, nr, with_hr = self.settings.score.fr, self.settings.score.nr, images.with_hr
-            return fit_normaliser(measurements, lambda lr_id: rewarded_metrics(fr, nr, lr_id in with_hr))
+            return fit_normaliser(found.measurements, lambda lr_id: rewarded_metrics(fr, nr, lr_id in with_hr))
 
-        return benchmark.freeze(self.settings, self.root, self.suite.digests, fit)
+        return benchmark.freeze(self.settings, self.root, self._judge.digests, fit)
 
     def evidence(self, frozen: FrozenSet, model: Upscaler, cost: Cost) -> Evidence:
         """Everything the gate asks about `model`.
@@ -73,21 +64,22 @@ class Bench:
         Where the set or a metric is not as frozen, nothing is measured: the gate refuses such evidence, and a figure
         would invite use.
         """
-        if frozen.found != frozen.pinned or frozen.metrics != self.suite.digests:
-            return Evidence(frozen.found, self.suite.digests, {}, {}, cost.seconds, cost.memory_mb)
+        metrics = self._judge.digests
+        if not self._is_as_frozen(frozen):
+            return Evidence(frozen.found, metrics, {}, {}, cost.seconds, cost.memory_mb)
         restorer = self._restorer("model", model, frozen.seeds)
-        measured = measure(restorer, frozen.images, self.suite, self.cache, self.settings.score.batch)
+        (measured,) = self._judge.measure([restorer], frozen.images)
         rows = {(row.lr_id, row.index): dict(row.values) for row in measured.measurements}
         for row, reward in zip(measured.measurements, self._rewards(frozen, measured.measurements), strict=True):
             if reward is not None:
                 rows[row.lr_id, row.index][REWARD] = reward
         spread = {}
         for image in frozen.images:
-            pictures = [decode_png(content) for content in restored(restorer, image, self.cache)]
+            pictures = [decode_png(content) for content in self._judge.restored(restorer, image)]
             for index, picture in enumerate(pictures):
                 rows[image.lr_id, index] |= measure_guards(picture, image.lr)
             spread[image.lr_id] = diversity(pictures)
-        return Evidence(frozen.found, self.suite.digests, rows, spread, cost.seconds, cost.memory_mb)
+        return Evidence(frozen.found, metrics, rows, spread, cost.seconds, cost.memory_mb)
 
     def control(self, frozen: FrozenSet, model: Upscaler, name: str, factor: float) -> dict[tuple[str, int], float]:
         """Rewards of `model` with its gain or steps times `factor`, by restoration.
@@ -95,21 +87,15 @@ class Bench:
         Raises:
             BadInput: the model is none of this project's own, which have a gain.
         """
-        backbone = model.backbone
-        if not isinstance(backbone, ResidualFlow):
+        if not isinstance(model.backbone, ResidualFlow):
             raise BadInput(f"gate.controls: {name} is of this project's own models; set gate.controls to {{}}")
-        if frozen.found != frozen.pinned or frozen.metrics != self.suite.digests:
+        if not self._is_as_frozen(frozen):
             return {}
-        changed = copy.copy(backbone)
-        if name == "gain":
-            changed.gain = backbone.gain * factor
-        else:
-            changed.steps = max(1, min(round(backbone.steps * factor), max_steps(backbone.config.shift)))
-        restorer = self._restorer(name, replace_backbone(model, changed), frozen.seeds)
-        rewarded = Suite([self.suite.metrics[metric] for metric in (*frozen.fr, *frozen.nr)])
-        rows = measure(restorer, frozen.images, rewarded, self.cache, self.settings.score.batch).measurements
-        found = zip(rows, self._rewards(frozen, rows), strict=True)
-        return {(row.lr_id, row.index): reward for row, reward in found if reward is not None}
+        restorer = self._restorer(name, _changed(model, model.backbone, name, factor), frozen.seeds)
+        (found,) = self._judge.measure([restorer], frozen.images, (*frozen.fr, *frozen.nr))
+        rows = found.measurements
+        rewarded = zip(rows, self._rewards(frozen, rows), strict=True)
+        return {(row.lr_id, row.index): reward for row, reward in rewarded if reward is not None}
 
     def costs(self, frozen: FrozenSet, models: list[Upscaler]) -> list[Cost]:
         """Cost of one restoration of the set's first image by each of `models`, as it is served."""
@@ -124,6 +110,26 @@ class Bench:
             frozen.normaliser,
         )
 
+    def _is_as_frozen(self, frozen: FrozenSet) -> bool:
+        return frozen.found == frozen.pinned and frozen.metrics == self._judge.digests
+
     def _restorer(self, name: str, model: Upscaler, seeds: int) -> Restorer:
-        batch = self.settings.generate.batch
-        return model_restorer(name, model.backbone, "policy", seeds=seeds, batch=batch, colour_fix=model.colour_fix)
+        sampling = Sampling(seeds, self.settings.generate.batch, model.colour_fix)
+        if model.saved is None:
+            return model_restorer(name, model.backbone, "policy", sampling)
+        self._judge.models.keep(model.saved, model.backbone)
+        return saved_restorer(name, model.saved, "policy", sampling, self._judge.models)
+
+
+def _changed(model: Upscaler, backbone: ResidualFlow, name: str, factor: float) -> Upscaler:
+    """The same upscaler with its gain or its steps times `factor`."""
+    changed = copy.copy(backbone)
+    if name == "gain":
+        changed.gain = backbone.gain * factor
+    else:
+        changed.steps = max(1, min(round(backbone.steps * factor), max_steps(backbone.config.shift)))
+    saved = model.saved
+    if saved is not None:
+        update = {"gain": changed.gain, "steps": changed.steps}
+        saved = replace(saved, backbone=saved.backbone.model_copy(update=update))
+    return Upscaler(changed, model.colour_fix, model.tiling, model.prompt_of, saved)

@@ -7,7 +7,7 @@ from pathlib import Path
 from mlflow.entities.model_registry import ModelVersion
 
 from components.artifacts import digests
-from components.artifacts.gate_report import GateReport, passed
+from components.artifacts.gate_report import Check, GateReport, passed
 from components.backbones.loading import located
 from components.errors import BadInput
 from components.gate import benchmark
@@ -45,29 +45,18 @@ def judged(
     """
     device = settings.run.device
     challenger = _verified(settings, root, version, device)  # first: what is promoted must be what was judged
-    bench: Bench | None = None
-    frozen = _present_set(settings, root, new_benchmark)
-    if frozen is None:
-        bench = Bench.load(settings, root, resolve_device(device))
-        frozen = _frozen(settings, root, bench)
-    question = _question(settings, champion, version, frozen)
-    known = gate_report(version)
-    if known is not None and not again and holds(known, question, settings.gate.valid_hours):
-        logger.info("the report on %s/%s still holds: nothing is measured", version.name, version.version)
-        return known
-    bench = bench or Bench.load(settings, root, resolve_device(device))
-    if champion is None:
-        present = _base(settings, root, version, device)
-    else:
-        present = _verified(settings, root, champion, device)
-    costs = bench.costs(frozen, [present, challenger])
-    before, after = (
-        bench.evidence(frozen, model, cost) for model, cost in zip((present, challenger), costs, strict=True)
-    )
-    controls: dict[str, Rewards] = {
-        name: bench.control(frozen, present, name, factor) for name, factor in settings.gate.controls.items()
-    }
-    checks = judge(before, after, frozen.expected(), settings.gate, controls)
+    with Bench(settings, root, resolve_device(device)) as bench:
+        frozen = _present_set(settings, root, new_benchmark) or _frozen(settings, root, bench)
+        question = _question(settings, champion, version, frozen)
+        known = gate_report(version)
+        if known is not None and not again and holds(known, question, settings.gate.valid_hours):
+            logger.info("the report on %s/%s still holds: nothing is measured", version.name, version.version)
+            return known
+        if champion is None:
+            present = _base(settings, root, version, device)
+        else:
+            present = _verified(settings, root, champion, device)
+        checks = _measured(settings, bench, frozen, present, challenger)
     return GateReport(
         challenger=f"{version.name}/{version.version}",
         champion=f"{champion.name}/{champion.version}" if champion is not None else "base model",
@@ -77,6 +66,19 @@ def judged(
         judged_ms=now_ms(),
         checks=tuple(checks),
     )
+
+
+def _measured(
+    settings: Settings, bench: Bench, frozen: FrozenSet, champion: Upscaler, challenger: Upscaler
+) -> list[Check]:
+    """All checks on measurements of both."""
+    models = [champion, challenger]
+    costs = bench.costs(frozen, models)  # before any worker is at work beside them
+    before, after = (bench.evidence(frozen, model, cost) for model, cost in zip(models, costs, strict=True))
+    controls: dict[str, Rewards] = {
+        name: bench.control(frozen, champion, name, factor) for name, factor in settings.gate.controls.items()
+    }
+    return judge(before, after, frozen.expected(), settings.gate, controls)
 
 
 def freeze(settings: Settings, root: Path) -> tuple[str, bool]:
@@ -90,7 +92,8 @@ def freeze(settings: Settings, root: Path) -> tuple[str, bool]:
     present = _present_set(settings, root, new=False)
     if present is not None:
         return present.name, False
-    return _frozen(settings, root, Bench.load(settings, root, resolve_device(settings.run.device))).name, True
+    with Bench(settings, root, resolve_device(settings.run.device)) as bench:
+        return _frozen(settings, root, bench).name, True
 
 
 def freeze_again(settings: Settings, root: Path, champion: ModelVersion, wanted: str) -> None:
@@ -108,7 +111,8 @@ def freeze_again(settings: Settings, root: Path, champion: ModelVersion, wanted:
         base = _base_model(settings, root, settings.run.device)
         if base.digest != champion.tags.get(BASE_MODEL_TAG):
             raise BadInput(f"backbone.path holds {base.digest[:12]}, not the base that the champion was trained from")
-        frozen = Bench.load(settings, root, resolve_device(settings.run.device)).freeze(base)
+        with Bench(settings, root, resolve_device(settings.run.device)) as bench:
+            frozen = bench.freeze(base)
     except BadInput as error:  # nothing that a champion that serves has to wait for
         logger.warning("there is no benchmark set, and %s is not made again: %s", wanted, error)
         return

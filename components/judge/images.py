@@ -35,6 +35,19 @@ class EvaluationImage:
         return f"{self.restored_from}-{hr}"
 
 
+class ImageFolder:
+    """The images of a dataset below `root`, read by their rows."""
+
+    def __init__(self, root: Path) -> None:
+        self._shards = ShardFolder(root / "data/dataset")
+
+    def read(self, row: tables.Row) -> EvaluationImage:
+        """The image of a row of the dataset."""
+        lr_id, shard = row["lr_id"], self._shards[row["shard"]]
+        hr = shard.image(f"{lr_id}.hr.png") if row["has_hr"] else None
+        return EvaluationImage(lr_id, row["source"], row["prompt"], shard.image(f"{lr_id}.lr.png"), hr)
+
+
 class EvaluationSet:
     """LR images in the order of their ids; iterating decodes one after the other, so that any number fits.
 
@@ -50,35 +63,33 @@ class EvaluationSet:
                 f"data/dataset.parquet has no image in the {split} split; raise prepare.split.{split} or add photos"
             )
         lr_ids = shard.take(chosen) if shard else sorted(chosen)
-        self._rows: Sequence[tables.Row] = [chosen[lr_id] for lr_id in lr_ids]
-        self._shards = ShardFolder(root / "data/dataset")
+        self.root = root
+        self.rows: Sequence[tables.Row] = [chosen[lr_id] for lr_id in lr_ids]
+        self._images = ImageFolder(root)
 
     def first(self, count: int) -> "EvaluationSet":
         """The first `count` images, spread evenly over the photos, or all if there are fewer."""
-        by_photo = sorted(self._rows, key=lambda row: (row["source"], row["lr_id"]))
+        by_photo = sorted(self.rows, key=lambda row: (row["source"], row["lr_id"]))
         places = np.linspace(0, len(by_photo) - 1, min(count, len(by_photo))).round().astype(int)
         part = copy.copy(self)
-        part._rows = sorted((by_photo[place] for place in places), key=lambda row: str(row["lr_id"]))
+        part.rows = sorted((by_photo[place] for place in places), key=lambda row: str(row["lr_id"]))
         return part
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def __iter__(self) -> Iterator[EvaluationImage]:
-        for row in self._rows:
-            lr_id, shard = row["lr_id"], self._shards[row["shard"]]
-            hr = shard.image(f"{lr_id}.hr.png") if row["has_hr"] else None
-            yield EvaluationImage(lr_id, row["source"], row["prompt"], shard.image(f"{lr_id}.lr.png"), hr)
+        yield from map(self._images.read, self.rows)
 
     @property
     def photos(self) -> dict[str, str]:
         """Source photo's digest by lr_id."""
-        return {row["lr_id"]: row["source"] for row in self._rows}
+        return {row["lr_id"]: row["source"] for row in self.rows}
 
     @property
     def with_hr(self) -> set[str]:
         """lr_ids of the images that have an HR."""
-        return {row["lr_id"] for row in self._rows if row["has_hr"]}
+        return {row["lr_id"] for row in self.rows if row["has_hr"]}
 
     @property
     def scale(self) -> int:
@@ -87,7 +98,7 @@ class EvaluationSet:
         Raises:
             BadInput: the images differ in it.
         """
-        scales = sorted({row["scale"] for row in self._rows})
+        scales = sorted({row["scale"] for row in self.rows})
         if len(scales) > 1:
             raise BadInput(f"data/dataset.parquet mixes scales {scales}; run prepare again with one prepare.scale")
         return int(scales[0])

@@ -1,17 +1,27 @@
-"""Restore and score the images of an evaluation set with one restorer."""
+"""Restore and score the images of evaluation sets, through the cache, in worker processes where there is much to do."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import torch
 from tqdm import tqdm
 
+from components.artifacts import digests
 from components.artifacts.images import to_tensor
 from components.artifacts.shards import decode_png, encode_png
+from components.artifacts.tables import Row
 from components.judge.cache import EvaluationCache, Scores
-from components.judge.images import EvaluationImage, EvaluationSet
-from components.judge.restorers import Restorer
-from components.metrics.suite import Suite
+from components.judge.images import EvaluationImage, EvaluationSet, ImageFolder
+from components.judge.restorers import Models, Restore, Restorer
+from components.metrics.suite import Suite, suite_digests
+from components.metrics.weights import required
+from components.settings import Settings
+from components.workers import Workers, most_workers, one_thread, size_of
 
 
 @dataclass(frozen=True)
@@ -32,35 +42,146 @@ class Measured:
     failures: list[dict[str, str | int]]
 
 
-def measure(restorer: Restorer, images: EvaluationSet, suite: Suite, cache: EvaluationCache, batch: int) -> Measured:
-    """Measurements of `restorer` on `images` by all metrics of `suite`, `batch` restorations a metric call.
+@dataclass(frozen=True)
+class _Item:
+    """An image to be restored and scored: its row of the dataset below `root`, and names of the metrics."""
 
-    Images that are in the cache are neither restored nor scored again.
+    restorer: Restorer
+    root: Path
+    row: Row
+    metrics: tuple[str, ...]
+
+
+class Judge:
+    """A context in which models are measured; its end ends its workers.
+
+    Args:
+        settings: of the project in `root`, whose cache is used.
+        metrics: names of all that may be asked for.
+        device: where networks run.
+        files: what workers load beside the metrics' weights, which decides how many there may be.
+
+    Raises:
+        BadInput: a metric is unknown or lacks its weights.
     """
-    metrics = suite.digest
+
+    def __init__(
+        self, settings: Settings, root: Path, metrics: Sequence[str], device: torch.device, files: Sequence[Path] = ()
+    ) -> None:
+        self.digests = suite_digests(metrics)
+        self.cache = EvaluationCache(settings.run.cache_folder(root))
+        self.models = Models()
+        self._here = _Desk(settings, root, tuple(metrics), device, self.models)
+        weights = size_of(*files, *(file for name in metrics for file in required(name)))
+        load = partial(_Desk, settings, root, tuple(metrics), device)
+        self._workers: Workers[_Item, tuple[str, str, Scores]] = Workers(
+            load, settings, most_workers(settings, device, weights), lambda: self._here
+        )
+
+    def __enter__(self) -> Self:
+        self._workers.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._workers.__exit__(kind, error, trace)
+
+    def digest(self, metrics: Sequence[str]) -> str:
+        """sha256 of some metrics' digests: what a cached score is good for."""
+        return digests.of_json({name: self.digests[name] for name in metrics})
+
+    def measure(
+        self, restorers: Sequence[Restorer], images: EvaluationSet, metrics: Sequence[str] | None = None
+    ) -> list[Measured]:
+        """Measurements of each restorer on `images`, by `metrics`, or by all.
+
+        Images that are in the cache are neither restored nor scored again.
+        """
+        names = tuple(self.digests if metrics is None else metrics)
+        known = {
+            (restorer.digest, image.lr_id): self.cache.scores(restorer.digest, self.digest(names), image)
+            for image in images
+            for restorer in restorers
+        }
+        for apart in (True, False):
+            items = [
+                _Item(restorer, images.root, row, names)
+                for restorer in restorers
+                for row in images.rows
+                if restorer.apart == apart and known[restorer.digest, row["lr_id"]] is None
+            ]
+            if items:
+                label = ", ".join(dict.fromkeys(item.restorer.name for item in items))
+                results = self._workers.each(items, apart)
+                for digest, lr_id, made in tqdm(results, desc=f"evaluate {label}", unit="image", total=len(items)):
+                    known[digest, lr_id] = made
+        return [
+            _measured(restorer.name, {row["lr_id"]: known[restorer.digest, row["lr_id"]] for row in images.rows})
+            for restorer in restorers
+        ]
+
+    def restored(self, restorer: Restorer, image: EvaluationImage) -> list[bytes]:
+        """Restorations of `image` as PNGs by index, from the cache where they are there."""
+        with one_thread():
+            return self._here.restored(restorer, image)
+
+
+def _measured(name: str, scores: dict[str, Scores | None]) -> Measured:
     measurements: list[Measurement] = []
     failures: list[dict[str, str | int]] = []
-    for image in tqdm(images, desc=f"evaluate {restorer.name}", unit="image", total=len(images)):
-        scores = cache.scores(restorer.digest, metrics, image)
-        if scores is None:
-            scores = _score(image, restored(restorer, image, cache), suite, batch)
-            cache.keep_scores(restorer.digest, metrics, image, scores)
-        count = len(next(iter(scores.values.values())))
-        for index in range(count):
-            raw = {name: column[index] for name, column in scores.values.items()}
-            known = {name: value for name, value in raw.items() if value is not None}
-            measurements.append(Measurement(image.lr_id, index, known))
-        failures.extend({"model": restorer.name, "lr_id": image.lr_id, **failure} for failure in scores.failures)
-    return Measured(restorer.name, measurements, failures)
+    for lr_id, found in scores.items():
+        assert found is not None  # it was made
+        for index in range(len(next(iter(found.values.values())))):
+            raw = {metric: column[index] for metric, column in found.values.items()}
+            measurements.append(
+                Measurement(lr_id, index, {metric: value for metric, value in raw.items() if value is not None})
+            )
+        failures.extend({"model": name, "lr_id": lr_id, **failure} for failure in found.failures)
+    return Measured(name, measurements, failures)
 
 
-def restored(restorer: Restorer, image: EvaluationImage, cache: EvaluationCache) -> list[bytes]:
-    """Restorations of `image` as PNGs by index, from the cache where they are there."""
-    found = cache.images(restorer.digest, image)
-    if found is None:
-        found = [encode_png(restoration) for restoration in restorer.restore(image)]
-        cache.keep_images(restorer.digest, image, found)
-    return found
+class _Desk:
+    """Restores and scores one image after the other, into the cache; in whatever process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        root: Path,
+        metrics: tuple[str, ...],
+        device: torch.device,
+        models: Models | None = None,
+    ) -> None:
+        self._metrics, self._device, self._batch = metrics, device, settings.score.batch
+        self._digests = suite_digests(metrics)
+        self._cache = EvaluationCache(settings.run.cache_folder(root))
+        self._models = models or Models()
+        self._folders: dict[Path, ImageFolder] = {}
+        self._restores: dict[str, Restore] = {}
+
+    @cached_property
+    def _suite(self) -> Suite:
+        return Suite.load(list(self._metrics), self._device)
+
+    def __call__(self, item: _Item) -> tuple[str, str, Scores]:
+        """The restorer's digest, the image's lr_id, and the scores, which are in the cache then."""
+        if item.root not in self._folders:
+            self._folders[item.root] = ImageFolder(item.root)
+        image = self._folders[item.root].read(item.row)
+        suite = Suite([self._suite.metrics[name] for name in item.metrics])
+        scores = _score(image, self.restored(item.restorer, image), suite, self._batch)
+        self._cache.keep_scores(item.restorer.digest, suite.digest, image, scores)
+        return item.restorer.digest, image.lr_id, scores
+
+    def restored(self, restorer: Restorer, image: EvaluationImage) -> list[bytes]:
+        """See `Judge.restored`."""
+        found = self._cache.images(restorer.digest, image)
+        if found is None:
+            if restorer.digest not in self._restores:
+                self._restores[restorer.digest] = restorer.load(self._models)
+            found = [encode_png(restoration) for restoration in self._restores[restorer.digest](image)]
+            self._cache.keep_images(restorer.digest, image, found)
+        return found
 
 
 def _score(image: EvaluationImage, restorations: list[bytes], suite: Suite, batch: int) -> Scores:

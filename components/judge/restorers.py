@@ -11,12 +11,40 @@ from components.artifacts import digests
 from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.base import Backbone, Branch, candidate_noise, sample_rows
 from components.backbones.colour import ColourFix, fix_colours
+from components.backbones.loading import SavedModel
 from components.judge.images import EvaluationImage
 
 CODE_VERSION = "2"
 """Raised whenever the same weights, settings and noise would give other pixels: older cached results are not used."""
 
 Restorations = list[NDArray[np.uint8]]
+Restore = Callable[[EvaluationImage], Restorations]
+"""An image to its restorations, 8-bit `[H, W, 3]`; the position in the list is the index."""
+
+
+class Models:
+    """The saved models of this process, each loaded once."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Backbone] = {}
+
+    def __call__(self, saved: SavedModel) -> Backbone:
+        """The loaded model."""
+        if saved.key not in self._loaded:
+            self._loaded[saved.key] = saved.load()
+        return self._loaded[saved.key]
+
+    def keep(self, saved: SavedModel, backbone: Backbone) -> None:
+        """`backbone` is what `saved` would load."""
+        self._loaded[saved.key] = backbone
+
+    def digests(self, saved: SavedModel, branch: Branch) -> tuple[str, str]:
+        """`digest(branch)` and `sampler_digest()`; the model is loaded only where its file does not tell."""
+        known = None if saved.key in self._loaded else saved.digests(branch)
+        if known is not None:
+            return known
+        backbone = self(saved)
+        return backbone.digest(branch), backbone.sampler_digest()
 
 
 @dataclass(frozen=True)
@@ -27,35 +55,71 @@ class Restorer:
         name: as in reports/evaluation.parquet.
         digest: sha256 of all that determines the restorations of an image: weights, sampler, number of seeds, code.
         weights_digest: sha256 of the weights alone.
-        restore: an image to its restorations, 8-bit `[H, W, 3]`; the position in the list is the index.
+        load: what it takes to restore, in the process of the given models.
+        apart: whether `load` can be sent to another process.
     """
 
     name: str
     digest: str
     weights_digest: str
-    restore: Callable[[EvaluationImage], Restorations]
+    load: Callable[[Models], Restore]
+    apart: bool = True
 
 
-def model_restorer(
-    name: str, backbone: Backbone, branch: Branch, *, seeds: int, batch: int, colour_fix: ColourFix
-) -> Restorer:
-    """`seeds` samples an image from one branch, `batch` a network call.
+@dataclass(frozen=True)
+class Sampling:
+    """`seeds` samples an image, `batch` a network call, which does not change them."""
+
+    seeds: int
+    batch: int
+    colour_fix: ColourFix
+
+
+def saved_restorer(name: str, saved: SavedModel, branch: Branch, sampling: Sampling, models: Models) -> Restorer:
+    """Samples from one branch of a saved model, in whatever process.
 
     The noise of sample i is a function of (lr_id, i) alone, the same for every model, in another name space than that
     of training candidates: a model cannot be judged on a noise it was trained with.
     """
+    weights, sampler = models.digests(saved, branch)
+    return Restorer(name, _digest(weights, sampler, sampling), weights, _OfSaved(saved, branch, sampling))
 
-    def restore(image: EvaluationImage) -> Restorations:
+
+def model_restorer(name: str, backbone: Backbone, branch: Branch, sampling: Sampling) -> Restorer:
+    """The same from a loaded model, in this process alone."""
+    weights = backbone.digest(branch)
+    digest = _digest(weights, backbone.sampler_digest(), sampling)
+    return Restorer(name, digest, weights, lambda models: _OfModel(backbone, branch, sampling), apart=False)
+
+
+def _digest(weights: str, sampler: str, sampling: Sampling) -> str:
+    return digests.of_json([CODE_VERSION, weights, sampler, sampling.colour_fix, sampling.seeds])
+
+
+@dataclass(frozen=True)
+class _OfSaved:
+    saved: SavedModel
+    branch: Branch
+    sampling: Sampling
+
+    def __call__(self, models: Models) -> Restore:
+        return _OfModel(models(self.saved), self.branch, self.sampling)
+
+
+@dataclass(frozen=True)
+class _OfModel:
+    backbone: Backbone
+    branch: Branch
+    sampling: Sampling
+
+    def __call__(self, image: EvaluationImage) -> Restorations:
+        backbone, seeds, batch = self.backbone, self.sampling.seeds, self.sampling.batch
         condition = backbone.condition(to_tensor(image.lr), (image.prompt,))
         shape = backbone.noise_shape(*condition.upsampled.shape[-2:])
         restored: Restorations = []
         for start in range(0, seeds, batch):
             indexes = range(start, min(start + batch, seeds))
             noise = torch.stack([candidate_noise(f"evaluate:{image.lr_id}", index, shape) for index in indexes])
-            samples = sample_rows(backbone, condition.repeat(len(indexes)), noise, branch)
-            restored.extend(to_8bit(fix_colours(samples.images, condition.upsampled, colour_fix)))
+            samples = sample_rows(backbone, condition.repeat(len(indexes)), noise, self.branch)
+            restored.extend(to_8bit(fix_colours(samples.images, condition.upsampled, self.sampling.colour_fix)))
         return restored
-
-    weights = backbone.digest(branch)
-    digest = digests.of_json([CODE_VERSION, weights, backbone.sampler_digest(), colour_fix, seeds])
-    return Restorer(name, digest, weights, restore)

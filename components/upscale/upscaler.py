@@ -13,7 +13,7 @@ from components.artifacts.digests import of_pixels
 from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.base import Backbone
 from components.backbones.colour import ColourFix, fix_colours
-from components.backbones.loading import FAMILIES
+from components.backbones.loading import SavedModel
 from components.errors import BadInput
 from components.prompts.writer import Writer
 from components.settings import BackboneSettings, ControlNetSettings
@@ -51,7 +51,7 @@ def default_tiling(settings: BackboneSettings) -> Tiling:
 
 
 class Upscaler:
-    """Restores pictures with the policy of one backbone.
+    """Restores pictures with the policy of one backbone; `saved` is where that was loaded from.
 
     Memory: one tile's activations, a band of tiles of output in float32, and the 8-bit output itself.
     """
@@ -62,8 +62,10 @@ class Upscaler:
         colour_fix: ColourFix,
         tiling: Tiling | None = None,
         prompt_of: Writer = lambda picture: "",
+        saved: SavedModel | None = None,
     ) -> None:
         self.backbone = backbone
+        self.saved = saved
         self.colour_fix = colour_fix
         self.tiling = tiling or Tiling()
         self.prompt_of = prompt_of
@@ -90,7 +92,8 @@ class Upscaler:
                 f"a tile of {tiling.tile} x {tiling.tile} LR px has more than backbone.max_lr_pixels "
                 f"{settings.max_lr_pixels}: give a smaller --tile, or raise the limit if the memory is there"
             )
-        return cls(FAMILIES[settings.family](folder, settings, device), settings.colour_fix, tiling, prompt_of)
+        saved = SavedModel(settings.model_copy(update={"path": folder}), str(device))
+        return cls(saved.load(), settings.colour_fix, tiling, prompt_of, saved)
 
     @property
     def digest(self) -> str:

@@ -90,6 +90,14 @@ def test_two_runs_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
         assert (again / name).read_bytes() == (finished / name).read_bytes(), name
 
 
+def test_workers_do_not_change_a_byte(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "encode_png", lambda image: pytest.fail("restored in this process"))
+    again = build(tmp_path / "again")
+    run(settings(run={"workers": 2}), again)
+    for name in OUTPUTS:
+        assert (again / name).read_bytes() == (finished / name).read_bytes(), name
+
+
 def test_shards_fill_the_cache_and_a_second_run_restores_nothing(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +143,8 @@ def test_more_metrics_reuse_the_restorations(finished: Path, monkeypatch: pytest
     more = settings(score={"held_out": ["psnr", "ssim", "vif"]})
     evaluator = Evaluator.load(more, finished)
     (bicubic,) = evaluator.peers()
-    assert "vif" in evaluator.measure(bicubic).measurements[0].values
+    (measured,) = evaluator.measure(bicubic)
+    assert "vif" in measured.measurements[0].values
 
 
 def test_missing_inputs_are_named(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from components.gate import benchmark
 from components.gate.budget import Cost
 from components.gate.evidence import Bench
 from components.gate.gate import Evidence, judge
+from components.judge import measure
+from components.metrics.base import load
 from components.metrics.rank_head import RankMetric
 from components.upscale.upscaler import Upscaler
 from tests.promote.gated import CPU, SABOTAGE, STEPS, WEIGHTS, Hacked, Project, Sabotaged, make_project, noised
@@ -45,10 +47,25 @@ class Measured:
 @pytest.fixture(scope="module")
 def measured(project: Project) -> Measured:
     """The embedded model as champion, on a frozen set."""
-    bench = Bench.load(project.settings, project.root, CPU)
+    bench = Bench(project.settings, project.root, CPU)
     frozen = bench.freeze(Upscaler(TinyFlow.load(project.root / "base", STEPS, CPU), "none"))
     good = Upscaler(TinyFlow.load(WEIGHTS, STEPS, CPU), "none")
     return Measured(bench, frozen, bench.evidence(frozen, good, Cost(1.0, 500.0)))
+
+
+def test_a_saved_model_is_measured_by_workers_alike(
+    measured: Measured, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = project.settings.run.model_copy(update={"workers": 2, "cache": tmp_path})
+    monkeypatch.setattr(measure, "encode_png", lambda image: pytest.fail("restored in this process"))
+    backbone = project.settings.backbone.model_copy(update={"steps": STEPS})
+    good = Upscaler.load(WEIGHTS, backbone, CPU)
+    with Bench(project.settings.model_copy(update={"run": run}), project.root, CPU) as bench:
+        found = bench.evidence(measured.frozen, good, Cost(1.0, 500.0))
+        gained = bench.control(measured.frozen, good, "gain", 1.5)
+    assert found == measured.champion
+    assert gained.keys() == found.rows.keys()
+    assert all(gained[key] != found.rows[key]["reward"] for key in gained)
 
 
 @pytest.mark.parametrize("kind", SABOTAGE)
@@ -67,11 +84,11 @@ def test_noised_weights_are_refused(measured: Measured) -> None:
 def test_a_hacked_reward_gains_and_is_refused(tmp_path: Path) -> None:
     """Every row about the reward says yes: what says no is what the reward does not contain."""
     project = make_project(tmp_path, score={"fr": [], "nr": ["rank_effnet"], "held_out": ["psnr", "vif", "gmsd"]})
-    bench = Bench.load(project.settings, project.root, CPU)
+    bench = Bench(project.settings, project.root, CPU)
     good = Upscaler(TinyFlow.load(WEIGHTS, STEPS, CPU), "none")
     frozen = bench.freeze(good)
     measured = Measured(bench, frozen, bench.evidence(frozen, good, Cost(1.0, 500.0)))
-    metric = bench.suite.metrics["rank_effnet"]
+    metric = load("rank_effnet")
     assert isinstance(metric, RankMetric)
     verdicts = measured.verdicts(Hacked(metric, steps=8))
     assert verdicts["reward gain"] == verdicts["win rate"] == "yes"

@@ -72,7 +72,7 @@ def load_restorer(name: str, root: Path, device: torch.device) -> Restorer:
     Raises:
         BadInput: there is no such restorer, its package is missing, or a file is not what it should be.
     """
-    param, weights = _files(name, root)
+    param, weights = files_of(name, root)
     network = NcnnNetwork(read_param(param.read_text(), param.name), weights.read_bytes(), weights.name)
     return Restorer(weights_digest(name, root), network.eval().to(device))
 
@@ -85,10 +85,10 @@ def weights_digest(name: str, root: Path) -> str:
     """
     if name in SHIPPED:
         return digests.of_json([shipped.sha256 for shipped in SHIPPED[name]])
-    return digests.of_json([digests.of_file(path) for path in _files(name, root)])
+    return digests.of_json([digests.of_file(path) for path in files_of(name, root)])
 
 
-def _files(name: str, root: Path) -> tuple[Path, Path]:
+def files_of(name: str, root: Path) -> tuple[Path, Path]:
     if name in SHIPPED:
         param, weights = (shipped_file(shipped) for shipped in SHIPPED[name])
         return param, weights
