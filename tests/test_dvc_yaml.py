@@ -26,6 +26,7 @@ NEVER_CHANGE_A_RESULT = {
     "components.settings": "a block's own file is named instead, by `params`",
     "components.stages": "names of stages",
     "components.task": "where a stage runs, never what it does",
+    "components.workers": "how many processes work, which changes no byte",
 }
 """With what they import themselves: a module that matters is imported by one that matters as well."""
 
