@@ -19,7 +19,7 @@ DOES_IO = {
     "score": {"stage", "cache"},
     "pair": {"stage"},
     "train": {"stage", "checkpoints", "groups", "trainer"},
-    "evaluate": {"stage", "controls"},
+    "evaluate": {"stage"},
     "report": {"stage", "page"},
     "register": {"stage", "lineage"},
     "intake": {"stage", "examiner", "listing", "quarantine", "watermark"},
@@ -27,8 +27,8 @@ DOES_IO = {
     "champion": {"stage"},
     "monitor": {"command", "pairs"},
 }
-"""Beside `__main__`. trainer: SIGTERM. controls: loads the base model once more. page: its template. examiner: a
-process that a hostile picture may kill."""
+"""Beside `__main__`. trainer: SIGTERM. page: its template. examiner: a process that a hostile
+picture may kill."""
 
 CALLS = frozenset({
     "open", "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "unlink", "rename", "rmdir",
