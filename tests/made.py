@@ -127,7 +127,8 @@ def write_pairs(root: Path, lr_ids: Sequence[str], top: int, count: int) -> None
         for place, (winner, loser) in enumerate(pairs if number == 0 else pairs[1:]):
             w_intra, w_inter = 1.0 + 0.1 * place, 0.75 + 0.125 * number
             weights = {"w_intra": w_intra, "w_inter": w_inter, "weight": w_intra * w_inter}
-            rows.append({"lr_id": lr_id, "winner": winner, "loser": loser, "gap": 0.5} | weights)
+            unused = {"margin": None, "label_noise": None, "target": None}
+            rows.append({"lr_id": lr_id, "winner": winner, "loser": loser, "gap": 0.5} | weights | unused)
     tables.write_rows(root / "data/pairs.parquet", tables.PAIRS, rows)
 
 

@@ -102,7 +102,7 @@ def test_dvc_repro_runs_a_preset(
     assert [stage for stage in STAGES if f"Running stage '{stage}'" in log] == STAGES
 
     settings = load_settings(tmp_path / "params.yaml")
-    assert settings.train.beta == 5000.0
+    assert settings.train.objective.beta == 5000.0
     assert settings.backbone.model_dump()["dtype"] == "bfloat16"
     rows = tables.read_rows(tmp_path / "data/candidates.parquet", tables.CANDIDATES)
     assert len(rows) == M * len({row["lr_id"] for row in rows}) > M

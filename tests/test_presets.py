@@ -25,7 +25,7 @@ def test_c_sd2_is_the_papers() -> None:
     assert isinstance(backbone, SD2ControlNetSettings)
     assert (backbone.steps, backbone.guidance_scale, backbone.colour_fix) == (50, 3.5, "adain")
     assert backbone.negative_prompt == "dotted, noise, blur, lowres, smooth"
-    assert (settings.generate.candidates, settings.pair.top) == (32, 8)
+    assert (settings.generate.candidates, settings.pair.builder.top) == (32, 8)
     assert train.t_distribution == "uniform"
 
 
@@ -34,7 +34,7 @@ def test_c_flux_is_the_papers() -> None:
     backbone, train = settings.backbone, settings.train
     assert isinstance(backbone, FluxControlNetSettings)
     assert (backbone.steps, backbone.guidance, backbone.colour_fix) == (25, 2.5, "adain")
-    assert (settings.generate.candidates, settings.pair.top) == (64, 4)
+    assert (settings.generate.candidates, settings.pair.builder.top) == (64, 4)
     assert train.t_distribution == "logit_normal"
 
 
@@ -42,8 +42,8 @@ def test_c_flux_is_the_papers() -> None:
 def test_what_both_share(name: str) -> None:
     settings = load(name)
     train = settings.train
-    assert train.groups_per_step * settings.pair.top**2 == 1024
-    assert (train.beta, train.learning_rate, train.steps, train.validate_every) == (5000.0, 2e-5, 1000, 50)
+    assert train.groups_per_step * settings.pair.builder.top**2 == 1024
+    assert (train.objective.beta, train.learning_rate, train.steps, train.validate_every) == (5000.0, 2e-5, 1000, 50)
     assert (train.t_min, train.t_max, train.anchor, settings.backbone.model_dump()["lora_rank"]) == (0.0, 1.0, 0.0, 0)
     assert (tuple(settings.score.fr), tuple(settings.score.nr)) == (PRESETS["paper"].fr, PRESETS["paper"].nr)
     assert set(settings.score.all_metrics) <= set(TABLE)

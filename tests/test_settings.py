@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from components.errors import BadInput
-from components.settings import SD2ControlNetSettings, load_settings
+from components.settings import DP2OBuilder, DP2OObjective, SD2ControlNetSettings, load_settings
 from tests.made import REPOSITORY
 
 SD2: dict[str, Any] = {
@@ -36,7 +36,8 @@ def load(root: Path, *changes: tuple[str, Any]) -> Any:
 
 def test_the_repositorys_params_load() -> None:
     settings = load_settings(REPOSITORY / "params.yaml")
-    assert settings.train.beta == 300.0
+    assert settings.train.objective == DP2OObjective(beta=300.0)
+    assert settings.pair.builder == DP2OBuilder(top=2)
     assert settings.backbone.family == "restorer_flow"
     assert settings.score.all_metrics == [*settings.score.fr, *settings.score.nr, *settings.score.held_out]
 
@@ -51,7 +52,7 @@ def test_every_parameter_is_documented() -> None:
 def test_settings_are_frozen(tmp_path: Path) -> None:
     settings = load(tmp_path)
     with pytest.raises(ValidationError, match="frozen"):
-        settings.train.beta = 1.0
+        settings.train.objective.beta = 1.0
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,10 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         ([("training", {})], r"training: Extra inputs are not permitted"),
         ([("train.beta", 0)], r"train\.beta: Input should be greater than 0"),
         ([("train.beta", "much")], r"train\.beta: Input should be a valid number"),
-        ([("train.objective", "ppo")], r"train\.objective: Input should be 'dp2o' or 'winners_only'"),
+        (
+            [("train.objective", "ppo")],
+            r"train\.objective: .* no objective 'ppo': give one of dp2o, winners_only, or package\.module:NAME",
+        ),
         ([("train.t_min", 0.5), ("train.t_max", 0.5)], r"t_min 0\.5 must be below t_max 0\.5"),
         ([("train.t_max", 1.5)], r"train\.t_max: Input should be less than or equal to 1"),
         (
@@ -88,8 +92,11 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
             r"pair\.top 5 winners and as many losers do not fit into 8 candidates: set pair\.top to at most 4 or raise",
         ),
         ([("generate.candidates", 16), ("pair.candidates", 4), ("pair.top", 3)], r"set pair\.top to at most 2"),
-        ([("pair.builder", "winners_only")], "so both are winners_only or neither is"),
-        ([("train.objective", "winners_only")], "so both are winners_only or neither is"),
+        ([("pair.builder", "winners_only")], "without losers, .* with losers: .* both are winners_only or neither is"),
+        (
+            [("train.objective", "winners_only")],
+            "with losers, .* without losers: .* both are winners_only or neither is",
+        ),
         ([("evaluate.confidence", 1.0)], r"evaluate\.confidence: Input should be less than 1"),
         ([("backbone.family", "sd9")], r"  backbone: Input tag 'sd9' .* expected tags: 'tiny_flow', 'restorer_flow'"),
         ([("backbone.steps", 0)], r"  backbone\.steps: Input should be greater than or equal to 1"),
@@ -141,7 +148,7 @@ def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
 
 def test_winners_only_on_both_sides_works(tmp_path: Path) -> None:
     settings = load(tmp_path, ("pair.builder", "winners_only"), ("train.objective", "winners_only"))
-    assert settings.pair.builder == settings.train.objective
+    assert settings.pair.builder.kind == settings.train.objective.kind
 
 
 def test_a_missing_block_and_a_missing_key_are_named(tmp_path: Path) -> None:

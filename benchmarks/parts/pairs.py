@@ -16,7 +16,9 @@ from benchmarks.parts import model
 from benchmarks.timing import Comparison, Contender, compare, interleaved
 from components.backbones.base import Condition
 from components.backbones.tiny_flow import TinyFlow
-from components.train.objectives import Pairs, dp2o
+from components.settings import DP2OObjective
+from components.train.objectives.dp2o import dp2o
+from components.train.pairs import Pairs
 
 BETA = 5000.0
 TARGET = 6.0
@@ -26,13 +28,14 @@ def group_step(network: TinyFlow, images: Tensor, condition: Condition) -> Tenso
     """Loss of all N^2 pairs of a group `[2N, 3, H, W]`, winners first, and its gradient, as the trainer does."""
     half = len(images) // 2
     positions = torch.cartesian_prod(torch.arange(half), torch.arange(half, 2 * half))
-    pairs = Pairs(positions[:, 0], positions[:, 1], torch.ones(half * half))
+    ones = torch.ones(half * half)
+    pairs = Pairs(positions[:, 0], positions[:, 1], weight=ones, gap=ones)
     t = torch.rand(1).expand(2 * half)
     noise = torch.randn(1, *images.shape[1:]).expand_as(images)
     rows = condition.repeat(2 * half)
     policy = network.error(images, rows, t, noise, "policy")
     reference = network.error(images, rows, t, noise, "reference")
-    loss = dp2o(policy, reference, pairs, BETA).losses.mean()
+    loss = dp2o(policy, reference, pairs, DP2OObjective(beta=BETA)).losses.mean()
     loss.backward()
     network.policy.zero_grad(set_to_none=True)
     return loss.detach()

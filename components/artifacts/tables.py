@@ -103,6 +103,8 @@ GROUPS = pa.schema(
         _column("sigma", pa.float64(), "population standard deviation of the group's rewards"),
         _column("mu_gap", pa.float64(), "mean reward gap over the group's pairs"),
         _column("w_inter", pa.float64(), "sigma + 1 - mean sigma over the groups; 1 on average"),
+        _column("candidates", pa.list_(pa.int32()), "candidate indexes that were ranked, rising"),
+        _column("rewards", pa.list_(pa.float64()), "the reward of each of them, by pair.scalariser"),
     ]
 )
 PAIRS = pa.schema(
@@ -111,9 +113,17 @@ PAIRS = pa.schema(
         _column("winner", pa.int32(), "candidate index of the winner"),
         _column("loser", pa.int32(), "candidate index of the loser; -1 where the builder uses no losers"),
         _column("gap", pa.float64(), "reward of the winner minus reward of the loser"),
-        _column("w_intra", pa.float64(), "gap + 1 - mu_gap; 1 on average over the group's pairs"),
+        _column("margin", pa.float64(), "what z has to exceed; null where nothing gives it", nullable=True),
+        _column(
+            "label_noise",
+            pa.float64(),
+            "chance that winner and loser are the wrong way round, 0 to 0.5; or null",
+            nullable=True,
+        ),
+        _column("target", pa.float64(), "calibrated reward difference that z is fitted to; or null", nullable=True),
+        _column("w_intra", pa.float64(), "abs(gap) + 1 - mu_gap; 1 on average over the group's pairs"),
         _column("w_inter", pa.float64(), "the group's weight"),
-        _column("weight", pa.float64(), "w_intra times w_inter"),
+        _column("weight", pa.float64(), "w_intra times w_inter, as far as params.yaml asks, times the builder's own"),
     ]
 )
 

@@ -1,21 +1,43 @@
-"""Scores to preference pairs: reward over the first M candidates, rank, pair, weigh."""
+"""Scores to preference pairs: reward over the first M candidates, rank, pair, filter, weigh."""
 
 import logging
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from components.artifacts import tables
 from components.artifacts.shards import Shard
 from components.errors import BadInput
-from components.pair import builders
-from components.rewards.alignment import rewarded_metrics
-from components.rewards.group import group_rewards
+from components.pair import weights
+from components.pair.builders import build
+from components.pair.filters import filtered
+from components.pair.pairs import Pair
+from components.rewards.alignment import Values, rewarded_metrics
+from components.rewards.group import GroupScores, aligned, deviations
+from components.rewards.scalarisers import rewards_of
 from components.settings import PairSettings, Settings
 
 logger = logging.getLogger("dp2o.pair")
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A group with pairs: its scores, its rewards `[M]`, and the pairs."""
+
+    scores: GroupScores
+    rewards: Values
+    pairs: list[Pair]
+
+
+@dataclass
+class Aside:
+    """Groups without pairs, by the reason."""
+
+    small: int = 0
+    tied: int = 0
+    emptied: int = 0
 
 
 def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
@@ -23,95 +45,117 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
 
     Raises:
         BadInput: a shard is asked for (weights need all groups at once), scores lack a metric or name an LR image that
-            the dataset lacks, or no group has pairs.
+            the dataset lacks, no group has pairs, or a part that the user brought cannot be used.
     """
     if shard is not None:
         raise BadInput("pair cannot be sharded: its weights average over all groups; run it without --shard")
     path = root / "data/scores.parquet"
-    _, rows = tables.read_any(path)
+    aside = Aside()
+    groups = group_scores(settings, root, path, aside)
+    paired = [one for scores in groups if (one := _paired(scores, settings.pair, aside))]
+    if not paired:
+        emptied = f", {aside.emptied} whose pairs the filters dropped" if aside.emptied else ""
+        raise BadInput(
+            f"{path}: no group of the align split gives a pair ({aside.small} with fewer than "
+            f"{settings.pair.builder.least} scored candidates, {aside.tied} whose rewards are all equal{emptied}); "
+            "lower pair.top, loosen pair.filters, or look into data/score_quarantine.parquet"
+        )
+    group_rows, pair_rows = rows(paired, settings.pair)
+    tables.write_rows(root / "data/groups.parquet", tables.GROUPS, group_rows)
+    tables.write_rows(root / "data/pairs.parquet", tables.PAIRS, pair_rows)
+    logger.info(
+        "%d pairs in %d groups (%s); set aside: %d groups with too few scored candidates, %d without any gap, %d whose "
+        "pairs the filters dropped",
+        len(pair_rows), len(group_rows), settings.pair.builder, aside.small, aside.tied, aside.emptied,
+    )  # fmt: skip
+
+
+def group_scores(settings: Settings, root: Path, path: Path, aside: Aside) -> list[GroupScores]:
+    """Rewarded scores of every group that is large enough, by lr_id.
+
+    Raises:
+        BadInput: a group is of an LR image that the dataset lacks, or a rewarded metric has no score of a candidate.
+    """
     has_hr = {
         row["lr_id"]: bool(row["has_hr"]) for row in tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
     }
     by_group: dict[str, list[tables.Row]] = defaultdict(list)
     limit = settings.pair.candidates or settings.generate.candidates
-    for row in rows:
+    for row in tables.read_any(path)[1]:
         if row["split"] == "align" and row["index"] < limit:
             by_group[row["lr_id"]].append(row)
-
-    pairs: dict[str, list[builders.Pair]] = {}
-    groups: dict[str, tables.Row] = {}
-    small = tied = 0
+    found: dict[str, tuple[tuple[int, ...], dict[str, Values]]] = {}
     for lr_id in sorted(by_group):
         members = sorted(by_group[lr_id], key=lambda row: int(row["index"]))
-        if len(members) < 2 * settings.pair.top:
-            small += 1
+        if len(members) < settings.pair.builder.least:
+            aside.small += 1
             continue
         if lr_id not in has_hr:
             raise BadInput(
                 f"{path} has LR image {lr_id}, which data/dataset.parquet lacks; run generate and score again"
             )
-        indexes = [int(row["index"]) for row in members]
-        rewards = _rewards(members, rewarded_metrics(settings.score.fr, settings.score.nr, has_hr[lr_id]), path)
-        found = build(settings.pair, indexes, rewards, lr_id)
-        if not found:
-            tied += 1
-            continue
-        pairs[lr_id] = found
-        groups[lr_id] = {
-            "lr_id": lr_id,
-            "split": "align",
-            "size": len(members),
-            "sigma": builders.spread(rewards),
-            "mu_gap": float(np.mean([abs(pair.gap) for pair in found])),
-        }
-    if not groups:
-        raise BadInput(
-            f"{path}: no group of the align split gives a pair ({small} with fewer than {2 * settings.pair.top} "
-            f"scored candidates, {tied} whose rewards are all equal); lower pair.top or look into "
-            "data/score_quarantine.parquet"
-        )
-    inter = builders.inter_weights(np.array([row["sigma"] for row in groups.values()]))
+        metrics = rewarded_metrics(settings.score.fr, settings.score.nr, has_hr[lr_id])
+        found[lr_id] = (tuple(int(row["index"]) for row in members), _columns(members, metrics, path))
+    tau = deviations(scores for _, scores in found.values())
+    return [
+        GroupScores(lr_id, indexes, tuple(scores), aligned(scores), np.array([tau[name] for name in scores]))
+        for lr_id, (indexes, scores) in found.items()
+    ]
+
+
+def _paired(scores: GroupScores, settings: PairSettings, aside: Aside) -> Paired | None:
+    """A group with its pairs; None where it gives none."""
+    rewards = rewards_of(scores, settings.scalariser)
+    built = build(scores, rewards, settings.builder)
+    if not built:
+        aside.tied += 1
+        return None
+    pairs = filtered(scores, built, settings.filters)
+    if not pairs:
+        aside.emptied += 1
+        return None
+    return Paired(scores, rewards, pairs)
+
+
+def rows(paired: list[Paired], settings: PairSettings) -> tuple[list[tables.Row], list[tables.Row]]:
+    """Rows of data/groups.parquet and data/pairs.parquet, with their weights."""
+    sigmas = np.array([weights.spread(one.rewards) for one in paired])
+    group_rows: list[tables.Row] = []
     pair_rows: list[tables.Row] = []
-    for (lr_id, group), w_inter in zip(groups.items(), inter, strict=True):
-        group["w_inter"] = float(w_inter)
-        for pair, w_intra in zip(pairs[lr_id], builders.intra_weights(pairs[lr_id]), strict=True):
-            weight = (w_intra if settings.pair.intra_weights else 1.0) * (
-                w_inter if settings.pair.inter_weights else 1.0
-            )
+    for one, sigma, w_inter in zip(paired, sigmas, weights.inter_weights(sigmas), strict=True):
+        group_rows.append(
+            {
+                "lr_id": one.scores.lr_id,
+                "split": "align",
+                "size": len(one.scores.indexes),
+                "sigma": float(sigma),
+                "mu_gap": float(np.mean([abs(pair.gap) for pair in one.pairs])),
+                "w_inter": float(w_inter),
+                "candidates": list(one.scores.indexes),
+                "rewards": one.rewards.tolist(),
+            }
+        )
+        for pair, w_intra in zip(one.pairs, weights.intra_weights(one.pairs), strict=True):
+            weight = (w_intra if settings.intra_weights else 1.0) * (w_inter if settings.inter_weights else 1.0)
             pair_rows.append(
                 {
-                    "lr_id": lr_id,
+                    "lr_id": one.scores.lr_id,
                     "winner": pair.winner,
                     "loser": pair.loser,
                     "gap": pair.gap,
+                    "margin": pair.margin,
+                    "label_noise": pair.label_noise,
+                    "target": pair.target,
                     "w_intra": float(w_intra),
                     "w_inter": float(w_inter),
-                    "weight": float(weight),
+                    "weight": float(weight * pair.weight),
                 }
             )
-    tables.write_rows(root / "data/groups.parquet", tables.GROUPS, groups.values())
-    tables.write_rows(root / "data/pairs.parquet", tables.PAIRS, pair_rows)
-    logger.info(
-        "%d pairs in %d groups (%s, N = %d); set aside: %d groups with too few scored candidates, %d without any gap",
-        len(pair_rows), len(groups), settings.pair.builder, settings.pair.top, small, tied,
-    )  # fmt: skip
+    return group_rows, pair_rows
 
 
-def build(settings: PairSettings, indexes: list[int], rewards: NDArray[np.float64], lr_id: str) -> list[builders.Pair]:
-    """The pairs of one group by the builder that the settings name."""
-    match settings.builder:
-        case "dp2o":
-            return builders.dp2o(indexes, rewards, settings.top)
-        case "best_vs_worst":
-            return builders.best_vs_worst(indexes, rewards)
-        case "random":
-            return builders.random(indexes, rewards, settings.top, settings.seed, lr_id)
-        case "winners_only":
-            return builders.winners_only(indexes, rewards, settings.top)
-
-
-def _rewards(members: list[tables.Row], rewarded: list[str], path: Path) -> NDArray[np.float64]:
-    """R `[M]` of one group from its raw scores.
+def _columns(members: list[tables.Row], rewarded: list[str], path: Path) -> dict[str, Values]:
+    """Raw scores `[M]` of one group by rewarded metric.
 
     Raises:
         BadInput: a candidate has no score by a rewarded metric.
@@ -123,4 +167,4 @@ def _rewards(members: list[tables.Row], rewarded: list[str], path: Path) -> NDAr
                 f"{path}: candidate {row['index']} of {row['lr_id']} has no score by the rewarded metrics {lacking}; "
                 "run the score stage again"
             )
-    return group_rewards({name: np.array([row[name] for row in members], dtype=np.float64) for name in rewarded})
+    return {name: np.array([row[name] for row in members], dtype=np.float64) for name in rewarded}

@@ -83,7 +83,7 @@ def _arithmetic(plan: Plan) -> list[str]:
         f"A step gives {pairs:,} pairs of {settings.train.groups_per_step} groups from {workload.step_rows:,} rows, "
         "each for policy and reference."
     )
-    if settings.pair.builder != "winners_only" and workload.rows < 2 * workload.pairs:
+    if settings.pair.builder.losers and workload.rows < 2 * workload.pairs:
         apart = 2 * workload.pairs / workload.rows
         text += f" With noise of each pair's own it would be {2 * pairs:,} rows, {apart:g} times the cost."
     return [*lines, *_wrapped([text])]

@@ -101,11 +101,9 @@ def shape_of(settings: Settings, block: int) -> Shape:
 
 
 def _group(settings: Settings) -> tuple[int, int]:
-    """Rows and pairs of one group, see `pair.builders` and `train.groups`."""
-    top = settings.pair.top
-    pairs = {"dp2o": top**2, "random": top**2, "best_vs_worst": 1, "winners_only": top}[settings.pair.builder]
-    if settings.pair.builder == "winners_only":
-        return top, pairs
-    if settings.train.noise_shared_by == "pair":
+    """Rows and pairs of one group at most, see `pair.builders` and `train.groups`."""
+    builder = settings.pair.builder
+    rows, pairs = builder.counts(settings.pair.candidates or settings.generate.candidates)
+    if builder.losers and settings.train.noise_shared_by == "pair":
         return 2 * pairs, pairs
-    return (2 if settings.pair.builder == "best_vs_worst" else 2 * top), pairs
+    return rows, pairs

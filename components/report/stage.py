@@ -70,7 +70,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         sliders=sliders,
         versions=list(dict.fromkeys(version for slider in sliders for version in slider.versions)),
         groups=_groups(settings, root, dataset, inputs, candidates, pairs, rewarded),
-        builder=settings.pair.builder,
+        builder=settings.pair.builder.kind,
         pair_count=len(pairs),
         splits=_splits(dataset),
         candidate_count=len(candidates),
@@ -148,8 +148,20 @@ def _groups(
         choices.by_gain({lr_id: row["sigma"] for lr_id, row in groups.items()}), settings.report.groups_shown
     )
     shards = {row["lr_id"]: row["shard"] for row in candidates}
-    limit = settings.pair.candidates or settings.generate.candidates
-    scores_of = _by_lr([row for row in scores if row["index"] < limit], shown)
+    # Ranked by the rewards that made the pairs: over the candidates that were used, by the scalariser of the settings.
+    rewards = {
+        (lr_id, index): reward
+        for lr_id in shown
+        for index, reward in zip(groups[lr_id]["candidates"], groups[lr_id]["rewards"], strict=True)
+    }
+    scores_of = _by_lr(
+        [
+            row | {"reward": rewards[row["lr_id"], row["index"]]}
+            for row in scores
+            if (row["lr_id"], row["index"]) in rewards
+        ],
+        shown,
+    )
     pairs_of = _by_lr(pairs, shown)
     weights = [row["weight"] for rows in pairs_of.values() for row in rows]
     images = ShardFolder(root / "data/candidates")

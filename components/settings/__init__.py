@@ -14,23 +14,50 @@ from components.settings.backbone import (
     TinyFlowSettings,
 )
 from components.settings.block import Block, Count, Fraction, Positive
+from components.settings.builders import (
+    BUILDER_KINDS,
+    BestVsWorstBuilder,
+    BuilderSettings,
+    DP2OBuilder,
+    RandomBuilder,
+    WinnersOnlyBuilder,
+)
 from components.settings.evaluate import EvaluateSettings
+from components.settings.filters import FILTER_KINDS, FilterSettings, StrengthFilter
 from components.settings.generate import GenerateSettings
+from components.settings.objectives import (
+    OBJECTIVE_KINDS,
+    DP2OObjective,
+    ObjectiveSettings,
+    PreferenceSettings,
+    WinnersOnlyObjective,
+)
 from components.settings.pair import PairSettings
+from components.settings.part import Part, row_of
 from components.settings.prepare import PrepareSettings, PromptSettings, SplitSettings
 from components.settings.project import Settings
 from components.settings.read import WHERE_AND_HOW, load_settings
 from components.settings.register import RegisterSettings
 from components.settings.report import ReportSettings
 from components.settings.run import RunSettings
+from components.settings.scalarisers import (
+    SCALARISER_KINDS,
+    MinMaxScalariser,
+    ScalariserSettings,
+    SidesSettings,
+    WinRateScalariser,
+)
 from components.settings.score import ScoreSettings
 from components.settings.train import TrainSettings, ValidationLimit
 
 __all__ = [
-    "BACKBONE", "WHERE_AND_HOW", "BackboneSettings", "Block", "ColourFix", "ControlNetSettings", "Count",
-    "EvaluateSettings", "FlowControlNetSettings", "FluxControlNetSettings", "Fraction", "GenerateSettings",
-    "PairSettings", "PixelFlowSettings", "Positive", "PrepareSettings", "PromptSettings", "RegisterSettings",
-    "ReportSettings", "RestorerFlowSettings", "RunSettings", "SD2ControlNetSettings", "SD3ControlNetSettings",
-    "ScoreSettings", "Settings", "SplitSettings", "TinyFlowSettings", "TrainSettings", "ValidationLimit",
-    "load_settings",
+    "BACKBONE", "BUILDER_KINDS", "FILTER_KINDS", "OBJECTIVE_KINDS", "SCALARISER_KINDS", "WHERE_AND_HOW",
+    "BackboneSettings", "BestVsWorstBuilder", "Block", "BuilderSettings", "ColourFix", "ControlNetSettings",
+    "Count", "DP2OBuilder", "DP2OObjective", "EvaluateSettings", "FilterSettings", "FlowControlNetSettings",
+    "FluxControlNetSettings", "Fraction", "GenerateSettings", "MinMaxScalariser", "ObjectiveSettings",
+    "PairSettings", "Part", "PixelFlowSettings", "Positive", "PreferenceSettings", "PrepareSettings",
+    "PromptSettings", "RandomBuilder", "RegisterSettings", "ReportSettings", "RestorerFlowSettings", "RunSettings",
+    "SD2ControlNetSettings", "SD3ControlNetSettings", "ScalariserSettings", "ScoreSettings", "Settings",
+    "SidesSettings", "SplitSettings", "StrengthFilter", "TinyFlowSettings", "TrainSettings", "ValidationLimit",
+    "WinRateScalariser", "WinnersOnlyBuilder", "WinnersOnlyObjective", "load_settings", "row_of",
 ]  # fmt: skip

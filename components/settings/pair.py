@@ -1,16 +1,43 @@
-"""Block `pair`: from a group's rewards to its pairs."""
+"""Block `pair`: from a group's scores to its pairs."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from components.settings.block import Block, Count
+from components.settings.block import Block
+from components.settings.builders import BUILDER_KINDS, AnyBuilder, BuilderSettings
+from components.settings.filters import AnyFilter
+from components.settings.part import fold
+from components.settings.scalarisers import AnyScalariser, MinMaxScalariser
+
+SHORT_PAIR = ("top", "seed")
+"""Keys of the block that are short for settings of its builder."""
 
 
 class PairSettings(Block):
-    builder: Literal["dp2o", "best_vs_worst", "random", "winners_only"]
-    top: Count
+    """Builder, filters, scalariser and weights.
+
+    Attributes:
+        builder: makes the pairs; `builder: dp2o` beside `top: 2` is short for `builder: {kind: dp2o, top: 2}`.
+        filters: go over its pairs, one after the other.
+        scalariser: makes the one reward that ranks, gaps and weights come from.
+        intra_weights, inter_weights: whether pairs are weighted by their gap, groups by their spread.
+        candidates: how many of each group's first candidates are used; 0 = all.
+    """
+
+    builder: AnyBuilder
+    filters: tuple[AnyFilter, ...] = ()
+    scalariser: AnyScalariser = MinMaxScalariser()
     intra_weights: bool
     inter_weights: bool
     candidates: Annotated[int, Field(ge=0, le=64)] = 0
-    seed: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, values: Any) -> Any:
+        return fold(values, "builder", SHORT_PAIR, BUILDER_KINDS, BuilderSettings)
+
+    @property
+    def gives(self) -> set[str]:
+        """Columns of data/pairs.parquet that builder and filters fill beside winner, loser, weight and gap."""
+        return {*self.builder.gives, *(column for one in self.filters for column in one.gives)}

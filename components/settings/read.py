@@ -1,5 +1,6 @@
 """Reading params.yaml, with all its problems told at once."""
 
+import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -9,14 +10,22 @@ import yaml
 from pydantic import ValidationError
 
 from components.errors import BadInput
+from components.settings.pair import SHORT_PAIR
 from components.settings.project import Settings
+from components.settings.train import SHORT_TRAIN
 
 WHERE_AND_HOW = ("run.*", "generate.batch", "score.batch", "train.micro_batch", "train.condition_cache_mb")
 """Settings that never change a result but for rounding, so that a command line may override them."""
 
 
+SHORT = {("pair", "builder"): SHORT_PAIR, ("train", "objective"): SHORT_TRAIN}
+"""Settings of a part that may stand in its block instead."""
+
+
 def load_settings(path: Path = Path("params.yaml"), overrides: Sequence[str] = ()) -> Settings:
     """Read and check params.yaml.
+
+    Its folder joins Python's path, last: parts of a method that the user brought lie there.
 
     Args:
         overrides: `block.key=value` of those settings that say where and how, never what.
@@ -32,10 +41,13 @@ def load_settings(path: Path = Path("params.yaml"), overrides: Sequence[str] = (
         raise BadInput(f"{path} is not valid YAML: {error}") from error
     for override in overrides:
         _override(values, override)
+    root = str(path.resolve().parent)
+    if root not in sys.path:
+        sys.path.append(root)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        problems = [f"  {_place(item['loc'])}: {item['msg']}" for item in error.errors()]
+        problems = [f"  {_place(item['loc'], values)}: {item['msg']}" for item in error.errors()]
         raise BadInput(f"{path} has {len(problems)} problem(s):\n" + "\n".join(problems)) from error
 
 
@@ -53,9 +65,14 @@ def _override(values: Any, override: str) -> None:
     values[block][key] = yaml.safe_load(text)
 
 
-def _place(loc: tuple[int | str, ...]) -> str:
-    """Where in params.yaml an error is: pydantic's own mention of the family after `backbone` is no key there."""
+def _place(loc: tuple[int | str, ...], values: Any) -> str:
+    """Where in params.yaml an error is, in the words of whoever wrote it.
+
+    pydantic's own mention of the family after `backbone` is no key there, and a part's setting may stand beside it.
+    """
     keys = [str(key) for key in loc]
     if len(keys) > 2 and keys[0] == "backbone":
+        del keys[1]
+    if len(keys) > 2 and keys[2] in SHORT.get((keys[0], keys[1]), ()) and keys[2] in values[keys[0]]:
         del keys[1]
     return ".".join(keys) or "params"

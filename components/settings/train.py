@@ -1,18 +1,28 @@
 """Block `train`: objective, optimiser, and what a checkpoint is held to."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from components.settings.block import Block, Count, Fraction, Positive
+from components.settings.objectives import OBJECTIVE_KINDS, AnyObjective, ObjectiveSettings
+from components.settings.part import fold
+
+SHORT_TRAIN = ("beta",)
+"""Keys of the block that are short for settings of its objective."""
 
 ValidationLimit = Literal["psnr", "ssim", "colour_shift", "grid", "border", "clipping"]
 """What a checkpoint is held to: two fidelities that may fall and four guards that may rise, against the base."""
 
 
 class TrainSettings(Block):
-    objective: Literal["dp2o", "winners_only"]
-    beta: Positive
+    """Objective, noise, optimiser and validation.
+
+    Attributes:
+        objective: `objective: dp2o` beside `beta: 300` is short for `objective: {kind: dp2o, beta: 300}`.
+    """
+
+    objective: AnyObjective
     anchor: Annotated[float, Field(ge=0.0)]
     noise_shared_by: Literal["group", "pair"]
     t_distribution: Literal["uniform", "logit_normal", "sampler"]
@@ -34,6 +44,11 @@ class TrainSettings(Block):
     validation_seeds: Count
     limits: dict[ValidationLimit, Positive] = {}
     seed: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, values: Any) -> Any:
+        return fold(values, "objective", SHORT_TRAIN, OBJECTIVE_KINDS, ObjectiveSettings)
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainSettings":

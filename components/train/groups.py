@@ -13,17 +13,18 @@ from components.artifacts.images import to_tensor
 from components.artifacts.shards import ShardFolder, ShardReader
 from components.artifacts.tables import Row
 from components.errors import BadInput
-from components.train.objectives import Pairs
+from components.train.pairs import Pairs
 
 
 @dataclass(frozen=True)
 class Group:
-    """The pairs of one LR.
+    """The pairs of one LR, one entry a pair.
 
     Attributes:
         candidates: distinct candidate indexes in use, at most 2N.
-        winner, loser: positions in `candidates`, one entry a pair; loser is -1 where the pair has none.
-        weight: one entry a pair.
+        winner, loser: positions in `candidates`; loser is -1 where the pair has none.
+        weight, gap: as in data/pairs.parquet.
+        margin, label_noise, target: likewise; None where a pair has none.
     """
 
     lr_id: str
@@ -31,14 +32,14 @@ class Group:
     winner: tuple[int, ...]
     loser: tuple[int, ...]
     weight: tuple[float, ...]
+    gap: tuple[float, ...]
+    margin: tuple[float, ...] | None = None
+    label_noise: tuple[float, ...] | None = None
+    target: tuple[float, ...] | None = None
 
     def by_position(self, device: torch.device) -> Pairs:
         """Pairs over errors of `candidates` (noise shared by the group)."""
-        return Pairs(
-            torch.tensor(self.winner, device=device),
-            torch.tensor(self.loser, device=device),
-            torch.tensor(self.weight, device=device),
-        )
+        return self._pairs(torch.tensor(self.winner, device=device), torch.tensor(self.loser, device=device))
 
     def by_pair(self, device: torch.device) -> tuple[list[int], Pairs]:
         """Positions to compute errors of, and pairs over them (noise of each pair's own).
@@ -49,7 +50,21 @@ class Group:
         losers = [position for position in self.loser if position >= 0]
         first = torch.arange(count, device=device)
         second = first + count if losers else torch.full_like(first, -1)
-        return [*self.winner, *losers], Pairs(first, second, torch.tensor(self.weight, device=device))
+        return [*self.winner, *losers], self._pairs(first, second)
+
+    def _pairs(self, winner: Tensor, loser: Tensor) -> Pairs:
+        def column(values: tuple[float, ...] | None) -> Tensor | None:
+            return None if values is None else torch.tensor(values, device=winner.device)
+
+        return Pairs(
+            winner,
+            loser,
+            torch.tensor(self.weight, device=winner.device),
+            torch.tensor(self.gap, device=winner.device),
+            column(self.margin),
+            column(self.label_noise),
+            column(self.target),
+        )
 
 
 def groups_of(pair_rows: Sequence[Row]) -> dict[str, Group]:
@@ -67,8 +82,17 @@ def groups_of(pair_rows: Sequence[Row]) -> dict[str, Group]:
             tuple(place[row["winner"]] for row in rows),
             tuple(place.get(row["loser"], -1) for row in rows),
             tuple(row["weight"] for row in rows),
+            tuple(row["gap"] for row in rows),
+            _column(rows, "margin"),
+            _column(rows, "label_noise"),
+            _column(rows, "target"),
         )
     return groups
+
+
+def _column(rows: Sequence[Row], name: str) -> tuple[float, ...] | None:
+    values = tuple(row[name] for row in rows)
+    return None if None in values else values
 
 
 class GroupImages:

@@ -25,8 +25,10 @@ from components.metrics.suite import Suite
 from components.process import resolve_device
 from components.settings import ControlNetSettings, Settings
 from components.train import processes
+from components.train.batches.pairs import PairBatches
 from components.train.groups import GroupImages, groups_of
 from components.train.limits import FALLING
+from components.train.objectives import require_columns
 from components.train.trainer import Trainer
 from components.train.validation import Validation, ValidationImage
 
@@ -62,6 +64,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     dataset = tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
     candidates = tables.read_rows(root / "data/candidates.parquet", tables.CANDIDATES)
     pairs = tables.read_rows(root / "data/pairs.parquet", tables.PAIRS)
+    require_columns(settings.train.objective, pairs)
     backbone = load_backbone(settings, root, accelerator.device)
     validation = validation_of(settings, root, dataset, accelerator)
     determined_by: dict[str, Any] = {
@@ -77,15 +80,21 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     if isinstance(settings.backbone, ControlNetSettings):
         determined_by["lora_rank"] = settings.backbone.lora_rank  # an adapter's checkpoint fits no other policy
     cache = settings.run.cache_folder(root)
-    trainer = Trainer(
+    batches = PairBatches(
         settings.train,
         backbone,
         groups_of(pairs),
         GroupImages(root, dataset, candidates),
+        accelerator,
+        backbone.sigmas() if isinstance(backbone, ResidualFlow) else (),
+    )
+    trainer = Trainer(
+        settings.train,
+        backbone,
+        batches,
         lambda: validation.measure(backbone),
         cache.below("train", digests.of_json(determined_by)[:16]),
         accelerator,
-        backbone.sigmas() if isinstance(backbone, ResidualFlow) else (),
     )
     state = trainer.run()
     if not accelerator.is_main_process:

@@ -7,7 +7,8 @@ import pytest
 from components.artifacts import tables
 from components.errors import BadInput
 
-PAIR = {"lr_id": "a", "winner": 1, "loser": 2, "gap": 0.5, "w_intra": 1.0, "w_inter": 1.0, "weight": 1.0}
+PAIR = {"lr_id": "a", "winner": 1, "loser": 2, "gap": 0.5, "margin": None, "label_noise": None, "target": 0.25}
+PAIR |= {"w_intra": 1.0, "w_inter": 1.0, "weight": 1.0}
 
 
 def test_rows_come_back(tmp_path: Path) -> None:
@@ -15,6 +16,13 @@ def test_rows_come_back(tmp_path: Path) -> None:
     tables.write_rows(tmp_path / "p.parquet", tables.PAIRS, rows)
     assert tables.read_rows(tmp_path / "p.parquet", tables.PAIRS) == rows
     assert tables.read_any(tmp_path / "p.parquet") == (tables.PAIRS.names, rows)
+
+
+def test_lists_come_back(tmp_path: Path) -> None:
+    row = {"lr_id": "a", "split": "align", "size": 2, "sigma": 0.5, "mu_gap": 1.0, "w_inter": 1.0}
+    rows = [row | {"candidates": [0, 3], "rewards": [1.0, 0.0]}]
+    tables.write_rows(tmp_path / "g.parquet", tables.GROUPS, rows)
+    assert tables.read_rows(tmp_path / "g.parquet", tables.GROUPS) == rows
 
 
 def test_an_empty_table_keeps_its_columns(tmp_path: Path) -> None:
@@ -62,7 +70,7 @@ def test_reading_names_the_file_and_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"p\.parquet cannot be read as parquet .* run its stage again"):
         tables.read_rows(path, tables.PAIRS)
     pq.write_table(pa.table({"lr_id": ["a"], "winner": pa.array([1], pa.int64())}), path)
-    with pytest.raises(BadInput, match=r"columns \['gap', 'loser', .*'winner'\] differ from the schema"):
+    with pytest.raises(BadInput, match=r"columns \['gap', .*'loser', .*'winner'\] differ from the schema"):
         tables.read_rows(path, tables.PAIRS)
     nullable = pa.schema([field.with_nullable(True) for field in tables.PAIRS])
     pq.write_table(pa.Table.from_pylist([PAIR | {"gap": None}], schema=nullable), path)

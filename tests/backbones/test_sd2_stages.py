@@ -18,6 +18,7 @@ from components.backbones.loading import load_backbone
 from components.entry import run_stage
 from components.errors import ExitCode
 from components.settings import load_settings
+from components.train.batches.pairs import PairBatches
 from components.train.groups import GroupImages, groups_of
 from components.train.trainer import Trainer
 from tests.backbones.tiny_pipelines import write_sd_base, write_sd_control
@@ -89,15 +90,11 @@ def test_memory_does_not_grow_over_steps(tmp_path: Path) -> None:
     read = [tables.read_rows(tmp_path / f"data/{name}.parquet", schema) for name, schema in
             (("dataset", tables.DATASET), ("candidates", tables.CANDIDATES), ("pairs", tables.PAIRS))]  # fmt: skip
     alive: list[int] = []
-    trainer = Trainer(
-        plan,
-        load_backbone(settings, tmp_path, torch.device("cpu")),
-        groups_of(read[2]),
-        GroupImages(tmp_path, read[0], read[1]),
-        lambda: {"reward": 0.5},
-        CacheFolder(tmp_path / "checkpoints"),
-        Accelerator(cpu=True),
-    )
+    backbone, accelerator = load_backbone(settings, tmp_path, torch.device("cpu")), Accelerator(cpu=True)
+    images = GroupImages(tmp_path, read[0], read[1])
+    batches = PairBatches(plan, backbone, groups_of(read[2]), images, accelerator)
+    cache = CacheFolder(tmp_path / "checkpoints")
+    trainer = Trainer(plan, backbone, batches, lambda: {"reward": 0.5}, cache, accelerator)
     step = trainer._step
 
     def watched(*arguments: Any) -> None:

@@ -68,7 +68,7 @@ def test_a_parameter_of_pair_makes_pair_and_what_follows_stale(project: Project,
 
 def test_the_same_outputs_leave_what_follows_alone(project: Project, store: Store, tmp_path: Path) -> None:
     record_all(project, store, tmp_path / "made")
-    (project.root / "components/pair/builders.py").write_text("# other code\n")
+    (project.root / "components/pair/stage.py").write_text("# other code\n")
     again = Project(project.root)
     assert again.stale("pair") == "components/pair changed"
     again.record("pair", outputs(again, "pair", store, tmp_path / "made"), store)

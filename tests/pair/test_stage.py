@@ -10,7 +10,8 @@ import pytest
 from components.artifacts import tables
 from components.artifacts.shards import Shard
 from components.errors import BadInput
-from components.pair import builders
+from components.pair.builders.dp2o import top_by_bottom
+from components.pair.pairs import NO_LOSER, rank
 from components.pair.stage import run
 from components.rewards.group import group_rewards
 from components.settings import Settings
@@ -21,9 +22,9 @@ FR, NR = ["lpips-vgg", "topiq_fr", "afine_fr"], ["musiq", "afine_nr"]
 M = 8
 
 
-def settings(root: Path, **pair: Any) -> Settings:
+def settings(root: Path, train: dict[str, Any] | None = None, **pair: Any) -> Settings:
     score = {"fr": FR, "nr": NR, "held_out": []}
-    return write_params(root, score=score, pair={"top": 2} | pair, generate={"candidates": M})
+    return write_params(root, score=score, pair={"top": 2} | pair, generate={"candidates": M}, train=train or {})
 
 
 def write_scores(root: Path, groups: dict[str, dict[str, list[float]]], metrics: list[str]) -> None:
@@ -87,7 +88,7 @@ def test_a_smaller_m_takes_the_first_candidates_and_renormalises(tmp_path: Path)
     run(settings(tmp_path, candidates=4), tmp_path)
     groups, pairs = groups_and_pairs(tmp_path)
     first = group_rewards({name: np.array(values[:4]) for name, values in scores.items()})
-    expected = builders.dp2o(range(4), first, 2)
+    expected = top_by_bottom((0, 1, 2, 3), first, 2)
     assert groups[0]["size"] == 4
     assert [(row["winner"], row["loser"], row["gap"]) for row in pairs] == [
         (pair.winner, pair.loser, pytest.approx(pair.gap)) for pair in expected
@@ -98,11 +99,11 @@ def test_a_smaller_m_takes_the_first_candidates_and_renormalises(tmp_path: Path)
 def test_builders_by_name(tmp_path: Path, builder: str, count: int) -> None:
     ids = write_dataset(tmp_path, ["align"])
     write_scores(tmp_path, {ids[0]: drawn(0, FR + NR)}, FR + NR)
-    base = settings(tmp_path)
-    run(base.model_copy(update={"pair": base.pair.model_copy(update={"builder": builder})}), tmp_path)
+    train = {"objective": "winners_only"} if builder == "winners_only" else {}
+    run(settings(tmp_path, train, builder=builder), tmp_path)
     pairs = groups_and_pairs(tmp_path)[1]
     assert len(pairs) == count
-    assert all((row["loser"] == builders.NO_LOSER) == (builder == "winners_only") for row in pairs)
+    assert all((row["loser"] == NO_LOSER) == (builder == "winners_only") for row in pairs)
 
 
 def test_small_and_tied_groups_are_set_aside_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -145,9 +146,11 @@ def test_without_hr_lr_consistency_is_the_fidelity_half(tmp_path: Path) -> None:
     run(settings(tmp_path), tmp_path)
     rewards = group_rewards({name: np.array(values) for name, values in scores.items()})
     without = group_rewards({name: np.array(scores[name]) for name in NR})
-    assert builders.rank(range(M), rewards) != builders.rank(range(M), without)
+    assert rank(range(M), rewards) != rank(range(M), without)
     found = [(row["winner"], row["loser"], row["gap"]) for row in groups_and_pairs(tmp_path)[1]]
-    assert found == [(pair.winner, pair.loser, pytest.approx(pair.gap)) for pair in builders.dp2o(range(M), rewards, 2)]
+    assert found == [
+        (pair.winner, pair.loser, pytest.approx(pair.gap)) for pair in top_by_bottom(tuple(range(M)), rewards, 2)
+    ]
 
 
 def test_with_hr_lr_consistency_is_no_part_of_the_reward(tmp_path: Path) -> None:
@@ -157,7 +160,7 @@ def test_with_hr_lr_consistency_is_no_part_of_the_reward(tmp_path: Path) -> None
     run(settings(tmp_path), tmp_path)
     rewards = group_rewards({name: np.array(scores[name]) for name in FR + NR})
     found = [row["gap"] for row in groups_and_pairs(tmp_path)[1]]
-    assert found == pytest.approx([pair.gap for pair in builders.dp2o(range(M), rewards, 2)])
+    assert found == pytest.approx([pair.gap for pair in top_by_bottom(tuple(range(M)), rewards, 2)])
 
 
 @pytest.mark.parametrize("column", ["missing", "null"])

@@ -76,7 +76,7 @@ def test_version_alias_tags_and_record(registered: Registered) -> None:
 def test_params_curves_and_evaluation_are_logged(registered: Registered) -> None:
     client = registered.client()
     run = client.get_run(str(registered.record["run_id"]))
-    assert run.data.params["train.beta"] == str(registered.settings.train.beta)
+    assert run.data.params["train.objective.beta"] == str(registered.settings.train.objective.beta)
     assert run.data.metrics["evaluation/metrics/clipiqa_plus/aligned"] == 0.75
     points = client.get_metric_history(run.info.run_id, "training/loss")
     assert [(point.step, point.value) for point in points] == [(1, 0.6931), (2, 0.5)]

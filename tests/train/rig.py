@@ -12,6 +12,7 @@ from components.artifacts import tables
 from components.artifacts.cache import CacheFolder
 from components.backbones.base import Condition
 from components.backbones.tiny_flow import TinyFlow
+from components.train.batches.pairs import PairBatches
 from components.train.groups import GroupImages, groups_of
 from components.train.trainer import Trainer
 from tests.made import tiny_model, write_candidates, write_dataset, write_pairs, write_params
@@ -81,7 +82,8 @@ def trainer(
     chosen = tiny_model() if backbone is None else backbone
     accelerator = Accelerator(mixed_precision=settings.train.precision, cpu=True)
     cache = CacheFolder(root / folder)
-    return Trainer(settings.train, chosen, pairs, images_of(root), validate, cache, accelerator)
+    batches = PairBatches(settings.train, chosen, pairs, images_of(root), accelerator)
+    return Trainer(settings.train, chosen, batches, validate, cache, accelerator)
 
 
 def _builder(train: dict[str, Any]) -> str:

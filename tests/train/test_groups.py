@@ -14,7 +14,8 @@ CPU = torch.device("cpu")
 
 
 def row(lr_id: str, winner: int, loser: int, weight: float = 1.0) -> tables.Row:
-    return {"lr_id": lr_id, "winner": winner, "loser": loser, "weight": weight}
+    unused = {"margin": None, "label_noise": None, "target": None}
+    return {"lr_id": lr_id, "winner": winner, "loser": loser, "weight": weight, "gap": 0.5} | unused
 
 
 def test_only_the_candidates_in_use_are_loaded() -> None:
@@ -33,6 +34,15 @@ def test_pairs_with_noise_of_their_own() -> None:
     positions, pairs = group.by_pair(CPU)
     assert [group.candidates[position] for position in positions] == [9, 9, 2, 4]
     assert (pairs.winner.tolist(), pairs.loser.tolist()) == ([0, 1], [2, 3])
+
+
+def test_what_the_builder_knew_comes_along() -> None:
+    rows = [row("b", 9, 2) | {"gap": 0.25, "target": 0.125}, row("b", 9, 4) | {"gap": 0.75, "target": 0.5}]
+    for pairs in (groups_of(rows)["b"].by_position(CPU), groups_of(rows)["b"].by_pair(CPU)[1]):
+        assert (pairs.gap.tolist(), pairs.known("target").tolist()) == ([0.25, 0.75], [0.125, 0.5])
+        assert (pairs.margin, pairs.label_noise) == (None, None)
+        with pytest.raises(LookupError, match="reads the pairs' margin, which its settings' `needs` does not name"):
+            pairs.known("margin")
 
 
 def test_winners_alone() -> None:

@@ -5,6 +5,7 @@ import math
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from components.backbones.tiny_flow import TinyFlow
 from components.errors import BadInput, ResumeLater
 from components.train import schedule
+from components.train.batches.pairs import PairBatches
 from components.train.checkpoints import TrainingState
 from components.train.trainer import Trainer
 from tests.made import tiny_model
@@ -56,10 +58,10 @@ def watch_gradients(chosen: Trainer, monkeypatch: pytest.MonkeyPatch) -> list[Te
 def explicit_loss(chosen: Trainer, root: Path) -> Tensor:
     """Loss of the first step, pair by pair, four network calls each."""
     settings, model, images = chosen.settings, chosen.backbone, images_of(root)
-    lr_ids = schedule.groups_of_step(list(chosen.groups), 0, settings.groups_per_step, settings.seed)
+    lr_ids = schedule.groups_of_step(list(chosen.batches.groups), 0, settings.groups_per_step, settings.seed)
     losses, anchors = [], []
     for lr_id in lr_ids:
-        group = chosen.groups[lr_id]
+        group = chosen.batches.groups[lr_id]
         clean = model.encode(images.candidates(lr_id, group.candidates))
         condition = model.condition(images.lr(lr_id), ("",))
         shape, count = tuple(clean.shape[1:]), len(group.winner)
@@ -74,7 +76,7 @@ def explicit_loss(chosen: Trainer, root: Path) -> Tensor:
                 for branch in ("policy", "reference")
             }
             gap = error["w", "policy"] - error["l", "policy"]
-            z = -(settings.beta / 2) * (gap - (error["w", "reference"] - error["l", "reference"]))
+            z = -(settings.objective.beta / 2) * (gap - (error["w", "reference"] - error["l", "reference"]))
             losses.append(torch.tensor(group.weight[place]) * torch.log1p(torch.exp(-z)))
             winner_errors.append(error["w", "policy"])
         anchors.append(torch.cat(winner_errors).mean())
@@ -87,7 +89,9 @@ def test_a_step_is_the_mean_over_its_pairs(
 ) -> None:
     changes: dict[str, Any] = {"noise_shared_by": noise_shared_by, "anchor": anchor, "beta": BETA, "steps": 1}
     chosen = trainer(project, str(tmp_path), double_model(), **changes)
-    assert len({len(group.winner) for group in chosen.groups.values()}) > 1  # so that a mean of means would differ
+    assert (
+        len({len(group.winner) for group in chosen.batches.groups.values()}) > 1
+    )  # so that a mean of means would differ
     expected = explicit_loss(chosen, project)
     expected.backward()
     policy = chosen.backbone.policy
@@ -121,8 +125,8 @@ def test_micro_batches_change_memory_not_the_result(project: Path, tmp_path: Pat
 def test_the_first_step_knows_no_preference(project: Path, tmp_path: Path) -> None:
     """float32 and the paper's beta: policy and reference agree to the last bit, so the loss is ln 2 and z is 0."""
     chosen = trainer(project, str(tmp_path), steps=1, beta=5000.0)
-    lr_ids = schedule.groups_of_step(list(chosen.groups), 0, 4, 0)
-    weights = [weight for lr_id in lr_ids for weight in chosen.groups[lr_id].weight]
+    lr_ids = schedule.groups_of_step(list(chosen.batches.groups), 0, 4, 0)
+    weights = [weight for lr_id in lr_ids for weight in chosen.batches.groups[lr_id].weight]
     row = chosen.run().log[0]
     assert row["loss"] == pytest.approx(math.log(2.0) * sum(weights) / len(weights), rel=1e-6)
     assert (row["accuracy"], row["margin"]) == (0.5, 0.0)
@@ -268,9 +272,9 @@ def test_winners_only(project: Path, tmp_path: Path, noise_shared_by: str) -> No
     chosen = trainer(
         project, str(tmp_path), objective="winners_only", noise_shared_by=noise_shared_by, steps=15, validate_every=100
     )
-    for lr_id, group in chosen.groups.items():
+    for lr_id, group in chosen.batches.groups.items():
         alone = tuple(-1 for _ in group.winner)
-        chosen.groups[lr_id] = type(group)(lr_id, group.candidates, group.winner, alone, (1.0,) * len(alone))
+        chosen.batches.groups[lr_id] = replace(group, loser=alone, weight=(1.0,) * len(alone))
     log = chosen.run().log
     assert log[0]["loss"] == pytest.approx(log[0]["policy_winner"], rel=1e-6)
     assert all(math.isnan(row["policy_loser"]) and math.isnan(row["reference_loser"]) for row in log)
@@ -294,9 +298,8 @@ def test_a_diverged_policy_is_not_saved(project: Path, tmp_path: Path) -> None:
 def test_groups_that_cannot_be_dealt_evenly_are_refused(project: Path, tmp_path: Path) -> None:
     good = trainer(project, str(tmp_path))
     settings = good.settings.model_copy(update={"groups_per_step": 4, "micro_batch": 3})
-    arguments: list[Any] = [good.backbone, good.groups, good.images, good.validate, good.cache, good.accelerator]
     with pytest.raises(BadInput, match=r"groups_per_step 4 is not a multiple of train\.micro_batch 3 times 1 "):
-        Trainer(settings, *arguments)
+        PairBatches(settings, good.backbone, good.batches.groups, good.batches.images, good.accelerator)
 
 
 def test_only_the_policy_is_optimised(project: Path, tmp_path: Path) -> None:

@@ -1,0 +1,35 @@
+"""Preference pairs of one group, and their order. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from components.rewards.alignment import Values
+
+NO_LOSER = -1
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Winner and loser by their candidate indexes, and what their builder knows of them; None is unknown.
+
+    Attributes:
+        winner, loser: candidate indexes; `NO_LOSER` where the winner stands alone.
+        gap: the winner's reward less the loser's.
+        margin: what z has to exceed, at least 0.
+        label_noise: chance that winner and loser are the wrong way round, 0 to 1/2.
+        target: difference of calibrated rewards that z is fitted to.
+        weight: factor of the pair's weight, beside those of its gap and its group's spread.
+    """
+
+    winner: int
+    loser: int
+    gap: float
+    margin: float | None = None
+    label_noise: float | None = None
+    target: float | None = None
+    weight: float = 1.0
+
+
+def rank(indexes: Sequence[int], rewards: Values) -> list[int]:
+    """Positions in the order of falling reward; ties by candidate index, so that the order is always the same."""
+    return sorted(range(len(indexes)), key=lambda position: (-rewards[position], indexes[position]))
