@@ -12,7 +12,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from benchmarks.parts.fake_cluster import FakeCluster, Json, ignore
+from benchmarks.parts.fake_cluster import API_VERSIONS, FakeCluster, Json, ignore
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -37,7 +37,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length) or b"{}")
         address = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(address.query).items()}
-        found = re.fullmatch(r".*/namespaces/[^/]+/(jobs|pods|events)(?:/([^/]+))?(/log)?", address.path)
+        kinds = "|".join(API_VERSIONS)
+        found = re.fullmatch(rf"(?:.*/namespaces/[^/]+|/api/v1)/({kinds})(?:/([^/]+))?(/log)?", address.path)
         if found is None:
             self._refuse(404, "NotFound", f"no such path: {address.path}")
             return

@@ -17,7 +17,13 @@ from typing import Any
 
 Json = dict[str, Any]
 
-API_VERSIONS = {"jobs": "batch/v1", "pods": "v1", "events": "v1"}
+API_VERSIONS = {
+    "jobs": "batch/v1",
+    "pods": "v1",
+    "events": "v1",
+    "workloads": "kueue.x-k8s.io/v1beta2",
+    "nodes": "v1",
+}
 
 
 @dataclass

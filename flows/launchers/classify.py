@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from kubernetes.utils.quantity import parse_quantity
 
+from components.errors import ExitCode
 from flows.launchers.api import Json
 from flows.launchers.base import BY_EXIT_CODE, Ended, Failure, State
 from flows.launchers.job_template import INDEX
@@ -143,8 +144,33 @@ def missing_resources(scheduler_says: str) -> set[str]:
 
 
 def waits_for_others(scheduler_says: str) -> bool:
-    """Whether the scheduler itself says that room would do: some node fits but for those who are on it."""
+    """Whether the scheduler itself says that room would do: some node fits but for those who are on it.
+
+    Schedulers before 1.34 say the same of a node that is too small when it is empty.
+    """
     return "No preemption victims found" in scheduler_says
+
+
+NEVER_ADMITTED = ("doesn't exist", "unavailable in ClusterQueue", "> maximum capacity", "insufficient quota for")
+"""Of Kueue's reasons: no end of another workload helps. Kueue names one for each flavor; `insufficient unused quota` of
+one of them is enough to wait for."""
+
+
+def not_admitted(workload: Json, job: Json) -> str | None:
+    """Kueue's reason in a Workload for not admitting this Job; None if it is another's, or is admitted."""
+    owners = workload["metadata"].get("ownerReferences") or ()
+    if all(owner["uid"] != job["metadata"]["uid"] for owner in owners):
+        return None
+    found = {one["type"]: one for one in (workload.get("status") or {}).get("conditions") or ()}
+    for kind in ("QuotaReserved", "Admitted"):
+        if kind in found and found[kind]["status"] == "False":
+            return str(found[kind].get("message") or found[kind].get("reason", ""))
+    return None
+
+
+def is_never_admitted(reason: str) -> bool:
+    """Whether the queue, as it is, can never admit what it says this of."""
+    return "insufficient unused quota" not in reason and any(text in reason for text in NEVER_ADMITTED)
 
 
 def holds(pod: Json, resources: set[str]) -> bool:
@@ -216,8 +242,6 @@ def _cause_order(pod: Json) -> tuple[bool, int]:
     """Order of pods that ended together: first the one that is the cause. The Job's end deletes the others."""
     disrupted = condition(pod, "DisruptionTarget") is not None
     failure = failure_of(pod).failure
-    if disrupted and failure is Failure.RESUME_LATER:
-        failure = Failure.EVICTED  # it saved what it had; the others may have crashed for want of it
     place = next(number for number, causes in enumerate(CAUSES) if failure in causes)
     return "deletionTimestamp" in pod["metadata"] and not disrupted, place
 
@@ -233,6 +257,8 @@ def failure_of(pod: Json) -> Ended:
         failure, text = Failure.DEADLINE_EXCEEDED, f"{where}: {status.get('message') or 'DeadlineExceeded'}"
     elif end.get("reason") == "OOMKilled":
         failure, text = Failure.OUT_OF_MEMORY, f"{where}: OOMKilled, exit code {code}"
+    elif code == ExitCode.RESUME and (told := _told_disruption(pod)) is not None:  # that is why it stopped
+        failure, text = Failure.EVICTED, f"{where}: {told}; it saved what it had"
     elif code in BY_EXIT_CODE and code != 137:  # the process's own word counts, whatever made it stop
         failure, text = BY_EXIT_CODE[code], _words(where, end)
     elif (disruption := _disruption(pod, end)) is not None:
@@ -244,16 +270,24 @@ def failure_of(pod: Json) -> Ended:
 
 def _disruption(pod: Json, end: Json) -> str | None:
     """What ended the pod from outside; None if the process ended by itself."""
+    told = _told_disruption(pod)
+    if told is not None:
+        return told
+    if "deletionTimestamp" in pod["metadata"]:
+        return f"it was deleted while it ran, exit code {end.get('exitCode')}"
+    if not end or end.get("reason") == "ContainerStatusUnknown":
+        return "the node does not know how its container ended"
+    return None
+
+
+def _told_disruption(pod: Json) -> str | None:
+    """What Kubernetes says that it did to the pod."""
     status = pod["status"]
     target = condition(pod, "DisruptionTarget")
     if target:
         return f"{target.get('reason', 'DisruptionTarget')}: {target.get('message', '')}"
     if status.get("reason"):  # Evicted, Preempting, NodeLost, Shutdown, OutOfcpu …: the kubelet's doing
         return f"{status['reason']}: {status.get('message', '')}"
-    if "deletionTimestamp" in pod["metadata"]:
-        return f"it was deleted while it ran, exit code {end.get('exitCode')}"
-    if not end or end.get("reason") == "ContainerStatusUnknown":
-        return "the node does not know how its container ended"
     return None
 
 

@@ -19,6 +19,7 @@ LAUNCHER = "dp2o.dev/launcher"
 """Annotation: which launcher made it, so that a create whose answer was lost is not taken for another's."""
 QUEUE = "kueue.x-k8s.io/queue-name"
 CONTAINER = "stage"
+CPU = "cpu"
 INDEX = "batch.kubernetes.io/job-completion-index"
 """Label and annotation that an Indexed Job gives its pods."""
 SERVICE, PORT = "dp2o-train", 29500
@@ -112,7 +113,11 @@ def job_for(work: Work, template: Json, settings: KubernetesSettings, launcher: 
     given = [item for item in container.get("env") or () if item["name"] not in work.environment]
     container["env"] = given + [{"name": name, "value": value} for name, value in sorted(work.environment.items())]
     container["envFrom"] = [*(container.get("envFrom") or ()), *_sources(settings)]
-    container["resources"] = _resources(work, settings)
+    requests = requests_of(work, settings)
+    container["resources"] = {
+        "requests": requests,
+        "limits": {name: requests[name] for name in requests if name != CPU},
+    }
     if work.nodes > 1:
         _spread(job, container, work.nodes)
     return job
@@ -146,9 +151,8 @@ def _sources(settings: KubernetesSettings) -> list[Json]:
     ]
 
 
-def _resources(work: Work, settings: KubernetesSettings) -> Json:
+def requests_of(work: Work, settings: KubernetesSettings) -> dict[str, str]:
+    """What each of its pods asks for, by resource; all but the CPU are limits as well."""
     wanted = settings.resources_of(work.stage)
-    limits = {"memory": wanted.memory}
-    if work.gpus:
-        limits[settings.gpu_resource] = str(work.gpus)
-    return {"requests": {"cpu": wanted.cpu, **limits}, "limits": limits}
+    gpus = {settings.gpu_resource: str(work.gpus)} if work.gpus else {}
+    return {CPU: wanted.cpu, "memory": wanted.memory, **gpus}

@@ -7,7 +7,7 @@ from tests.k8s.manifests import OVERLAYS, of_kind, pod_templates, rendered
 JOBS = {("batch", "jobs", verb) for verb in ("create", "get", "list", "watch", "delete")}
 PODS = {("", "pods", verb) for verb in ("get", "list", "watch")} | {("", "pods/log", "get")}
 RIGHTS = {
-    "dp2o-flow": JOBS | PODS | {("", "events", "list")},
+    "dp2o-flow": JOBS | PODS | {("", "events", "list"), ("kueue.x-k8s.io", "workloads", "list")},
     "dp2o-worker": JOBS | PODS,
     "dp2o-stage": set(),
     "dp2o-server": set(),

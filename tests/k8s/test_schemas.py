@@ -183,3 +183,15 @@ def test_the_service_of_training_on_several_nodes_names_its_pods(version: str, t
     pod = job["spec"]["template"]
     assert pod["spec"]["subdomain"] == SERVICE
     assert selects({"matchLabels": service["spec"]["selector"]}, pod["metadata"]["labels"])
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_the_option_to_read_nodes_gives_that_and_nothing_else(version: str, tmp_path: Path) -> None:
+    added = {one["kind"]: one for one in _changed_by("read-nodes", tmp_path)}
+    assert set(added) == {"ClusterRole", "ClusterRoleBinding"}
+    for one in added.values():
+        kubernetes_validate.validate(copy.deepcopy(one), version, strict=True)
+    assert added["ClusterRole"]["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
+    assert added["ClusterRoleBinding"]["subjects"] == [
+        {"kind": "ServiceAccount", "name": "dp2o-flow", "namespace": "dp2o"}
+    ]

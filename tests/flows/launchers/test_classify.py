@@ -158,19 +158,67 @@ def test_what_keeps_a_pod_from_starting(of_pod: Json, failure: Failure | None) -
     assert (trouble and trouble[0]) == failure
 
 
+def test_a_disruption_is_told_as_that_and_not_by_the_traceback_it_left() -> None:
+    traceback = "Traceback (most recent call last): torch.distributed.elastic SignalException: got signal: 15"
+    gone = died(75, message=traceback, conditions=EVICTED)
+    ended = classify.failure_of(gone)
+    assert (ended.failure, ended.exit_code) == (Failure.EVICTED, 75)
+    assert ended.detail == "pod j-x on node n1: TerminationByKubelet: node shuts down; it saved what it had"
+
+
 def test_what_the_scheduler_says() -> None:
     old = "0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 Insufficient memory."
     assert classify.missing_resources(old) == {"nvidia.com/gpu", "memory"}
     assert not classify.waits_for_others(old)
     assert classify.missing_resources("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity.") == set()
-    new = (
+    # Since 1.34 of a node that others fill; before of any with too little, also of one that is too small when empty.
+    others_have_it = (
         "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: 0/1 nodes are available: "
         "1 No preemption victims found for incoming pod."
     )
-    assert classify.waits_for_others(new)
-    assert not classify.waits_for_others(
-        new.replace("No preemption victims found for incoming pod", "Preemption is not helpful for scheduling")
+    assert classify.waits_for_others(others_have_it)
+    # Since 1.34 of a node that is too small; before only of what has nothing to do with resources.
+    too_small = (
+        "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. no new claims to deallocate, preemption: 0/1 nodes "
+        "are available: 1 Preemption is not helpful for scheduling."
     )
+    assert not classify.waits_for_others(too_small)
+    assert classify.missing_resources(too_small) == classify.missing_resources(others_have_it) == {"nvidia.com/gpu"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "never"),
+    [
+        ("couldn't assign flavors to pod set main: resource ephemeral-storage unavailable in ClusterQueue", True),
+        ("couldn't assign flavors to pod set main: insufficient quota for nvidia.com/gpu in flavor a, request > "
+         "maximum capacity (8 > 0)", True),
+        ("couldn't assign flavors to pod set main: insufficient quota for nvidia.com/gpu in flavor a, previously "
+         "considered podsets requests (0) + current podset request (8) > maximum capacity (4)", True),
+        ("LocalQueue dp2o doesn't exist", True),
+        ("couldn't assign flavors to pod set main: insufficient quota for nvidia.com/gpu in flavor a, request > "
+         "maximum capacity (8 > 0), insufficient unused quota for nvidia.com/gpu in flavor b, 2 more needed", False),
+        ("couldn't assign flavors to pod set main: insufficient unused quota for cpu in flavor a, 1 more needed",
+         False),
+        ("ClusterQueue dp2o is inactive", False),  # held by an administrator, who will let it go
+        ("Workload no longer fits after processing another workload", False),
+        ("Preempted to accommodate a higher priority Workload", False),
+    ],
+)  # fmt: skip
+def test_what_kueue_says_is_for_now_or_for_ever(reason: str, never: bool) -> None:
+    assert classify.is_never_admitted(reason) is never
+
+
+def test_kueues_reason_is_that_of_the_jobs_own_workload() -> None:
+    job = {"metadata": {"uid": "1"}}
+    owned = {"metadata": {"ownerReferences": [{"uid": "1"}]}}
+    reserved = {"type": "QuotaReserved", "status": "True", "message": "Quota reserved in ClusterQueue dp2o"}
+    checks = {"type": "Admitted", "status": "False", "reason": "NoReservation", "message": ""}
+    assert classify.not_admitted({**owned, "status": {"conditions": [reserved]}}, job) is None
+    assert classify.not_admitted({**owned, "status": {"conditions": [reserved, checks]}}, job) == "NoReservation"
+    waits = {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": "no room"}
+    assert classify.not_admitted({**owned, "status": {"conditions": [waits]}}, job) == "no room"
+    assert classify.not_admitted({"metadata": {}, "status": {"conditions": [waits]}}, job) is None
+    assert classify.not_admitted(owned, job) is None
 
 
 def test_who_holds_a_resource() -> None:
@@ -222,8 +270,8 @@ EVICTED = [
         (died(1), died(137, "OOMKilled"), Failure.OUT_OF_MEMORY),
         (died(1), died(143, conditions=EVICTED), Failure.EVICTED),
         (died(75), died(137, conditions=EVICTED), Failure.EVICTED),
-        (died(75), died(75, conditions=EVICTED), Failure.RESUME_LATER),
-        (died(1), died(75, conditions=EVICTED), Failure.RESUME_LATER),  # it left while the other waited for it
+        (died(75), died(75, conditions=EVICTED), Failure.EVICTED),
+        (died(1), died(75, conditions=EVICTED), Failure.EVICTED),  # it left while the other waited for it
         (died(75), died(1), Failure.CRASHED),  # the Job's end stopped the first
         (died(137, metadata=DELETED), died(1), Failure.CRASHED),  # likewise, and it did not stop in time
         (died(75, metadata=DELETED), died(1), Failure.CRASHED),

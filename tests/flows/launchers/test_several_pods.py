@@ -40,7 +40,7 @@ def test_training_runs_when_all_its_nodes_do_and_the_first_ones_log_is_told(
 ) -> None:
     waiter = on_two_nodes(launcher, cluster)
     runs(cluster, 1)
-    until(lambda: launcher._pods_of.get(TRAINING))
+    until(lambda: launcher._mirrors._pods_of.get(TRAINING))
     cluster.pod(TRAINING, index=0, phase="Pending", scheduled=False)
     time.sleep(0.2)
     assert set(waiter.states) == {State.PENDING}
