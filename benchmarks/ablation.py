@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import yaml
 
+from benchmarks.parts.ablation_table import Tree, table_text
 from components.artifacts import digests
 from components.artifacts.publish import write_json, write_text
 from components.backbones.base import Backbone
@@ -28,7 +29,6 @@ from components.evaluate.comparison import Scored
 from components.evaluate.stage import Evaluator
 from components.generate import stage as generate
 from components.judge.bootstrap import ClusterBootstrap, Interval
-from components.metrics.table import info
 from components.pair import stage as pair
 from components.prepare import stage as prepare
 from components.rewards.normaliser import FixedNormaliser
@@ -38,15 +38,10 @@ from components.train import stage as train
 
 logger = logging.getLogger("dp2o.ablation")
 
-Tree = dict[str, Any]
 Rows = dict[tuple[str, int], dict[str, float]]
 
 SHARED = ("dataset", "dataset.parquet", "candidates", "candidates.parquet", "scores.parquet")
 """What all runs read, made once."""
-
-
-STANDARD = "dp2o"
-"""Name of the variant that the others are compared with."""
 
 
 @contextmanager
@@ -291,31 +286,6 @@ def tabulate(study: Study, judge: Judge, tables: Mapping[str, Tree], seeds: list
         write_json(study.out / "results.json", results)  # after each table, for who looks before the end
         write_text(study.out / "results.md", text)
     return len(results) == len(tables)
-
-
-def table_text(title: str, results: Tree, base_reward: float, metrics: list[str]) -> str:
-    """A markdown table of one group of variants."""
-    arrows = [f"{name} {'↑' if info(name).higher_is_better else '↓'}" for name in metrics]
-    lines = [
-        f"### {title}",
-        "",
-        f"Base reward {base_reward:.4f}. Differences from the base, with intervals over photos and training seeds; "
-        "the seeds' column has the reward difference of each training seed, the next one the paired difference of the "
-        f"reward from {STANDARD}.",
-        "",
-        f"| variant | reward | seeds | reward over {STANDARD} | " + " | ".join(arrows) + " |",
-        "|---|---|---|---|" + "---|" * len(metrics),
-    ]
-    for name, result in results.items():
-        cells = [_cell(result["differences"]["reward"]), ", ".join(f"{value:+.4f}" for value in result["seeds"])]
-        cells.append(_cell(result["over"][STANDARD]) if STANDARD in result["over"] else "")
-        cells += [_cell(result["differences"][metric]) for metric in metrics]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(interval: Tree) -> str:
-    return f"{interval['mean']:+.4f} [{interval['low']:+.4f}, {interval['high']:+.4f}]"
 
 
 def _plain(interval: Interval) -> Tree:

@@ -80,9 +80,10 @@ def weighted_loss(model: TinyFlow, lr: Tensor, hr: Tensor, generator: torch.Gene
     return (weight * model.squared_errors(clean, condition, t, noise, "policy")).mean()
 
 
-def train(settings: Settings, photos: list[Image8], out: Path, arguments: argparse.Namespace) -> None:
-    """Train with AdamW and an exponential moving average; the average is what is saved."""
-    device = torch.device(arguments.device)
+def new_model(
+    settings: Settings, photos: list[Image8], arguments: argparse.Namespace, device: torch.device
+) -> tuple[TinyFlow, TinyFlowConfig, float]:
+    """The model that training starts from, its configuration, and the mean activity of its crops."""
     torch.manual_seed(arguments.seed)
     config = TinyFlowConfig(
         scale=settings.prepare.scale,
@@ -97,6 +98,13 @@ def train(settings: Settings, photos: list[Image8], out: Path, arguments: argpar
     model = TinyFlow.new(config, settings.backbone.steps, device)
     if arguments.init:
         model.load_policy(arguments.init)
+    return model, config, mean_activity
+
+
+def train(settings: Settings, photos: list[Image8], out: Path, arguments: argparse.Namespace) -> None:
+    """Train with AdamW and an exponential moving average; the average is what is saved."""
+    device = torch.device(arguments.device)
+    model, config, mean_activity = new_model(settings, photos, arguments, device)
     average = copy.deepcopy(model.policy).requires_grad_(False)
     optimizer = torch.optim.AdamW(model.policy.parameters(), lr=arguments.lr, weight_decay=1e-4, betas=(0.9, 0.99))
     schedule = get_cosine_schedule_with_warmup(optimizer, arguments.warmup, arguments.steps)

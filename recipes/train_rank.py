@@ -193,6 +193,47 @@ def baseline_accuracy(name: str, crops: list[Variants]) -> dict[str, list[float]
     return pairwise_accuracy(np.stack(rows))
 
 
+@dataclass(frozen=True)
+class Crops:
+    """Features of crops.
+
+    Attributes:
+        features: of every crop, [crops, variants, features]; the small ones first.
+        held_out: [crops], whether its photo is kept back.
+        small: how many are small.
+        kept: small crops of photos that are kept back.
+    """
+
+    features: torch.Tensor
+    held_out: torch.Tensor
+    small: int
+    kept: list[Variants]
+
+
+def _extracted(photos: list[Path], held_out: set[Path], extract: Features, per_photo: int, seed: int) -> Crops:
+    features, held, kept = [], [], []
+    for crop in variants(photos, per_photo, seed):
+        features.append(extract(to_tensor(*crop.images)))
+        held.append(crop.photo in held_out)
+        if held[-1]:
+            kept.append(crop)
+    small = len(features)
+    for crop in variants(photos[::LARGE_EVERY], LARGE_PER_PHOTO, seed, LARGE):
+        features.append(torch.cat([extract(part) for part in to_tensor(*crop.images).split(8)]))
+        held.append(crop.photo in held_out)
+    return Crops(torch.stack(features), torch.tensor(held), small, kept)
+
+
+def _painted_pairs(pool: Path, extract: Features) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of photographs and restorers' pictures, [pairs, 2, features]: those to learn from, those kept back."""
+    columns = [
+        torch.cat([extract(part) for part in to_tensor(*images).split(16)]) for images in painted(pool, PAINTED_PAIRS)
+    ]
+    both = torch.stack(columns, dim=1)
+    back = torch.arange(len(both)) % PAINTED_HELD_OUT == 0
+    return both[~back], both[back]
+
+
 def train(
     metric: str,
     photos: list[Path],
@@ -205,28 +246,10 @@ def train(
 ) -> tuple[Head, dict[str, object]]:
     """The trained head of `metric` and its model card."""
     extract = FEATURES[metric]()
-    features, held, kept = [], [], []
     held_out = {photo for photo in photos if seed_of("split", of_file(photo)) % HELD_OUT == 0}
-    for crop in variants(photos, per_photo, seed):
-        features.append(extract(to_tensor(*crop.images)))
-        held.append(crop.photo in held_out)
-        if held[-1]:
-            kept.append(crop)
-    small = len(features)
-    for crop in variants(photos[::LARGE_EVERY], LARGE_PER_PHOTO, seed, LARGE):
-        features.append(torch.cat([extract(part) for part in to_tensor(*crop.images).split(8)]))
-        held.append(crop.photo in held_out)
-    mask = torch.tensor(held)
-    stacked = torch.stack(features)
-    pairs, kept_pairs = None, None
-    if pool is not None:
-        columns = [
-            torch.cat([extract(part) for part in to_tensor(*images).split(16)])
-            for images in painted(pool, PAINTED_PAIRS)
-        ]
-        both = torch.stack(columns, dim=1)
-        back = torch.arange(len(both)) % PAINTED_HELD_OUT == 0
-        pairs, kept_pairs = both[~back], both[back]
+    crops = _extracted(photos, held_out, extract, per_photo, seed)
+    stacked, mask, small, kept = crops.features, crops.held_out, crops.small, crops.kept
+    pairs, kept_pairs = _painted_pairs(pool, extract) if pool is not None else (None, None)
     head = fit(stacked[~mask], epochs, seed, pairs)
     with torch.no_grad():
         judged = head(stacked[mask].flatten(0, 1)).view(int(mask.sum()), -1).double().numpy()

@@ -32,14 +32,7 @@ def measure(settings: SD2ControlNetSettings, root: Path, shape: Shape) -> Figure
     vae_dtype = networks.vae_dtype(dtype, base.configs["vae"])
     vae = networks.build(lambda: AutoencoderKL.from_config(dict(base.configs["vae"])), vae_dtype)
     encoder = networks.build(lambda: CLIPTextModel(CLIPTextConfig(**base.configs["text_encoder"])), dtype)
-    config, control_origin = networks.control_config(ControlNetModel, settings.path, settings.base, root)
-    control = networks.build(
-        lambda: (
-            ControlNetModel.from_unet(unet, load_weights_from_unet=False)
-            if config is None
-            else ControlNetModel.from_config(dict(config))
-        )
-    )
+    control, control_origin = _control(settings, root, unet)
     reference = networks.branches(control, settings.lora_rank)
     words = encoder.config.max_position_embeddings
     text_part, text_work = networks.text_encoder("text encoder", encoder, words, dtype)
@@ -86,6 +79,14 @@ def measure(settings: SD2ControlNetSettings, root: Path, shape: Shape) -> Figure
         training_bytes={on: passes.training_bytes(shape, on) for on in (False, True)},
         latent_numbers=vae.config.latent_channels * latent**2,
     )
+
+
+def _control(settings: SD2ControlNetSettings, root: Path, unet: UNet2DConditionModel) -> tuple[ControlNetModel, str]:
+    """The control network, and where its architecture is from; a new one has the UNet's."""
+    config, origin = networks.control_config(ControlNetModel, settings.path, settings.base, root)
+    if config is None:
+        return networks.build(lambda: ControlNetModel.from_unet(unet, load_weights_from_unet=False)), origin
+    return networks.build(lambda: ControlNetModel.from_config(dict(config))), origin
 
 
 class _Passes:

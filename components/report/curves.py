@@ -49,66 +49,60 @@ def read_csv(text: str, name: str, columns: Sequence[str]) -> Table:
     return table
 
 
+def _line(training: Table, column: str, name: str, style: str, smooth: bool = True) -> Series:
+    points = zip(training["step"], training[column], strict=True)
+    return Series(name, style, [(step, value) for step, value in points if math.isfinite(value)], smooth)
+
+
 def training_charts(training: Table) -> list[Chart]:
     """Small charts over optimiser steps, each with what to look for."""
 
-    def line(column: str, name: str, style: str, smooth: bool = True) -> Series:
-        points = [
-            (step, value)
-            for step, value in zip(training["step"], training[column], strict=True)
-            if math.isfinite(value)
-        ]
-        return Series(name, style, points, smooth)
+    def single(column: str, name: str, smooth: bool = True) -> list[Series]:
+        return [_line(training, column, name, "aligned", smooth)]
+
+    def pair(of: str) -> list[Series]:
+        reference = _line(training, f"reference_{of}", "reference", "base")
+        return [reference, _line(training, f"policy_{of}", "policy", of)]
 
     charts = [
         Chart(
             "Loss",
             "Starts at ln 2 = 0.693, where policy and reference agree; falls as winners are told from losers.",
             "step",
-            [line("loss", "loss", "aligned")],
+            single("loss", "loss"),
             reference=(math.log(2.0), "ln 2"),
         ),
         Chart(
             "Implicit accuracy",
             "Share of pairs whose winner the policy prefers more than the reference does. 0.5 is chance.",
             "step",
-            [line("accuracy", "accuracy", "aligned")],
+            single("accuracy", "accuracy"),
             reference=(0.5, "chance"),
         ),
         Chart(
             "Margin",
             "Mean z = −β/2 · [(winner − loser) of policy − of reference]. Running away means over-optimisation.",
             "step",
-            [line("margin", "margin", "aligned")],
+            single("margin", "margin"),
             reference=(0.0, "no preference"),
         ),
         Chart(
             "Winners' error",
             "Denoising error on winners. Policy above reference: winners are being unlearned too.",
             "step",
-            [line("reference_winner", "reference", "base"), line("policy_winner", "policy", "winner")],
+            pair("winner"),
         ),
         Chart(
-            "Losers' error",
-            "Denoising error on losers. It should rise away from the reference.",
-            "step",
-            [line("reference_loser", "reference", "base"), line("policy_loser", "policy", "loser")],
+            "Losers' error", "Denoising error on losers. It should rise away from the reference.", "step", pair("loser")
         ),
-        Chart(
-            "Gradient norm",
-            "Before clipping.",
-            "step",
-            [line("gradient_norm", "gradient norm", "aligned")],
-        ),
+        Chart("Gradient norm", "Before clipping.", "step", single("gradient_norm", "gradient norm")),
         Chart(
             "Spread of the pair weights",
             "Standard deviation of w_intra · w_inter.",
             "step",
-            [line("weight_std", "std", "aligned")],
+            single("weight_std", "std"),
         ),
-        Chart(
-            "Learning rate", "With warm-up.", "step", [line("learning_rate", "learning rate", "aligned", smooth=False)]
-        ),
+        Chart("Learning rate", "With warm-up.", "step", single("learning_rate", "learning rate", smooth=False)),
     ]
     # A run without losers (winners-only fine-tuning) logs no number for them: nothing to draw.
     return [chart for chart in charts if any(series.points for series in chart.series)]

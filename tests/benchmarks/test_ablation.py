@@ -8,7 +8,8 @@ from typing import cast
 import pytest
 import yaml
 
-from benchmarks.ablation import Judge, Study, claimed, merged, per_restoration, table_text, tabulate, trained_and_judged
+from benchmarks.ablation import Judge, Study, claimed, merged, per_restoration, tabulate, trained_and_judged
+from benchmarks.parts.ablation_table import table_text
 from components.evaluate.comparison import Scored
 from components.judge.measure import Measurement
 
