@@ -1,7 +1,8 @@
 """params.yaml and dvc.yaml as a program edits them: comments and quotes stay.
 
 dvc.yaml cannot say "the folders that params.yaml names": DVC's templates put in words, not lists. So what settings name
-is added to it where it is not there yet; otherwise a photo that comes into such a folder would go unnoticed.
+is added to it where it is not there yet; otherwise a photo that comes into such a folder would go unnoticed, and so
+would a change in a part of the method that the user brought.
 """
 
 import io
@@ -12,7 +13,7 @@ import yaml
 
 from components.artifacts.publish import write_text
 from components.errors import BadInput
-from components.settings import PrepareSettings, Settings, load_settings
+from components.settings import Part, PrepareSettings, Settings, load_settings
 
 USES_BASE = ("generate", "train", "evaluate")
 """Stages that load the base model."""
@@ -40,6 +41,7 @@ def unnoticed(settings: Settings, root: Path) -> list[tuple[str, str]]:
     backbone = [settings.backbone.path, getattr(settings.backbone, "base", None)]
     named = [("prepare", folder) for folder in photo_folders(settings.prepare)]
     named += [(stage, Path(folder)) for folder in backbone if folder for stage in USES_BASE]
+    named += [(stage, _code_of(part.kind, root)) for stage, part in _parts(settings) if part.brought]
     return list(
         dict.fromkeys(
             (stage, folder.as_posix())
@@ -47,6 +49,26 @@ def unnoticed(settings: Settings, root: Path) -> list[tuple[str, str]]:
             if stage in depends and (root / folder).exists() and not _covered(folder, depends[stage])
         )
     )
+
+
+def _parts(settings: Settings) -> list[tuple[str, Part]]:
+    """(stage, part) of all parts of the method, chosen or brought."""
+    pair = settings.pair
+    return [
+        *(("pair", part) for part in (pair.builder, pair.scalariser, *pair.filters)),
+        ("train", settings.train.objective),
+    ]
+
+
+def _code_of(kind: str, root: Path) -> Path:
+    """Where `package.module:NAME` is written: the module's folder, or the file of a module that lies beside dvc.yaml.
+
+    What an installed package has is no file of the project, and this path is then not there.
+    """
+    *folders, module = kind.partition(":")[0].split(".")
+    if folders:
+        return Path(*folders)
+    return Path(module) if (root / module).is_dir() else Path(f"{module}.py")
 
 
 def _covered(folder: Path, paths: list[str]) -> bool:
