@@ -29,11 +29,11 @@ from pydantic import BaseModel
 from components.artifacts.store import Store
 from components.errors import BadInput, UserError, tell
 from components.task.document import Result
-from flows.cancelling import this_run
 from flows.checkout import checked_out
-from flows.options import DEFAULTS, MOST_TASKS, AlignSettings, cache_settings, environment, launcher_of, store_url
+from flows.options import DEFAULTS, MOST_TASKS, AlignSettings, launcher_of, runner_of, store_url
 from flows.project import Project
-from flows.stages import Mapped, Part, Reporter, Runner
+from flows.reporter import Reporter
+from flows.stages import Mapped, Part
 
 
 class Aligned(BaseModel):
@@ -75,25 +75,12 @@ def align(
         project = Project(checkout.root)
         wanted = _wanted(project, stages)
         store = Store(store_url(project, options))
-        commit = checkout.commit
-        log.info("store %s, launcher %s, commit %s", store.url, options.launcher.kind, commit.sha[:12] or "none")
+        sha = checkout.commit.sha
+        log.info("store %s, launcher %s, commit %s", store.url, options.launcher.kind, sha[:12] or "none")
         progress = cast(UUID, create_progress_artifact(0.0, key="align-progress", description="stages up to date"))
         ran: dict[str, str] = {}
         with launcher_of(options, checkout) as launcher:
-            runner = Runner(
-                project,
-                store,
-                launcher,
-                this_run(),
-                mapped_by_prefect(options.concurrency),
-                options.shards,
-                options.gpus,
-                [*options.settings, *cache_settings(options, checkout)],
-                environment(project, checkout, options),
-                commit,
-                options.crash_retries,
-                options.train_nodes,
-            )
+            runner = runner_of(options, checkout, project, store, launcher, mapped_by_prefect(options.concurrency))
             for number, name in enumerate(wanted, 1):
                 reason = runner.update(name)
                 if reason:

@@ -1,10 +1,12 @@
-"""Whether a shard that failed is tried again, and how: a pure function of what happened to it so far."""
+"""Whether work that failed is tried again, and how: a pure function of what happened to it so far."""
 
+import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-from flows.launchers.base import Failure
+from flows.launchers.base import Ended, Failure, WorkFailedError
+from flows.reporter import Reporter
 
 UNCOUNTED = {Failure.EVICTED: 50, Failure.LOST: 10, Failure.RESUME_LATER: 200}
 """Tried again without being counted as a failure, so many times: the work itself did nothing wrong."""
@@ -54,3 +56,45 @@ def following(failures: Sequence[Failure], crash_retries: int = 1) -> Attempt | 
         same += 1
     pause = 0.0 if last is Failure.OUT_OF_MEMORY else min(FIRST_PAUSE * 2 ** (same - 1), LONGEST_PAUSE)
     return Attempt(len(failures), halvings, pause)
+
+
+@dataclass
+class Tries:
+    """The tries of one piece of work, a stage's or the gate's.
+
+    Attributes:
+        what: the work, for people.
+        report: told of every failure.
+        crash_retries: how often it is tried again after a crash.
+        sleep: waits so many seconds.
+        attempt: the present one.
+    """
+
+    what: str
+    report: Reporter
+    crash_retries: int = 1
+    sleep: Callable[[float], None] = time.sleep
+    attempt: Attempt = field(default_factory=Attempt)
+    _failures: list[Failure] = field(default_factory=list)
+
+    def failed(self, ended: Ended) -> None:
+        """Take note of how the present attempt failed, and wait for the next.
+
+        Raises:
+            WorkFailedError: there is none: it failed for good.
+        """
+        self._tell(ended)
+        self._failures.append(ended.failure or Failure.CRASHED)
+        again = following(self._failures, self.crash_retries)
+        if again is None:
+            raise WorkFailedError(self.what, ended)
+        self.attempt = replace(again, number=self.attempt.number + 1)
+        self.sleep(again.pause)
+
+    def uncounted(self, ended: Ended) -> None:
+        """Go on to an attempt like the present one, which failed by what is mended now."""
+        self._tell(ended)
+        self.attempt = replace(self.attempt, number=self.attempt.number + 1)
+
+    def _tell(self, ended: Ended) -> None:
+        self.report.warning("%s: %s: %s", self.what, ended.failure or Failure.CRASHED, ended.detail)

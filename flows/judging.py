@@ -1,90 +1,141 @@
-"""Commands of `components.register` as tasks: what the gate reads comes from the store, what it leaves is brought back.
+"""Commands of the gate as work: run where stages run, and tried again as stages are.
 
-The gate restores and scores images, so it runs where stages run; the flow sees its report.
+The gate restores and scores images, so it runs through a launcher; the flow sees its report and the registry.
 """
 
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-from components.artifacts.store import Content, Store
-from components.invocation import Invocation
-from components.task.document import Input, Task, read_result
+from components.artifacts.store import Content
+from components.task.child import halved, takes_settings
+from components.task.document import Input, Task
+from flows.attempts import Tries
 from flows.checkout import Checkout
-from flows.launchers.base import Ended, Launcher, Work
-from flows.project import Project
-from flows.stages import Reporter
+from flows.launchers.base import Launcher, Work
+from flows.reporter import Reporter
+from flows.stages import Part, Runner
 from flows.tracking import track_folder, tracked
 
+STAGE = "register"
+"""Component whose commands the gate's are, and under whose name its processes run."""
 BENCHMARK, REPORT = "data/benchmark", "reports/gate.json"
 DATASET = ("data/dataset", "data/dataset.parquet")
 
 
+class Judging(Protocol):
+    """Runs commands of the gate to their answer."""
+
+    def run(self, name: str, command: Sequence[str], gpus: int = 0) -> None:
+        """Run `python -m components.register <command>`; a no of the gate is an answer as well.
+
+        Args:
+            name: of the work in this run, for people and for names of Jobs.
+            gpus: it needs.
+
+        Raises:
+            WorkFailedError: there is no answer, in spite of the tries it takes.
+        """
+
+
 @dataclass
-class Judging:
-    """Runs a piece of work of `components.register` in a clone through a launcher.
+class JudgingInFolder:
+    """In a project's own folder, as child processes.
+
+    Attributes:
+        root: the project.
+        launcher: where they run.
+        run_id: of the flow run.
+        report: told of lines and failures.
+        sleep: waits so many seconds.
+    """
+
+    root: Path
+    launcher: Launcher
+    run_id: str
+    report: Reporter
+    sleep: Callable[[float], None] = time.sleep
+
+    def run(self, name: str, command: Sequence[str], gpus: int = 0) -> None:
+        """See `Judging`."""
+        tries = Tries(f"{STAGE} {name}", self.report, sleep=self.sleep)
+        while True:
+            line = (f"components.{STAGE}", *command, *self._halved(command, tries.attempt.halvings))
+            work = Work(self.run_id, STAGE, name, tries.attempt.number, line, gpus)
+            ended = self.launcher.wait(self.launcher.submit(work), on_line=lambda line: self.report.info("%s", line))
+            if ended.has_answered:
+                return
+            tries.failed(ended)
+
+    def _halved(self, command: Sequence[str], halvings: int) -> list[str]:
+        if not takes_settings(command):
+            return []
+        params = (self.root / "params.yaml").read_text()
+        return [flag for setting in halved(params, halvings) for flag in ("--set", setting)]
+
+
+@dataclass
+class JudgingInClone:
+    """In a clone: what is read comes from the store, and what is left is brought back and recorded.
 
     Attributes:
         checkout: whose data and settings it is about.
-        store: where they are.
-        launcher: where it runs.
-        environment: of its process.
-        log: told of states and lines.
+        runner: of the checkout's project, as for its stages.
+        report: told of states, lines and failures.
         written: files of the checkout that changed and belong into git.
     """
 
     checkout: Checkout
-    store: Store
-    launcher: Launcher
-    environment: dict[str, str]
-    log: Reporter
+    runner: Runner
+    report: Reporter
     written: list[str] = field(default_factory=list)
 
-    def __call__(self, work: Work) -> Ended:
-        """Run it to its end; reports/gate.json and a benchmark set that was frozen are in the checkout then."""
-        task = self._task(work)
-        self.store.write(task.key, task.model_dump(mode="json"))
-        log = f"runs/{work.run}/logs/{work.stage}-{work.shard}-{work.attempt}.log"
-        command = tuple(Invocation(task.stage, task=task.url, log=log).argv)
-        handle = self.launcher.submit(
-            Work(work.run, work.stage, work.shard, work.attempt, command, work.gpus, self.environment)
-        )
-        try:
-            ended = self.launcher.wait(
-                handle,
-                lambda state: self.log.info("%s %s: %s", work.stage, work.shard, state),
-                lambda line: self.log.info("%s", line),
-            )
-        finally:
-            self.launcher.delete(handle)
-        result = read_result(self.store, task, "run", None)
-        if result is not None:
-            self._bring(result.contents())
-        return ended
+    def run(self, name: str, command: Sequence[str], gpus: int = 0) -> None:
+        """See `Judging`; reports/gate.json and a benchmark set that was frozen are in the checkout then."""
+        task = self._task(name, command)
+        self.runner.store.write(task.key, task.model_dump(mode="json"))
+        result = self.runner.perform(Part(STAGE, task, "run", name=name, gpus=gpus), self.report)
+        self._bring(result.contents())
 
-    def _task(self, work: Work) -> Task:
-        root, project = self.checkout.root, Project(self.checkout.root)
+    def _task(self, name: str, command: Sequence[str]) -> Task:
+        root, project = self.checkout.root, self.runner.project
         frozen = tracked(root, BENCHMARK)
         # a first set is frozen from the test split
         wanted = [BENCHMARK] if frozen else []
         wanted += [*DATASET, project.settings.backbone.path.as_posix()]
         inputs: list[Input] = [entry for path in wanted if (entry := tracked(root, path)) is not None]
-        # The registry is no input that a digest could know: the work's own name makes another task of another try.
-        params = f"{(root / 'params.yaml').read_text()}# {work.run} {work.shard} {work.attempt}\n"
+        # The registry is no input that a digest could know: the work's own name makes another task of another run.
+        params = f"{(root / 'params.yaml').read_text()}# {self.runner.run} {name}\n"
         return Task(
-            stage=work.stage,
-            store=self.store.url,
+            stage=STAGE,
+            store=self.runner.store.url,
             params=params,
             inputs=inputs,
             outputs=[REPORT, BENCHMARK],
-            arguments=list(work.command[1:]),
+            arguments=list(command),
         )
 
     def _bring(self, made: dict[str, Content]) -> None:
-        root = self.checkout.root
+        root, store = self.checkout.root, self.runner.store
         if REPORT in made:
-            self.store.fetch(made[REPORT], root / REPORT)
+            store.fetch(made[REPORT], root / REPORT)
             self.written.append(REPORT)
         inside = {Path(path).relative_to(BENCHMARK).as_posix(): content for path, content in made.items()
                   if path.startswith(f"{BENCHMARK}/")}  # fmt: skip
         if inside and tracked(root, BENCHMARK) is None:
-            self.written += track_folder(root, BENCHMARK, self.store, inside)
+            self.written += track_folder(root, BENCHMARK, store, inside)
+
+
+def keep_first_set(judging: JudgingInClone, gpus: int) -> None:
+    """Where there is no benchmark set yet: freeze one and commit it, before anything can be promoted on it.
+
+    Whoever dies after a promotion must not take along what all later ones are to be judged on.
+
+    Raises:
+        WorkFailedError: it could not be frozen.
+    """
+    if tracked(judging.checkout.root, BENCHMARK) is None:
+        judging.run("freeze", ["freeze"], gpus)
+        judging.checkout.save(judging.written, "gate: the first benchmark set\n")

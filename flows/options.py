@@ -9,15 +9,17 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from components.artifacts.store import Store
 from components.errors import BadInput
 from components.stages import STAGES
-from flows.cancelling import ended_with_the_run
+from flows.cancelling import ended_with_the_run, this_run
 from flows.checkout import Checkout
 from flows.launchers.base import Launcher
 from flows.launchers.kubernetes import KubernetesLauncher
 from flows.launchers.local import LocalLauncher
 from flows.launchers.settings import KubernetesSettings, Name
 from flows.project import Project
+from flows.stages import Mapped, Runner, in_turn
 
 STORE_VARIABLE = "DP2O_STORE"
 MOST_TASKS = 64
@@ -150,6 +152,31 @@ def launcher_of(options: AlignSettings, checkout: Checkout) -> Iterator[Launcher
         launcher = LocalLauncher(Path.cwd() / chosen.folder, project=checkout.root, run_timeout=chosen.run_timeout)
     with ended_with_the_run(launcher, leave):
         yield launcher
+
+
+def runner_of(
+    options: AlignSettings,
+    checkout: Checkout,
+    project: Project,
+    store: Store,
+    launcher: Launcher,
+    mapped: Mapped = in_turn,
+) -> Runner:
+    """What brings stages up to date and runs the gate's work, within a flow run."""
+    return Runner(
+        project,
+        store,
+        launcher,
+        this_run(),
+        mapped,
+        options.shards,
+        options.gpus,
+        [*options.settings, *cache_settings(options, checkout)],
+        environment(project, checkout, options),
+        checkout.commit,
+        options.crash_retries,
+        options.train_nodes,
+    )
 
 
 def cache_settings(options: AlignSettings, checkout: Checkout) -> list[str]:

@@ -20,8 +20,7 @@ An automation may listen to `prefect.flow-run.Refused` and the others by their n
 
 import logging
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -47,22 +46,16 @@ from components.gate.verdicts import as_markdown
 from components.promote.status import PromotionStatus, promotion_status
 from components.registry.versions import CANDIDATE
 from components.settings import Settings, load_settings
+from flows.cancelling import this_run
 from flows.checkout import checked_out
-from flows.judging import Judging
-from flows.launchers.base import Ended, Failure, Work, WorkFailedError
+from flows.judging import Judging, JudgingInClone, JudgingInFolder, keep_first_set
 from flows.launchers.local import LocalLauncher
-from flows.options import DEFAULTS, AlignSettings, environment, launcher_of, store_url
+from flows.options import DEFAULTS, AlignSettings, launcher_of, runner_of, store_url
 from flows.project import Project
-from flows.promotion_step import keep_first_set
-from flows.stages import Reporter
+from flows.reporter import Reporter
 
 logger = logging.getLogger("dp2o.flows")
 
-STAGE = "register"
-ATTEMPTS = 5
-"""Times that work is started that says it may be started again: a server was away, or another was first."""
-FIRST_PAUSE = 5.0
-"""Seconds before the second attempt; doubles."""
 ROUNDS = 3
 """Times that a person is asked: each champion that came in between makes a new report, which needs a new look."""
 GRACE = 600
@@ -70,8 +63,6 @@ GRACE = 600
 AGAIN = 5.0
 """Seconds between its attempts."""
 
-Runner = Callable[[Work], Ended]
-"""Runs work to its end, somewhere."""
 Policy = Literal["settings", "manual", "automatic"]
 
 
@@ -131,7 +122,8 @@ def promote(
         return _in_a_clone(repository, branch, request, options, cast(Reporter, log))
     settings = load_settings(project / "params.yaml")
     with LocalLauncher(project / settings.run.cache / "launcher", project=project) as launcher:
-        return decide(lambda work: launcher.wait(launcher.submit(work), on_line=log.info), request, settings, project)
+        judging = JudgingInFolder(project, launcher, this_run(), cast(Reporter, log))
+        return decide(judging, request, settings, project)
 
 
 def _in_a_clone(repository: str, branch: str, request: Request, options: AlignSettings, log: Reporter) -> State:
@@ -140,15 +132,15 @@ def _in_a_clone(repository: str, branch: str, request: Request, options: AlignSe
         project = Project(checkout.root)
         store = Store(store_url(project, options))
         with launcher_of(options, checkout) as launcher:
-            judging = Judging(checkout, store, launcher, environment(project, checkout, options), log)
-            keep_first_set(checkout, judging, str(flow_run.id or "local"), request.gpus)
+            judging = JudgingInClone(checkout, runner_of(options, checkout, project, store, launcher), log)
+            keep_first_set(judging, request.gpus)
             state = decide(judging, request, project.settings, checkout.root)
         checkout.save(list(dict.fromkeys(judging.written)), f"promote: {state.message}\n")
         return state
 
 
-def decide(run: Runner, request: Request, settings: Settings, root: Path) -> State:
-    """The flow itself, within a flow run; `run` says where work happens.
+def decide(judging: Judging, request: Request, settings: Settings, root: Path) -> State:
+    """The flow itself, within a flow run; `judging` says where work happens.
 
     Raises:
         BadInput: there is no such version.
@@ -160,8 +152,8 @@ def decide(run: Runner, request: Request, settings: Settings, root: Path) -> Sta
     policy = settings.gate.policy if request.policy == "settings" else request.policy
     options = request.options
     for number in range(ROUNDS):
-        run_gate = _work(f"gate-{number}", request.gpus, "promote", source, "--policy", policy, *options)
-        status = _after(run, run_gate, settings, root, source)
+        judging.run(f"gate-{number}", ["promote", source, "--policy", policy, *options], request.gpus)
+        status = promotion_status(settings.register_, root, source)
         if (end := _ended(status)) is not None:
             return end
         _publish(status, "waits for an approval")
@@ -172,10 +164,10 @@ def decide(run: Runner, request: Request, settings: Settings, root: Path) -> Sta
         if answer.approve:
             assert status.report is not None
             said = (f"--approved-by={answer.by}", f"--reason={answer.reason}", f"--report={status.report.question}")
-            work = _work(f"approve-{number}", request.gpus, "promote", source, "--policy", "manual", *said)
+            judging.run(f"approve-{number}", ["promote", source, "--policy", "manual", *said], request.gpus)
         else:
-            work = _work(f"reject-{number}", 0, "reject", source, f"--by={answer.by}", f"--reason={answer.reason}")
-        status = _after(run, work, settings, root, source)
+            judging.run(f"reject-{number}", ["reject", source, f"--by={answer.by}", f"--reason={answer.reason}"])
+        status = promotion_status(settings.register_, root, source)
         if (end := _ended(status)) is not None:
             return end
         options = ()  # a set is not frozen twice, and the new report was just made
@@ -186,26 +178,6 @@ def decide(run: Runner, request: Request, settings: Settings, root: Path) -> Sta
         f"{source} was approved {ROUNDS} times, and each time another champion or setting had come in between: find "
         "out who promotes at the same time (dp2o history), then start this flow again"
     )
-
-
-def _work(shard: str, gpus: int, *command: str) -> Work:
-    run = str(flow_run.id or "local")
-    return Work(run, STAGE, shard, 0, (f"components.{STAGE}", *command), gpus)
-
-
-def _after(run: Runner, work: Work, settings: Settings, root: Path, source: str) -> PromotionStatus:
-    """Run `work` and read from the registry what came of it."""
-    pause = FIRST_PAUSE
-    for attempt in range(ATTEMPTS):
-        ended = run(Work(work.run, work.stage, work.shard, attempt, work.command, work.gpus))
-        if ended.failure is not Failure.RESUME_LATER:
-            break
-        if attempt + 1 < ATTEMPTS:
-            time.sleep(pause)
-            pause *= 2.0
-    if ended.failure not in {None, Failure.REFUSED}:
-        raise WorkFailedError(f"{work.command[1]} of {source}", ended)
-    return promotion_status(settings.register_, root, source)
 
 
 def _ended(status: PromotionStatus) -> State | None:

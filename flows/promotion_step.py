@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from components.artifacts.store import Store
 from components.promote.status import PromotionStatus, promotion_status
 from components.registry.versions import CANDIDATE
-from flows.cancelling import this_run
 from flows.checkout import Checkout
-from flows.judging import BENCHMARK, Judging
-from flows.launchers.base import Failure, Work, WorkFailedError
-from flows.options import AlignSettings, environment, launcher_of
+from flows.judging import JudgingInClone, keep_first_set
+from flows.options import AlignSettings, launcher_of, runner_of
 from flows.project import Project
-from flows.stages import Reporter
-from flows.tracking import tracked
-
-ATTEMPTS = 3
+from flows.reporter import Reporter
 
 
 @dataclass(frozen=True)
@@ -44,43 +39,15 @@ def by_gate(checkout: Checkout, store: Store, options: AlignSettings, log: Repor
     """
     project = Project(checkout.root)
     settings = project.settings
-    run = this_run()
     candidate = f"{settings.register_.model_name}@{CANDIDATE}"
     source = promotion_status(settings.register_, checkout.root, candidate).source
     with launcher_of(options, checkout) as launcher:
-        judging = Judging(checkout, store, launcher, environment(project, checkout, options), log)
+        judging = JudgingInClone(checkout, runner_of(options, checkout, project, store, launcher), log)
         gpus = options.gpus.get("evaluate", 0)
-        keep_first_set(checkout, judging, run, gpus)
-        _decided(judging, Work(run, "register", "gate", 0, ("components.register", "promote", source), gpus))
+        keep_first_set(judging, gpus)
+        judging.run("gate", ["promote", source], gpus)
     status = promotion_status(settings.register_, checkout.root, source)
     return PromotionResult(status.is_champion, _summary(status), tuple(dict.fromkeys(judging.written)))
-
-
-def keep_first_set(checkout: Checkout, judging: Judging, run: str, gpus: int) -> None:
-    """Where there is no benchmark set yet: freeze one and commit it, before anything can be promoted on it.
-
-    Whoever dies after a promotion must not take along what all later ones are to be judged on.
-
-    Raises:
-        WorkFailedError: it could not be frozen.
-    """
-    if tracked(checkout.root, BENCHMARK) is None:
-        _decided(judging, Work(run, "register", "freeze", 0, ("components.register", "freeze"), gpus))
-        checkout.save(judging.written, "gate: the first benchmark set\n")
-
-
-def _decided(judging: Judging, work: Work) -> None:
-    """Run a command of the registry until there is an answer, a no as well.
-
-    Raises:
-        WorkFailedError: there is none.
-    """
-    for attempt in range(ATTEMPTS):
-        ended = judging(replace(work, attempt=attempt))
-        if ended.failure is not Failure.RESUME_LATER:
-            break
-    if ended.failure not in (None, Failure.REFUSED):
-        raise WorkFailedError(" ".join(work.command[1:]), ended)
 
 
 def _summary(status: PromotionStatus) -> str:

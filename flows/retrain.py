@@ -26,8 +26,8 @@ from flows.checkout import checked_out
 from flows.lease import HeldByAnotherError, take
 from flows.options import DEFAULTS, AlignSettings, store_url
 from flows.project import Project
+from flows.reporter import Reporter
 from flows.retraining import Retrained, Retraining, Scope
-from flows.stages import Reporter
 
 LEASE = "dp2o/leases/retrain"
 """Below the store, where the lease is when nothing else is said."""

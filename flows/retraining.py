@@ -22,12 +22,12 @@ from components.pipeline_files import USES_BASE, add_dependency, set_param
 from components.task.document import Input, Result, Task
 from flows import promotion_step
 from flows.align import Aligned, align
-from flows.cancelling import this_run
 from flows.checkout import Checkout, checked_out
 from flows.lease import Lease
-from flows.options import AlignSettings, environment, launcher_of, store_url
+from flows.options import AlignSettings, launcher_of, runner_of, store_url
 from flows.project import Project
-from flows.stages import Part, Reporter, Runner
+from flows.reporter import Reporter
+from flows.stages import Part
 from flows.tracking import track_file, track_folder, tracked
 
 INCOMING, ORIGINS, STATE, TRAINED = "data/incoming", "data/incoming.parquet", "data/intake.json", "data/retrain.json"
@@ -239,15 +239,7 @@ class Retraining:
         task = Task(stage=name, store=store.url, params=params, inputs=list(inputs), outputs=outputs)
         store.write(task.key, task.model_dump(mode="json"))
         with launcher_of(self.options, checkout) as launcher:
-            runner = Runner(
-                project,
-                store,
-                launcher,
-                this_run(),
-                gpus=self.options.gpus,
-                environment=environment(project, checkout, self.options),
-                crash_retries=self.options.crash_retries,
-            )
+            runner = runner_of(self.options, checkout, project, store, launcher)
             result: Result = runner.perform(Part(name, task, "run"), self.log)
         return result.contents()
 

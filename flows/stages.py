@@ -5,8 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, field
 
 from components.artifacts.shards import Shard
 from components.artifacts.store import Content, Store
@@ -14,9 +13,10 @@ from components.errors import BadInput, CorruptInput
 from components.invocation import Invocation
 from components.stages import IN_PARTS, Action
 from components.task.document import Input, Result, Task, read_result
-from flows.attempts import Attempt, following
-from flows.launchers.base import Ended, Failure, Launcher, State, Work, WorkFailedError
+from flows.attempts import Attempt, Tries
+from flows.launchers.base import Ended, Failure, Launcher, State, Work
 from flows.project import NOWHERE, Commit, Project
+from flows.reporter import Reporter
 
 CACHED_IN_PARTS = ("evaluate",)
 """Stages whose parts only fill the shared cache; one process then publishes all."""
@@ -25,27 +25,29 @@ PARTS = ".parts/"
 """In the path of rows that a stage's own parts published."""
 
 
-class Reporter(Protocol):
-    """Told how a part is doing; a flow passes it on to Prefect."""
-
-    def info(self, message: str, *arguments: object) -> None: ...
-
-    def warning(self, message: str, *arguments: object) -> None: ...
-
-
 @dataclass(frozen=True)
 class Part:
-    """One process of a stage."""
+    """One process of a stage, or one that runs a command of its component.
+
+    Attributes:
+        stage: whose.
+        task: all that determines what it makes.
+        action, shard: which part of the stage.
+        name: of a command, for people and for names of Jobs; empty for a stage, whose parts have names.
+        gpus: of a command; a stage's are the runner's.
+    """
 
     stage: str
     task: Task
     action: Action
     shard: Shard | None = None
+    name: str = ""
+    gpus: int = 0
 
     @property
     def label(self) -> str:
-        """For people and for names of Jobs: `00001-of-00004`, `gather`, `whole`."""
-        return self.shard.name if self.shard else "whole" if self.action == "run" else self.action
+        """For people and for names of Jobs: `00001-of-00004`, `gather`, `whole`, or the command's name."""
+        return self.name or (self.shard.name if self.shard else "whole" if self.action == "run" else self.action)
 
 
 Mapped = Callable[[Sequence[Part], Callable[[Part, Reporter], Result]], list[Result]]
@@ -125,36 +127,30 @@ class Runner:
         """One part, with the tries it takes; what the store has already is not made again.
 
         Raises:
+            BadInput: an input is damaged, and was made by no stage.
             WorkFailedError: it failed for good.
         """
-        failures: list[Failure] = []
-        attempt, repairs = Attempt(), 0
+        tries = Tries(f"{part.stage} {part.label}", report, self.crash_retries, self.sleep)
+        repairs = 0
         while True:
-            known = read_result(self.store, part.task, part.action, part.shard)
-            if known is not None:
-                return known
-            self.sleep(attempt.pause)
-            ended = self._once(part, attempt, report)
-            if ended.state is State.SUCCEEDED:
-                known = read_result(self.store, part.task, part.action, part.shard)
-                if known is not None:
-                    return known
+            result = read_result(self.store, part.task, part.action, part.shard)
+            if result is not None:
+                return result
+            ended = self._once(part, tries.attempt, report)
+            if ended.has_answered:
+                result = read_result(self.store, part.task, part.action, part.shard)
+                if result is not None:
+                    return result
                 ended = Ended(State.FAILED, Failure.LOST, "it ended well, but its result is not in the store")
-            failure = ended.failure or Failure.CRASHED
-            report.warning("%s %s: %s: %s", part.stage, part.label, failure, ended.detail)
-            if failure is Failure.CORRUPT_INPUT and repairs <= len(part.task.inputs):
+            if ended.failure is Failure.CORRUPT_INPUT and repairs <= len(part.task.inputs):
                 repairs += 1
+                tries.uncounted(ended)
                 self._repair(part, report)
-                attempt = replace(attempt, number=attempt.number + 1)
-                continue
-            failures.append(failure)
-            again = following(failures, self.crash_retries)
-            if again is None:
-                raise WorkFailedError(f"{part.stage} {part.label}", ended)
-            attempt = replace(again, number=attempt.number + 1)
+            else:
+                tries.failed(ended)
 
     def _once(self, part: Part, attempt: Attempt, report: Reporter) -> Ended:
-        gpus = self.gpus.get(part.stage, 0) if part.action != "gather" else 0
+        gpus = part.gpus if part.name else self.gpus.get(part.stage, 0) if part.action != "gather" else 0
         invocation = Invocation(
             part.task.stage,
             shard=part.shard,

@@ -1,7 +1,7 @@
 """What the commands share: settings and root, errors that people can act on, and how answers are told."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +21,10 @@ PIPELINE, MODELS, LOOK, OPERATE = "Pipeline", "Models", "Look", "Operate"
 
 PARAMS = Path("params.yaml")
 Params = Annotated[Path, typer.Option("--params", help="Settings; all data are beside this file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="block.key=value", help="A setting that says where and how, never what."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
@@ -30,9 +34,11 @@ class Context:
 
     Attributes:
         params: its params.yaml; all data are beside it.
+        overrides: `block.key=value` of settings that say where and how.
     """
 
     params: Path
+    overrides: tuple[str, ...] = ()
 
     @property
     def root(self) -> Path:
@@ -48,7 +54,7 @@ class Context:
         """
         from components.settings import load_settings  # noqa: PLC0415
 
-        return load_settings(self.params)
+        return load_settings(self.params, self.overrides)
 
     @property
     def project(self) -> "tuple[Settings, Path]":
@@ -62,17 +68,25 @@ class Context:
 
 
 @contextmanager
-def command(name: str, params: Path = PARAMS, *, logs: bool = False, computes: bool = False) -> Iterator[Context]:
+def command(
+    name: str,
+    params: Path = PARAMS,
+    overrides: Sequence[str] | None = None,
+    *,
+    logs: bool = False,
+    computes: bool = False,
+) -> Iterator[Context]:
     """Around the work of a command: errors that the user can act on become one message and an exit code.
 
     Args:
         name: as typed, without `dp2o`.
+        params, overrides: see `Context`.
         logs: whether progress goes to stderr.
         computes: whether `run.threads` is applied first, for commands that load models.
     """
     if logs:
         start_logging()
-    context = Context(params)
+    context = Context(params, tuple(overrides or ()))
     try:
         if computes:
             set_up_process(context.settings)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from components.cli.context import MODELS, PARAMS, AsJson, Params, command, examples, print_json, show
+from components.cli.context import MODELS, PARAMS, AsJson, Overrides, Params, command, examples, print_json, show
 from components.errors import BadInput, ExitCode
 from components.process import set_up_process
 
@@ -27,9 +27,9 @@ Reason = Annotated[str, typer.Option(help="Why; recorded for good.")]
 
 
 @commands.command(rich_help_panel=MODELS, epilog=examples("dp2o freeze && dvc add data/benchmark"))
-def freeze(params: Params = PARAMS, as_json: AsJson = False) -> None:
+def freeze(override: Overrides = None, params: Params = PARAMS, as_json: AsJson = False) -> None:
     """Freeze a first benchmark set from the test split, where there is none; `promote` does it by itself otherwise."""
-    with command("freeze", params, logs=True, computes=True) as context:
+    with command("freeze", params, override, logs=True, computes=True) as context:
         from components.gate import judging  # noqa: PLC0415
 
         name, is_new = judging.freeze(*context.project)
@@ -57,11 +57,12 @@ def promote(
         bool, typer.Option("--new-benchmark", help="Freeze a new set from the present test split, and judge on it.")
     ] = False,
     again: Annotated[bool, typer.Option("--again", help="Measure even if there is a report that still holds.")] = False,
+    override: Overrides = None,
     params: Params = PARAMS,
     as_json: AsJson = False,
 ) -> None:
     """Make a version the champion if it passes the gate; exit code 3 if it does not, or waits for an approval."""
-    with command("promote", params, logs=True) as context:
+    with command("promote", params, override, logs=True) as context:
         from components.gate import verdicts  # noqa: PLC0415
         from components.promote import promotion  # noqa: PLC0415
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from components.cli.context import PARAMS, PIPELINE, Params, command, examples
+from components.cli.context import PARAMS, PIPELINE, Overrides, Params, command, examples
 from components.entry import run_stage
 from components.stages import STAGES
 
@@ -58,10 +58,7 @@ def _stage_command(name: str) -> Callable[..., None]:
         shard: Annotated[
             str | None, typer.Option(metavar="i/n", help="Only part i of n of the work, into the cache.")
         ] = None,
-        override: Annotated[
-            list[str] | None,
-            typer.Option("--set", metavar="block.key=value", help="A setting that says where and how, never what."),
-        ] = None,
+        override: Overrides = None,
     ) -> None:
         from components.artifacts.shards import Shard  # noqa: PLC0415
 

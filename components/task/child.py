@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import yaml
 
@@ -22,12 +21,15 @@ from components.artifacts import commit, inputs
 from components.artifacts.store import Store
 from components.errors import BadInput, ExitCode, ResumeLater
 from components.invocation import Invocation
+from components.settings import Settings
 from components.task.document import Task
 from components.task.nodes import Node, rendezvous
 from components.task.workspace import CODE, INPUTS_LIST
 
 logger = logging.getLogger("dp2o.task")
 
+COMPUTING = frozenset({"freeze", "promote"})
+"""Commands of components that restore and score; the others only write down."""
 LOG_EVERY = 60.0
 """Seconds between two copies of the log to the store."""
 
@@ -37,25 +39,37 @@ def overrides(params: str, store_url: str, halvings: int, given: Sequence[str] =
     chosen = list(given)
     if not any(setting.startswith(("run.cache=", "run.shared_cache=")) for setting in given):
         chosen.append(f"run.shared_cache={store_url}")
-    values: dict[str, Any] = yaml.safe_load(params)
-    if halvings:
-        for block, key in (("generate", "batch"), ("score", "batch")):
-            chosen.append(f"{block}.{key}={max(1, int(values[block][key]) >> halvings)}")
-        train = values["train"]
-        most = max(1, int(train["micro_batch"]) >> halvings)
-        # groups_per_step has to be a multiple of it
-        divisor = next(size for size in range(most, 0, -1) if int(train["groups_per_step"]) % size == 0)
-        chosen.append(f"train.micro_batch={divisor}")
-    return chosen
+    return [*chosen, *halved(params, halvings)]
+
+
+def halved(params: str, halvings: int) -> list[str]:
+    """Settings with the batches of `params` halved so many times, down to 1."""
+    if not halvings:
+        return []
+    settings = Settings.model_validate(yaml.safe_load(params))
+    most = max(1, settings.train.micro_batch >> halvings)
+    # groups_per_step has to be a multiple of it
+    divisor = next(size for size in range(most, 0, -1) if settings.train.groups_per_step % size == 0)
+    return [
+        f"generate.batch={max(1, settings.generate.batch >> halvings)}",
+        f"score.batch={max(1, settings.score.batch >> halvings)}",
+        f"train.micro_batch={divisor}",
+    ]
+
+
+def takes_settings(arguments: Sequence[str]) -> bool:
+    """Whether this command of a component computes, and so takes `--set` as a stage does."""
+    return arguments[0] in COMPUTING
 
 
 def command(
     invocation: Invocation, params: str, store_url: str, arguments: Sequence[str] = (), node: Node | None = None
 ) -> list[str]:
     """The child's command line: the same invocation without its task, or `arguments`, a command of the component."""
-    if arguments:
-        return [sys.executable, "-u", "-m", f"components.{invocation.stage}", *arguments]
     settings = tuple(overrides(params, store_url, invocation.halvings, invocation.settings))
+    if arguments:
+        flags = [flag for setting in settings for flag in ("--set", setting)] if takes_settings(arguments) else []
+        return [sys.executable, "-u", "-m", f"components.{invocation.stage}", *arguments, *flags]
     child = replace(invocation, task=None, log=None, halvings=0, processes=1, settings=settings)
     module = ["-m", *child.argv]
     if invocation.processes > 1 or node is not None:

@@ -158,6 +158,11 @@ class Ended:
     detail: str = ""
     exit_code: int | None = None
 
+    @property
+    def has_answered(self) -> bool:
+        """Whether it did what it was for: it succeeded, or the gate said no."""
+        return self.state is State.SUCCEEDED or self.failure is Failure.REFUSED
+
 
 class WorkFailedError(Exception):
     """Work failed for good; the message has the failure's name, what happened, and the way out."""

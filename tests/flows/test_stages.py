@@ -65,17 +65,7 @@ class Scripted:
         task = Task.model_validate(document)
         shard = Shard.parse(flags["--shard"]) if "--shard" in flags else None
         action = "publish" if "--publish" in work.command else "gather" if "--gather" in work.command else "run"
-        if action == "publish":
-            assert shard is not None
-            paths = [f"data/{task.stage}.parts/{shard.name}.parquet"]
-            paths += [f"data/candidates/{shard.name}.tar"] if task.stage == "generate" else []
-        elif action == "gather":
-            paths = [path for path in task.outputs if path not in FOLDERS]
-        elif shard is not None:
-            paths = []
-        else:
-            paths = [file for out in task.outputs for file in
-                     ([f"{out}/{inner}" for inner in FOLDERS[out]] if out in FOLDERS else [out])]  # fmt: skip
+        paths = self._paths(task, action, shard)
         made: dict[str, tuple[str, int]] = {}
         for path in paths:
             target = self.folder / path
@@ -84,6 +74,19 @@ class Scripted:
             content = self.store.keep(target)
             made[path] = (content.md5, content.size)
         self.store.write(task.result_key(action, shard), Result(outputs=made).model_dump(mode="json"))  # type: ignore[arg-type]
+
+    def _paths(self, task: Task, action: str, shard: Shard | None) -> list[str]:
+        """Files that a part makes."""
+        if action == "publish":
+            assert shard is not None
+            paths = [f"data/{task.stage}.parts/{shard.name}.parquet"]
+            return paths + ([f"data/candidates/{shard.name}.tar"] if task.stage == "generate" else [])
+        if action == "gather":
+            return [path for path in task.outputs if path not in FOLDERS]
+        if shard is not None:
+            return []
+        return [file for out in task.outputs for file in
+                ([f"{out}/{inner}" for inner in FOLDERS[out]] if out in FOLDERS else [out])]  # fmt: skip
 
 
 @pytest.fixture

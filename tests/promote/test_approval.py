@@ -107,6 +107,18 @@ def test_other_places_and_policies_do_not_make_it_anew(copy: Copy) -> None:
     assert ledger.read(copy.client, "sr").records[0].content.by == "policy"
 
 
+def test_smaller_batches_are_the_same_question(copy: Copy) -> None:
+    """What a flow changes after too little memory must not make a kept report worthless."""
+    params = ["--params", str(copy.project.root / "params.yaml"), "--json"]
+    smaller = ["--set", "generate.batch=1", "--set", "score.batch=1"]
+    done = CliRunner().invoke(app, ["promote", "--approved-by", "ada", *smaller, *params])
+    assert done.exit_code == 0, done.output
+    assert (json.loads(done.stdout)["decision"], copy.measured) == ("promoted", 0)
+    refused = CliRunner().invoke(app, ["promote", "--set", "gate.min_gain=0", *params])
+    assert refused.exit_code == 2
+    assert "--set gate.min_gain=0: only settings that never change a result" in refused.stderr
+
+
 def test_a_changed_set_is_asked_about_again_and_refused(copy: Copy) -> None:
     """Nobody's approval of pictures that were there before counts for those that are there now."""
     (name,) = benchmark.names(copy.project.root)

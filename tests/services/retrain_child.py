@@ -16,9 +16,9 @@ from components.backbones.tiny_flow import TinyFlow
 from flows.checkout import Checkout
 from flows.options import AlignSettings
 from flows.promotion_step import PromotionResult, by_gate
+from flows.reporter import Reporter
 from flows.retrain import LeaseSettings, retrained
 from flows.retraining import Retrained, Scope
-from flows.stages import Reporter
 from tests.made import REPOSITORY
 
 COLOUR = 0.3
