@@ -44,7 +44,7 @@ class Commit:
     dirty: bool = False
 
 
-NOWHERE = Commit()
+NO_COMMIT = Commit()
 """Outside git."""
 
 
@@ -115,7 +115,7 @@ class Project:
 
     # ---- what a stage needs
 
-    def task(self, name: str, store_url: str, commit: Commit = NOWHERE) -> Task:
+    def task(self, name: str, store_url: str, commit: Commit = NO_COMMIT) -> Task:
         """All that determines what the stage makes.
 
         Raises:

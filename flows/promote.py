@@ -60,8 +60,8 @@ ROUNDS = 3
 """Times that a person is asked: each champion that came in between makes a new report, which needs a new look."""
 GRACE = 600
 """Seconds that the server keeps a pause open after the wait is over, for `_answered_by` to say so."""
-AGAIN = 5.0
-"""Seconds between its attempts."""
+ANSWER_EVERY = 5.0
+"""Seconds between two attempts of `_answered_by`."""
 
 Policy = Literal["settings", "manual", "automatic"]
 
@@ -236,7 +236,7 @@ def _answered_by(by: str, seconds: float) -> Iterator[None]:
                     client.resume_flow_run(run, run_input={"approve": False, "by": by})
                 except (HTTPError, PrefectException) as error:
                     logger.warning("the end of the wait could not be told to Prefect, next try follows: %s", error)
-                answered.wait(AGAIN)
+                answered.wait(ANSWER_EVERY)
 
     # The settings (which server) are context variables; a thread starts without its parent's.
     thread = Thread(target=copy_context().run, args=(answer,), daemon=True)

@@ -15,7 +15,7 @@ from components.stages import IN_PARTS, Action
 from components.task.document import Input, Result, Task, read_result
 from flows.attempts import Attempt, Tries
 from flows.launchers.base import Ended, Failure, Launcher, State, Work
-from flows.project import NOWHERE, Commit, Project
+from flows.project import NO_COMMIT, Commit, Project
 from flows.reporter import Reporter
 
 CACHED_IN_PARTS = ("evaluate",)
@@ -87,7 +87,7 @@ class Runner:
     gpus: dict[str, int] = field(default_factory=dict)
     settings: Sequence[str] = ()
     environment: dict[str, str] = field(default_factory=dict)
-    commit: Commit = NOWHERE
+    commit: Commit = NO_COMMIT
     crash_retries: int = 1
     train_nodes: int = 1
     sleep: Callable[[float], None] = time.sleep

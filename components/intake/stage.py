@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from components.artifacts.publish import atomic_file, write_json
 from components.artifacts.s3 import Client, Place, connect, s3_errors, status_of
 from components.artifacts.shards import Shard, write_shard
 from components.errors import BadInput
+from components.failpoints import Failpoint, no_failpoint
 from components.intake import watermark
 from components.intake.examine import check_entry
 from components.intake.examiner import Examiner
@@ -27,13 +27,6 @@ from components.settings.intake import IntakeSettings
 logger = logging.getLogger("dp2o.intake")
 
 FOLDER, ORIGINS, REPORT = Path("data/incoming"), Path("data/incoming.parquet"), Path("reports/intake.json")
-
-Reached = Callable[[str], None]
-"""Told the name of every point that a run reaches; tests die there."""
-
-
-def nowhere(point: str) -> None:
-    """The `Reached` of every day."""
 
 
 @dataclass
@@ -88,7 +81,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     logger.info("%s", run_intake(settings, root).text)
 
 
-def run_intake(settings: Settings, root: Path, reached: Reached = nowhere) -> Outcome:
+def run_intake(settings: Settings, root: Path, failpoint: Failpoint = no_failpoint) -> Outcome:
     """One look at `intake.source`.
 
     A *backfill* (`intake.since`, `until`, `everything`) looks at what lies before the watermark again, at what is in
@@ -113,7 +106,7 @@ def run_intake(settings: Settings, root: Path, reached: Reached = nowhere) -> Ou
         side = settings.prepare.crop // settings.prepare.scale
         with Examiner(side, limits.max_pixels, limits.seconds_an_image) as examiner:
             spool = root / settings.run.cache / "intake"
-            outcome = _Run(client, source, quarantine, limits, root, spool, examiner)(reached)
+            outcome = _Run(client, source, quarantine, limits, root, spool, examiner)(failpoint)
     write_json(root / REPORT, outcome.as_json())
     return outcome
 
@@ -151,7 +144,7 @@ class _Run:
         self.outcome = Outcome(str(source), dry_run=limits.dry_run)
         self.reasons: Counter[str] = Counter()
 
-    def __call__(self, reached: Reached) -> Outcome:
+    def __call__(self, failpoint: Failpoint) -> Outcome:
         state = watermark.read(self.root / watermark.STATE, self.source)
         handled: list[tuple[str, datetime]] = []
         oldest_waiting: datetime | None = None
@@ -172,12 +165,12 @@ class _Run:
         self.outcome.quarantined = dict(sorted(self.reasons.items()))
         self.outcome.accepted = sorted(str(kept.row["pixels"]) for kept in self.kept)
         if not self.limits.dry_run:
-            reached("examined")
-            self._publish(reached)
+            failpoint("examined")
+            self._publish(failpoint)
             after = state.after(handled, oldest_waiting, self.overlap, self.limits.backfill)
             if after != state or not (self.root / watermark.STATE).is_file():
                 watermark.write(self.root / watermark.STATE, self.source, after)
-            reached("watermark written")
+            failpoint("watermark written")
             for path in self.spool.glob("*.png"):
                 path.unlink()
         return self.outcome
@@ -262,7 +255,7 @@ class _Run:
             raise
         return data
 
-    def _publish(self, reached: Reached) -> None:
+    def _publish(self, failpoint: Failpoint) -> None:
         folder = self.root / FOLDER
         named = {str(row["shard"]) for row in self.origins}
         for path in folder.glob("*.tar"):
@@ -278,12 +271,12 @@ class _Run:
         self.outcome.shard = f"{digests.of_json(names)[:16]}.tar"
         members = ((f"{kept.row['pixels']}.png", kept.path.read_bytes()) for kept in self.kept if kept.path is not None)
         write_shard(folder / self.outcome.shard, members)
-        reached("shard published")
+        failpoint("shard published")
         for kept in self.kept:
             kept.row["shard"] = self.outcome.shard
         rows = sorted([*self.origins, *(kept.row for kept in self.kept)], key=lambda row: str(row["pixels"]))
         tables.write_rows(self.root / ORIGINS, tables.INCOMING, rows)
-        reached("origins recorded")
+        failpoint("origins recorded")
 
 
 def _origins(root: Path) -> list[tables.Row]:

@@ -25,7 +25,7 @@ from components.upscale.upscaler import Tiling, Upscaler, default_tiling
 BASE = "backbone.base"
 """How errors about a base model begin."""
 
-SAY_WHERE = (
+BASE_MODEL_HINT = (
     "Say where the base model is on this machine: `dp2o upscale --base FOLDER_OR_HUB_ID`, or "
     'mlflow.pyfunc.load_model(..., model_config={"base": FOLDER_OR_HUB_ID})'
 )
@@ -103,13 +103,13 @@ class ServedUpscaler(PythonModel):  # type: ignore[misc]  # mlflow has no type i
             raise BadInput(
                 f"this version holds a ControlNet, not the {settings.family.removesuffix('_controlnet')} model it "
                 f"leads, which was {config['backbone']['base']} when it was registered and was looked for at "
-                f"{settings.base}: {error}. {SAY_WHERE}"
+                f"{settings.base}: {error}. {BASE_MODEL_HINT}"
             ) from error
         if config.get("digest") and self.upscaler.digest != config["digest"]:
             raise BadInput(
                 f"the weights are not those that were registered ({self.upscaler.digest[:12]} for "
                 f"{config['digest'][:12]}): {getattr(settings, 'base', folder)} is another model, or was changed. "
-                f"{SAY_WHERE}"
+                f"{BASE_MODEL_HINT}"
             )
 
     def predict(

@@ -11,13 +11,13 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from components.errors import ExitCode
 
-OWN_WORDS = (ExitCode.BAD_INPUT, ExitCode.REFUSED, ExitCode.CORRUPT_INPUT)
-"""Told by a process that knows why. Others then fail with it, by a connection that broke, and may be seen first."""
+USER_ERRORS = (ExitCode.BAD_INPUT, ExitCode.REFUSED, ExitCode.CORRUPT_INPUT)
+"""Of a process that knows why it failed. The others fail with it, by a connection that broke, and may be seen first."""
 
 
 def exit_code(codes: Sequence[int]) -> int:
     """Of all by those of the processes that failed, in their order; negative: by a signal, told as shells do."""
-    code = next((code for code in codes if code in OWN_WORDS), codes[0])
+    code = next((code for code in codes if code in USER_ERRORS), codes[0])
     return code if code >= 0 else 128 - code
 
 

@@ -206,11 +206,11 @@ from pathlib import Path
 from components.intake.stage import run_intake
 from components.settings import load_settings
 root, fatal = Path(sys.argv[1]), sys.argv[2]
-def reached(point):
+def failpoint(point):
     if point == fatal:
         os.kill(os.getpid(), signal.SIGKILL)
 if __name__ == "__main__":
-    run_intake(load_settings(root / "params.yaml"), root, reached=reached)
+    run_intake(load_settings(root / "params.yaml"), root, failpoint=failpoint)
 """
 
 
