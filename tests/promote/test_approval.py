@@ -111,7 +111,7 @@ def test_smaller_batches_are_the_same_question(copy: Copy) -> None:
     """What a flow changes after too little memory must not make a kept report worthless."""
     params = ["--params", str(copy.project.root / "params.yaml"), "--json"]
     smaller = ["--set", "generate.batch=1", "--set", "score.batch=1"]
-    done = CliRunner().invoke(app, ["promote", "--approved-by", "ada", *smaller, *params])
+    done = CliRunner().invoke(app, ["promote", "sr-dev/1", "--approved-by", "ada", *smaller, *params])
     assert done.exit_code == 0, done.output
     assert (json.loads(done.stdout)["decision"], copy.measured) == ("promoted", 0)
     refused = CliRunner().invoke(app, ["promote", "--set", "gate.min_gain=0", *params])
