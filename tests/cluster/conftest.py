@@ -160,7 +160,8 @@ def place(
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(template))
     name = f"dp2o-test-{uuid.uuid4().hex[:8]}"
-    core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name)))
+    restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
+    core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name, labels=restricted)))
     until(lambda: core.list_namespaced_service_account(name).items)
     made = Place(name, image, path, core, batch, [])
     yield made

@@ -13,22 +13,25 @@ from contextlib import contextmanager
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from flows.launchers.api import ApiUnavailableError
+from tests.cluster.slices import Slices
+
 SUFFIX = ".svc.cluster.local"
 A, IN = 1, 1
 RESPONSE, AUTHORITATIVE, RECURSION = 0x8000, 0x0400, 0x0180
 NO_SUCH_NAME = 3
 
 
-def addresses(core: client.CoreV1Api, name: str) -> list[str] | None:
+def addresses(core: client.CoreV1Api, slices: Slices, name: str) -> list[str] | None:
     """Of `service.namespace.svc.cluster.local`; None where there is no such Service."""
     service, _, namespace = name.lower().removesuffix(SUFFIX).partition(".")
     if not name.lower().endswith(SUFFIX) or not namespace or "." in namespace:
         return None
     try:
-        endpoints = core.read_namespaced_endpoints(service, namespace, _request_timeout=5)
-    except ApiException:
+        core.read_namespaced_service(service, namespace, _request_timeout=5)
+        return [one.address for one in slices.of(service, namespace)]
+    except (ApiException, ApiUnavailableError):
         return None
-    return [one.ip for subset in endpoints.subsets or () for one in subset.addresses or ()]
 
 
 def question(packet: bytes) -> tuple[str, int, bytes]:
@@ -41,10 +44,10 @@ def question(packet: bytes) -> tuple[str, int, bytes]:
     return ".".join(labels), struct.unpack("!H", packet[at + 1 : at + 3])[0], packet[12:end]
 
 
-def answer(packet: bytes, core: client.CoreV1Api) -> bytes:
+def answer(packet: bytes, core: client.CoreV1Api, slices: Slices) -> bytes:
     """The whole reply to a query."""
     name, kind, asked = question(packet)
-    found = addresses(core, name)
+    found = addresses(core, slices, name)
     # a name without an address of this type exists all the same: only then the resolver stops searching
     given = found or [] if kind == A else []
     flags = RESPONSE | AUTHORITATIVE | RECURSION | (NO_SUCH_NAME if found is None else 0)
@@ -57,11 +60,12 @@ def answer(packet: bytes, core: client.CoreV1Api) -> bytes:
 @contextmanager
 def serve(host: str, core: client.CoreV1Api) -> Iterator[None]:
     """Answer on port 53 of an address that pods reach."""
+    slices = Slices()
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             packet, reply = self.request
-            reply.sendto(answer(packet, core), self.client_address)
+            reply.sendto(answer(packet, core, slices), self.client_address)
 
     class Server(socketserver.ThreadingUDPServer):
         daemon_threads = True

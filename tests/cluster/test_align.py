@@ -17,8 +17,11 @@ import pytest
 import yaml
 from kubernetes import client
 
-from tests.cluster.test_rbac import admin, namespace, served  # noqa: F401  # fixtures
-from tests.cluster.world import World, until, world
+from flows.launchers.api import Api
+from flows.launchers.settings import Api as Timing
+from tests.cluster.surroundings import world
+from tests.cluster.test_rbac import admin, mounting_namespace, served  # noqa: F401  # fixtures
+from tests.cluster.world import World, until
 
 pytestmark = pytest.mark.slow
 SMALL = 400_000
@@ -28,12 +31,12 @@ SMALL = 400_000
 @pytest.fixture(scope="module")
 def here(
     admin: client.ApiClient,  # noqa: F811
-    namespace: str,  # noqa: F811
+    mounting_namespace: str,  # noqa: F811
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("world")
     folder.chmod(0o755)
-    with world(namespace, admin, folder) as made:
+    with world(mounting_namespace, admin, folder) as made:
         yield made
 
 
@@ -245,6 +248,29 @@ def test_too_little_memory_has_a_name_and_a_way_out(here: World, undisturbed: Pa
     assert outs["generate"] == here.lock(undisturbed)["generate"]
 
 
+def test_a_run_whose_own_pod_is_evicted_goes_on_with_its_jobs(here: World) -> None:
+    here.project("drained")
+    run = here.start("drained", ["prepare", "generate"])
+    until(lambda: here.pods("generate"), 300, lambda: here.story(run))
+    (pod,) = here.flow_pods(run)
+    made: dict[str, set[str]] = {job.metadata.name: {job.metadata.uid} for job in here.jobs("generate")}
+    assert made
+    _evict(here, pod.metadata.name)
+    states: set[str] = set()
+
+    def ended() -> bool:
+        for job in here.jobs("generate"):
+            made.setdefault(job.metadata.name, set()).add(job.metadata.uid)
+        states.add(here.state(run))
+        return bool(states & {"COMPLETED", "FAILED", "CANCELLED"})
+
+    until(ended, 600, lambda: here.story(run))
+    assert states <= {"RUNNING", "COMPLETED"}, here.story(run)  # nobody was woken
+    assert {len(uids) for uids in made.values()} == {1}, here.story(run)  # adopted, not made again
+    assert len({one.metadata.uid for one in here.flow_pods(run)} | {pod.metadata.uid}) == 2
+    assert not here.jobs(), here.story(run)
+
+
 def test_cancelling_leaves_no_job(here: World) -> None:
     here.project("cancelled")
     run = here.start("cancelled")
@@ -268,10 +294,22 @@ def _takes_all_gpus(here: World) -> str:
     return name
 
 
+def _evict(here: World, pod: str) -> None:
+    """As a drain of its node does."""
+    api = Api(Timing())
+    path = f"/api/v1/namespaces/{here.namespace}/pods/{pod}/eviction"
+    body = {"kind": "Eviction", "metadata": {"name": pod, "namespace": here.namespace}}
+    try:
+        api.request("POST", path, body=body | {"apiVersion": "policy/v1"})
+    except client.ApiException:  # before Kubernetes 1.22
+        api.request("POST", path, body=body | {"apiVersion": "policy/v1beta1"})
+    finally:
+        api.close()
+
+
 def _kill_flow(here: World, run: str) -> None:
     """Kill the flow's own process with SIGKILL, and have Prefect start the same run again, as after a node's loss."""
-    label = f"prefect.io/flow-run-id={run}"
-    (pod,) = here.core.list_namespaced_pod(here.namespace, label_selector=label).items
+    (pod,) = here.flow_pods(run)
     for process in _processes_of(str(pod.metadata.uid)):
         os.kill(process, 9)
     until(lambda: here.state(run) == "CRASHED", 120, lambda: here.log(run))

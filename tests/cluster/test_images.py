@@ -15,8 +15,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from kubernetes import client
 
-from tests.cluster.images import ROOT, build, inputs, podman
+from tests.cluster.images import ROOT, build, inputs, podman, pushed
+from tests.cluster.test_rbac import admin, log_of, namespace, served, stage_job  # noqa: F401  # fixtures
 
 RESTRICTED = (
     "--read-only", "--tmpfs", "/tmp:rw,size=512m,mode=1777", "--cap-drop", "all",
@@ -82,6 +84,17 @@ def test_a_stage_in_the_image_makes_the_bytes_that_it_makes_here(components: str
 
 def test_metric_weights_are_in_the_image(components: str) -> None:
     assert "all in place" in run(components, "components.metrics.weights")
+
+
+def test_a_stage_runs_in_a_namespace_that_enforces_restricted(
+    components: str,
+    admin: client.ApiClient,  # noqa: F811
+    namespace: str,  # noqa: F811
+) -> None:
+    """The real image, as the kubelet unpacks and runs it, mounting nothing of the node."""
+    image = pushed(components, "dp2o/components")
+    job = stage_job("weights", {"image": image, "args": ["components.metrics.weights"]}, memory="2Gi")
+    assert "all in place" in log_of(admin, namespace, job, seconds=1200)  # gigabytes are unpacked
 
 
 def test_every_stage_can_be_imported(components: str) -> None:

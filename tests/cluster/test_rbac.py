@@ -9,6 +9,7 @@ import secrets
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from tests.k8s.manifests import ROOT, Object, rendered
 from tests.k8s.test_access import RIGHTS
 
 FORBIDDEN = 403
+ENFORCE = "pod-security.kubernetes.io/enforce"
+MOUNTS = "tests mount this machine's Python packages (hostPath), so that no image of gigabytes is built for them"
 OF_EVERYBODY = {
     ("authorization.k8s.io", "selfsubjectaccessreviews", "create"),
     ("authorization.k8s.io", "selfsubjectrulesreviews", "create"),
@@ -55,12 +58,16 @@ def served(admin: client.ApiClient) -> Callable[[Object], bool]:
     return lambda document: document["apiVersion"] in known
 
 
-@pytest.fixture(scope="module")
-def namespace(admin: client.ApiClient, served: Callable[[Object], bool]) -> Iterator[str]:
-    """A namespace with everything of the base but workloads, removed in the end."""
+@contextmanager
+def like_ours(admin: client.ApiClient, served: Callable[[Object], bool], why_privileged: str = "") -> Iterator[str]:
+    """A namespace with everything of the base but workloads, removed in the end.
+
+    Args:
+        why_privileged: what its pods do that `restricted`, as in the base, refuses.
+    """
     core, name = client.CoreV1Api(admin), f"dp2o-rbac-{secrets.token_hex(3)}"
-    labels = next(one for one in rendered("local") if one["kind"] == "Namespace")["metadata"]["labels"]
-    core.create_namespace({"metadata": {"name": name, "labels": labels}})
+    labels = dict(next(one for one in rendered("local") if one["kind"] == "Namespace")["metadata"]["labels"])
+    core.create_namespace({"metadata": {"name": name} | loosened(labels, why_privileged)})
     try:
         skipped = ("Namespace", "PriorityClass", "Deployment", "StatefulSet")
         documents = [in_namespace(one, name) for one in rendered("local") if one["kind"] not in skipped and served(one)]
@@ -71,6 +78,27 @@ def namespace(admin: client.ApiClient, served: Callable[[Object], bool]) -> Iter
         yield name
     finally:
         core.delete_namespace(name, propagation_policy="Background")
+
+
+def loosened(labels: dict[str, str], why: str) -> Object:
+    """Labels of a namespace that enforces pod security; with a reason it lets everything in, and says why."""
+    if not why:
+        return {"labels": labels}
+    return {"labels": labels | {ENFORCE: "privileged"}, "annotations": {"dp2o.dev/why-privileged": why}}
+
+
+@pytest.fixture(scope="module")
+def namespace(admin: client.ApiClient, served: Callable[[Object], bool]) -> Iterator[str]:
+    """As the base has it: `restricted`."""
+    with like_ours(admin, served) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def mounting_namespace(admin: client.ApiClient, served: Callable[[Object], bool]) -> Iterator[str]:
+    """The same for pods that take their packages from the node."""
+    with like_ours(admin, served, MOUNTS) as name:
+        yield name
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +303,7 @@ def test_a_stage_imports_what_it_needs_from_the_mounted_environment(admin: clien
         mount = {"name": f"environment-{index}", "mountPath": str(folder), "readOnly": True}
         pod["containers"][0]["volumeMounts"].append(mount)
     core, name = client.CoreV1Api(admin), f"dp2o-mounted-{secrets.token_hex(3)}"
-    core.create_namespace({"metadata": {"name": name}})
+    core.create_namespace({"metadata": {"name": name} | loosened({}, MOUNTS)})
     try:
         assert "all in place" in log_of(admin, name, job)
     finally:

@@ -83,17 +83,25 @@ def test_choices_arrive_where_they_belong() -> None:
     assert container["resources"]["limits"]["memory"] == "3Gi"
     assert container["args"] == ["python", "-m", "flows.align"]
     assert {"name": "A", "value": "1"} in container["env"]
-    # an evicted flow is scheduled again by Prefect, since its Job does not try again
-    assert {"name": "PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR", "value": "reschedule"} in container["env"]
 
 
 def test_always_has_a_deadline_an_end_and_its_role() -> None:
     job = filled(TEMPLATE)
     assert job["spec"]["activeDeadlineSeconds"] > 0
     assert job["spec"]["ttlSecondsAfterFinished"] >= 0
-    assert job["spec"]["backoffLimit"] == 0
     assert job["spec"]["template"]["metadata"]["labels"]["dp2o.dev/role"] == "flow"  # network policies know it by this
     assert job["metadata"]["namespace"] == "dp2o"
+
+
+def test_kubernetes_makes_a_disrupted_flows_pod_again_and_prefect_leaves_the_run_to_it() -> None:
+    for chosen in ({}, {"backoff_limit": 1}):
+        job = filled(TEMPLATE, **chosen)
+        assert job["spec"]["backoffLimit"] == chosen.get("backoff_limit", 3)
+        rule = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+        assert job["spec"]["podFailurePolicy"] == {"rules": [rule]}
+        assert job["spec"]["podReplacementPolicy"] == "Failed"  # never two pods of a run
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        assert {"name": "PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR", "value": "relinquish"} in container["env"]
 
 
 def test_runs_restricted_with_the_flows_account() -> None:
@@ -131,6 +139,7 @@ def test_every_variable_explains_itself_and_its_default_is_allowed() -> None:
     [
         ("memory_limit", "lots"),
         ("run_timeout_seconds", 0),
+        ("backoff_limit", 0),  # Prefect would schedule the run anew, while Kubernetes makes its pod again
         ("image", ""),
         ("namespace", "Not/A/Name"),
         ("env", {"A": 1}),
