@@ -113,7 +113,7 @@ class Backbone(Protocol):
         """Images `[B, 3, H, W]` in [0, 1] to the clean latents x0 that `error` takes; deterministic."""
 
     def error(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branch: Branch) -> Tensor:
-        """e(f, x0, epsilon, t): mean squared error over C, H, W, float32 `[B]` (method, section 5).
+        """e(f, x0, epsilon, t): mean squared error over C, H, W, float32 `[B]` (docs/method.md, section 5).
 
         Args:
             latents: clean x0 `[B, ...]`.

@@ -250,7 +250,7 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     # Everything here runs from weights that packages ship; docs/metrics.md argues the choice with figures.
     "embedded": Preset(fr=("stlpips",), nr=("rank_effnet",), held_out=("stlpips-vgg", "psnr", "ssim", "rank_nss")),
-    # DP2O-SR, section 3.2; held out: what pyiqa has of its judges.
+    # docs/method.md, section 2; held out: what pyiqa has of its judges.
     "paper": Preset(
         fr=("lpips-vgg", "topiq_fr", "afine_fr"),
         nr=("maniqa-pipal", "musiq", "clipiqa+", "topiq_nr", "afine_nr", "qalign"),

@@ -1,4 +1,4 @@
-"""Weights of pairs and groups (method, section 4). Pure."""
+"""Weights of pairs and groups (docs/method.md, section 4). Pure."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Scores of the candidates of one LR, and their reward by the method (DP2O-SR, section 3.2). Pure."""
+"""Scores of the candidates of one LR, and their reward by the method (docs/method.md, section 2). Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

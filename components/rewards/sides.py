@@ -1,4 +1,4 @@
-"""Fidelity and realism: the two sides of the reward, and their mean (DP2O-SR, section 3.2). Pure."""
+"""Fidelity and realism: the two sides of the reward, and their mean (docs/method.md, section 2). Pure."""
 
 from collections.abc import Mapping, Sequence
 

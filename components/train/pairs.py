@@ -1,8 +1,8 @@
 """Pairs as an objective sees them, and z, which most objectives are functions of. Pure.
 
 A group shares one t and one epsilon, so 2N policy errors and 2N reference errors give all N^2 pair losses. The errors
-are means over C, H, W and z carries the factor -beta/2 (method, section 5); code that drops the half means beta/2 by
-its beta.
+are means over C, H, W and z carries the factor -beta/2 (docs/method.md, section 5); code that drops the half means
+beta/2 by its beta.
 """
 
 from dataclasses import dataclass

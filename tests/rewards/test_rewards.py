@@ -15,7 +15,7 @@ GROUP = {
     "musiq": np.array([70.0, 74.0, 72.0, 66.0]),
     "afine_nr": np.array([-1.0, -1.2, -1.1, -0.8]),
 }
-"""The golden group: M = 4, worked by hand from DP2O-SR section 3.2."""
+"""The golden group: M = 4, worked by hand from docs/method.md, section 2."""
 
 
 def test_golden_group() -> None:

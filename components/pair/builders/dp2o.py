@@ -1,4 +1,4 @@
-"""The paper's pairs: all of the N best with all of the N worst (method, section 3). Pure."""
+"""The paper's pairs: all of the N best with all of the N worst (docs/method.md, section 3). Pure."""
 
 from components.pair.pairs import Pair, rank
 from components.rewards.alignment import Values

@@ -1,4 +1,4 @@
-"""The paper's reward: min-max in the group, then the weighted mean of the two sides (DP2O-SR, section 3.2). Pure."""
+"""The paper's reward: min-max in the group, then the mean of the two sides (docs/method.md, section 2). Pure."""
 
 import numpy as np
 

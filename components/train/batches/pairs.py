@@ -1,6 +1,6 @@
 """Batches of preference pairs: groups in shuffled epochs, one t and one epsilon each, and the objective of their pairs.
 
-Policy and reference share one pass each over 2N candidates a group (method, section 5).
+Policy and reference share one pass each over 2N candidates a group (docs/method.md, section 5).
 """
 
 from collections.abc import Callable, Sequence
