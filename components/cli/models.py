@@ -149,3 +149,23 @@ def show_model(
     aliases = " ".join(f"@{alias}" for alias in version.aliases) or "no alias"
     text = f"version {version.version} ({aliases}), run {version.run_id}\n\n{card}"
     show(as_json, version.as_json() | {"card": card}, text)
+
+
+@commands.command(
+    rich_help_panel=MODELS,
+    epilog=examples(
+        "dp2o lineage models:/dp2o-sr-restorer-flow@champion",
+        "dp2o lineage dp2o-sr-restorer-flow-dev/3 --json | jq '.steps[].stage'",
+    ),
+)
+def lineage(
+    version_uri: Annotated[str, typer.Argument(help="name@alias or name/version, with or without models:/.")],
+    params: Params = PARAMS,
+    as_json: AsJson = False,
+) -> None:
+    """Where a version comes from: alias, gate, weights, pairs, scores, candidates, LR, photos, with their digests."""
+    with command("lineage", params) as context:
+        from components.registry.trace import as_text, trace  # noqa: PLC0415
+
+        found = trace(*context.registry, version_uri)
+    show(as_json, found.as_json(), as_text(found))

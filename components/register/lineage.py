@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from components.artifacts import digests
+from components.artifacts import digests, lock
 from components.artifacts.commit import UNKNOWN, dirtiness_of, sha_of
 from components.settings import Settings
 
@@ -89,8 +89,7 @@ def _dvc_lock(path: Path) -> str:
         logger.warning("%s does not exist: recorded as unknown; `dvc repro` writes it", path)
         return UNKNOWN
     content: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
-    stages = {name: entry for name, entry in content.get("stages", {}).items() if name != "register"}
-    return digests.of_json(stages)
+    return lock.digest(content, without=("register",))
 
 
 def _file(path: Path) -> str:

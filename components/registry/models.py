@@ -36,7 +36,7 @@ def list_versions(settings: RegisterSettings, root: Path) -> list[Version]:
     """All versions that this project registered, by model, newest first."""
     with connected(settings, root) as client:
         return [
-            _version(version, model.aliases)
+            described(version, model.aliases)
             for model in sorted(client.search_registered_models(), key=lambda model: str(model.name))
             for version in client.search_model_versions(f"name = '{model.name}'", order_by=["version_number DESC"])
             if IDENTITY_TAG in version.tags
@@ -51,7 +51,7 @@ def show_version(settings: RegisterSettings, root: Path, version_uri: str) -> tu
     """
     with connected(settings, root) as client:
         found = resolve(client, version_uri)
-        return _version(found, client.get_registered_model(found.name).aliases), found.description or ""
+        return described(found, client.get_registered_model(found.name).aliases), found.description or ""
 
 
 def load_upscaler(
@@ -77,7 +77,8 @@ def load_upscaler(
     return upscaler
 
 
-def _version(version: ModelVersion, aliases: dict[str, str]) -> Version:
+def described(version: ModelVersion, aliases: dict[str, str]) -> Version:
+    """As it is shown; `aliases` of its model, by alias the version's number."""
     number = int(version.version)
     return Version(
         model=version.name,

@@ -54,7 +54,9 @@ def test_help_groups_commands_and_documents_exit_codes() -> None:
     assert "--install-completion" in text
 
 
-@pytest.mark.parametrize("command", [*STAGES, "run", "upscale", "models list", "models show", "status", "results"])
+@pytest.mark.parametrize(
+    "command", [*STAGES, "run", "upscale", "models list", "models show", "lineage", "status", "results"]
+)
 def test_every_command_has_examples(command: str) -> None:
     code, text, _ = invoke(*command.split(), "--help")
     assert code == 0

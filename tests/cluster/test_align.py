@@ -251,7 +251,7 @@ def test_too_little_memory_has_a_name_and_a_way_out(here: World, undisturbed: Pa
 def test_a_run_whose_own_pod_is_evicted_goes_on_with_its_jobs(here: World) -> None:
     here.project("drained")
     run = here.start("drained", ["prepare", "generate"])
-    until(lambda: here.pods("generate"), 300, lambda: here.story(run))
+    until(lambda: here.pods("generate"), 600, lambda: here.story(run))
     (pod,) = here.flow_pods(run)
     made: dict[str, set[str]] = {job.metadata.name: {job.metadata.uid} for job in here.jobs("generate")}
     assert made
@@ -274,7 +274,7 @@ def test_a_run_whose_own_pod_is_evicted_goes_on_with_its_jobs(here: World) -> No
 def test_cancelling_leaves_no_job(here: World) -> None:
     here.project("cancelled")
     run = here.start("cancelled")
-    until(lambda: here.pods("generate"), 300, lambda: here.story(run))
+    until(lambda: here.pods("generate"), 600, lambda: here.story(run))
     here.api("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
     until(lambda: not here.jobs(), 60, lambda: here.story(run))
     until(lambda: here.state(run) == "CANCELLED", 240, lambda: here.story(run))
