@@ -64,7 +64,7 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         ([("train.beta", "much")], r"train\.beta: Input should be a valid number"),
         (
             [("train.objective", "ppo")],
-            r"train\.objective: .* no objective 'ppo': give one of dp2o, winners_only, or package\.module:NAME",
+            r"train\.objective: .* no objective 'ppo': give one of dp2o, soft, .*, or package\.module:NAME",
         ),
         ([("train.t_min", 0.5), ("train.t_max", 0.5)], r"t_min 0\.5 must be below t_max 0\.5"),
         ([("train.t_max", 1.5)], r"train\.t_max: Input should be less than or equal to 1"),

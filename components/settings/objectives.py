@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import PlainValidator, SerializeAsAny
+from pydantic import Field, PlainValidator, SerializeAsAny
 
 from components.settings.block import Positive
 from components.settings.part import Part, choose, kinds_of
@@ -12,12 +12,15 @@ class ObjectiveSettings(Part):
     """What all have.
 
     Attributes:
-        needs: columns of data/pairs.parquet that it cannot do without: margin, label_noise, target.
         losers: whether it compares a winner with a loser.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()
     losers: ClassVar[bool] = True
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Columns of data/pairs.parquet that it cannot do without: margin, label_noise, target."""
+        return ()
 
 
 class PreferenceSettings(ObjectiveSettings):
@@ -36,6 +39,70 @@ class DP2OObjective(PreferenceSettings):
     kind: Literal["dp2o"] = "dp2o"
 
 
+class NoisyObjective(PreferenceSettings):
+    """What knows that labels may be wrong.
+
+    Attributes:
+        label_noise: chance that winner and loser are the wrong way round, the same for all pairs; null takes each
+            pair's own from data/pairs.parquet.
+    """
+
+    label_noise: Annotated[float, Field(gt=0.0, lt=0.5)] | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("label_noise",) if self.label_noise is None else ()
+
+
+class SoftObjective(NoisyObjective):
+    """The expected -log sigmoid(z) over right and wrong labels."""
+
+    kind: Literal["soft"] = "soft"
+
+
+class MarginObjective(PreferenceSettings):
+    """-log sigmoid(z - m): a pair has to be m apart."""
+
+    kind: Literal["margin"] = "margin"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("margin",)
+
+
+class IPOObjective(PreferenceSettings):
+    """(z - target)^2, the same target for all pairs.
+
+    Attributes:
+        target: of z.
+    """
+
+    kind: Literal["ipo"] = "ipo"
+    target: Positive = 1.0
+
+
+class CaPOObjective(PreferenceSettings):
+    """(z - scale * Delta)^2 with Delta each pair's calibrated reward difference.
+
+    Attributes:
+        scale: of Delta; the paper's 1/beta.
+    """
+
+    kind: Literal["capo"] = "capo"
+    scale: Positive = 1.0
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("target",)
+
+
+class DMPOObjective(NoisyObjective):
+    """Reverse KL divergence of the policy's preference from the label's."""
+
+    kind: Literal["dmpo"] = "dmpo"
+    label_noise: Annotated[float, Field(gt=0.0, lt=0.5)] | None = 0.01
+
+
 class WinnersOnlyObjective(ObjectiveSettings):
     """Control: the winners' own error."""
 
@@ -43,7 +110,15 @@ class WinnersOnlyObjective(ObjectiveSettings):
     losers: ClassVar[bool] = False
 
 
-OBJECTIVE_KINDS: dict[str, type[ObjectiveSettings]] = kinds_of(DP2OObjective, WinnersOnlyObjective)
+OBJECTIVE_KINDS: dict[str, type[ObjectiveSettings]] = kinds_of(
+    DP2OObjective,
+    SoftObjective,
+    MarginObjective,
+    IPOObjective,
+    CaPOObjective,
+    DMPOObjective,
+    WinnersOnlyObjective,
+)
 AnyObjective = Annotated[
     SerializeAsAny[ObjectiveSettings], PlainValidator(choose("objective", OBJECTIVE_KINDS, ObjectiveSettings))
 ]

@@ -1,4 +1,4 @@
-"""How strong a preference is: the metrics as voters (Secrets of RLHF II, arXiv 2401.06080, section 2). Pure.
+"""How strong a preference is: the metrics as voters (Secrets of RLHF II, arXiv 2401.06080). Pure.
 
 There the voters are reward models that were trained apart; here, as ours, they are the rewarded metrics.
 """

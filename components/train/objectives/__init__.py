@@ -8,8 +8,23 @@ from torch import Tensor
 
 from components.artifacts.tables import Row
 from components.errors import BadInput
-from components.settings import DP2OObjective, ObjectiveSettings, WinnersOnlyObjective, row_of
+from components.settings import (
+    CaPOObjective,
+    DMPOObjective,
+    DP2OObjective,
+    IPOObjective,
+    MarginObjective,
+    ObjectiveSettings,
+    SoftObjective,
+    WinnersOnlyObjective,
+    row_of,
+)
+from components.train.objectives.capo import capo
+from components.train.objectives.dmpo import dmpo
 from components.train.objectives.dp2o import dp2o
+from components.train.objectives.ipo import ipo
+from components.train.objectives.margin import margin
+from components.train.objectives.soft import soft
 from components.train.objectives.winners_only import winners_only
 from components.train.pairs import PairLosses, Pairs
 
@@ -24,6 +39,11 @@ class Objective:
 
 OBJECTIVES: dict[str, Objective] = {
     "dp2o": Objective(DP2OObjective, dp2o),
+    "soft": Objective(SoftObjective, soft),
+    "margin": Objective(MarginObjective, margin),
+    "ipo": Objective(IPOObjective, ipo),
+    "capo": Objective(CaPOObjective, capo),
+    "dmpo": Objective(DMPOObjective, dmpo),
     "winners_only": Objective(WinnersOnlyObjective, winners_only),
 }
 
