@@ -9,7 +9,8 @@ from pathlib import PurePosixPath
 
 from components.artifacts import digests
 from components.artifacts.shards import encode_png
-from components.photos.reading import SUFFIXES, Reason, UnusablePhotoError, read_photo
+from components.photos.reading import SUFFIXES, read_photo
+from components.photos.unusable import Reason, UnusablePhotoError
 
 _SCRIPTS = (b"<?php", b"<script", b"#!/bin/", b"#!/usr/bin/")
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from components.intake.examine import Taken, examine
-from components.photos.reading import Reason, UnusablePhotoError
+from components.photos.unusable import Reason, UnusablePhotoError
 
 MEMORY = 4 * 2**30
 """Address space of the child, bytes. 16 million pixels of 16 bits and their copies take a tenth."""

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from components.artifacts.s3 import Client, Place, status_of
 from components.intake.listing import Found
-from components.photos.reading import UnusablePhotoError
+from components.photos.unusable import UnusablePhotoError
 
 COPY_AT_ONCE = 5 * 2**30
 """Bytes that one request copies at most; larger objects are copied in parts."""

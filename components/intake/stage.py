@@ -20,7 +20,7 @@ from components.intake.examine import check_entry
 from components.intake.examiner import Examiner
 from components.intake.listing import Found, listed
 from components.intake.quarantine import set_aside
-from components.photos.reading import Reason, UnusablePhotoError
+from components.photos.unusable import Reason, UnusablePhotoError
 from components.settings import Settings
 from components.settings.intake import IntakeSettings
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from components.artifacts.s3 import Place, connect, s3_errors, status_of
 from components.errors import BadInput
-from components.photos.reading import UnusablePhotoError, read_photo
+from components.photos.reading import read_photo
+from components.photos.unusable import UnusablePhotoError
 
 LR, SR = ".lr.png", ".sr.png"
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
+
+from components.photos import tiff
+from components.photos.colour_profile import in_srgb
+from components.photos.unusable import Reason, UnusablePhotoError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF")
 SUFFIXES = frozenset(".jpg .jpeg .jpe .png .webp .tif .tiff .gif .bmp .heic .heif .avif .jxl .jp2".split())  # noqa: SIM905
@@ -21,35 +25,11 @@ _GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _EIGHT_BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 
 
-class Reason(StrEnum):
-    """Why an item is in quarantine; the values are part of the contract (column `reason`)."""
-
-    UNREADABLE = "unreadable"
-    TRUNCATED = "truncated"
-    TOO_LARGE = "too_large"
-    TOO_SMALL = "too_small"
-    MULTIPLE_FRAMES = "multiple_frames"
-    UNSUPPORTED = "unsupported"
-    DUPLICATE = "duplicate"
-    EMPTY = "empty"
-    HOSTILE = "hostile"
-    """Something else as well as a picture, or what its decoder died of: found by intake, where strangers send files."""
-
-
-class UnusablePhotoError(Exception):
-    """The file is no photo to work with; `reason` is for machines, `detail` for people."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
-
-
 def read_photo(data: bytes, min_side: int, max_pixels: int) -> NDArray[np.uint8]:
     """Decodes a photo.
 
     EXIF rotation is applied. Grey, palette and CMYK become RGB, 16 bits become 8 (grey rounded, colour by its high
-    byte), transparency is composited on white. Embedded colour profiles are not applied: LR and HR share them.
+    byte), transparency is composited on white. What a colour profile comes with is in sRGB afterwards.
 
     Args:
         data: the file's content: JPEG, PNG, WebP, TIFF, or a GIF of one frame.
@@ -69,13 +49,18 @@ def read_photo(data: bytes, min_side: int, max_pixels: int) -> NDArray[np.uint8]
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
                 _check_header(opened, min_side, max_pixels)
-                opened.load()
-                return _to_rgb(ImageOps.exif_transpose(opened))
+                image = tiff.corrected(opened, data) if isinstance(opened, TiffImageFile) else opened
+                image.load()
+                return _to_rgb(ImageOps.exif_transpose(image))
         except Image.DecompressionBombError as error:
             raise UnusablePhotoError(Reason.TOO_LARGE, str(error)) from error
         except UnidentifiedImageError as error:
             if _is_cut_riff(data):
                 raise UnusablePhotoError(Reason.TRUNCATED, "the file is shorter than its RIFF header says") from error
+            if data.startswith(tiff.MAGIC):
+                raise UnusablePhotoError(
+                    Reason.UNSUPPORTED, "this kind of TIFF is not read here: save it as 8 or 16 bit, grey or RGB"
+                ) from error
             raise UnusablePhotoError(Reason.UNREADABLE, f"not a {', '.join(FORMATS)} image") from error
         except (OSError, SyntaxError, ValueError, struct.error, EOFError) as error:
             # Pillow reports damage by all of these, each after its own format's decoder
@@ -104,16 +89,20 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
             raise UnusablePhotoError(
                 Reason.UNSUPPORTED, f"32-bit values {grey.min()} … {grey.max()} have no agreed white"
             )
-        eight_bit = ((grey * 255 + 32767) // 65535).astype(np.uint8)
-        return np.repeat(eight_bit[:, :, None], 3, axis=2)
+        eight_bit = Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))
+        return np.array(in_srgb(eight_bit, image.info.get("icc_profile")))
     if image.mode not in _EIGHT_BIT:
         raise UnusablePhotoError(
             Reason.UNSUPPORTED, f"pixel type {image.mode} is not read here: save it as 8 or 16 bit"
         )
-    if image.has_transparency_data:
-        opaque = Image.new("RGBA", image.size, (*BACKGROUND, 255))
-        image = Image.alpha_composite(opaque, image.convert("RGBA"))
-    return np.array(image.convert("RGB"))
+    profile = image.info.get("icc_profile")
+    if not image.has_transparency_data:
+        return np.array(in_srgb(image, profile))
+    picture = image.convert("RGBA")
+    colours = in_srgb(picture.convert("RGB"), profile)
+    colours.putalpha(picture.getchannel("A"))
+    opaque = Image.new("RGBA", image.size, (*BACKGROUND, 255))
+    return np.array(Image.alpha_composite(opaque, colours).convert("RGB"))
 
 
 def _is_cut_riff(data: bytes) -> bool:

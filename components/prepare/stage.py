@@ -19,7 +19,8 @@ from components.artifacts.shards import Shard, encode_png, write_shard
 from components.errors import BadInput
 from components.photos.crops import choose_crops
 from components.photos.degradation import crop_generator, degrade
-from components.photos.reading import SUFFIXES, Reason, UnusablePhotoError, read_photo
+from components.photos.reading import SUFFIXES, read_photo
+from components.photos.unusable import Reason, UnusablePhotoError
 from components.pipeline_files import unnoticed
 from components.prepare.sources import Photo, photos
 from components.prepare.split import split_photos

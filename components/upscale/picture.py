@@ -10,7 +10,8 @@ from PIL import Image
 
 from components.artifacts.publish import atomic_file
 from components.errors import BadInput
-from components.photos.reading import Reason, UnusablePhotoError, read_photo
+from components.photos.reading import read_photo
+from components.photos.unusable import Reason, UnusablePhotoError
 
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG", "compress_level": 3},

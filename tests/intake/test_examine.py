@@ -11,7 +11,7 @@ from PIL import Image
 from components.artifacts.shards import decode_png
 from components.intake.examine import check_entry, examine, second_nature
 from components.intake.examiner import Examiner
-from components.photos.reading import Reason, UnusablePhotoError
+from components.photos.unusable import Reason, UnusablePhotoError
 from tests.services.s3 import hostile, picture, polyglot
 
 

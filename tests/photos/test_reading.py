@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.photos.reading import Reason, UnusablePhotoError, read_photo
+from components.photos.reading import read_photo
+from components.photos.unusable import Reason, UnusablePhotoError
 
 ORIENTATION = 0x0112
 
