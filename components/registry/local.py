@@ -1,0 +1,107 @@
+"""The project's own MLflow database, an SQLite file: what is wrong with it, and where its artifacts are.
+
+MLflow writes the whole path of every artifact into the database. A project that was moved or copied would look for
+them, and write new ones, where it was before; so the paths are set anew when the database is opened elsewhere.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.errors import BadInput, ResumeLater, UserError
+
+SQLITE = "sqlite:///"
+ARTIFACTS = "mlartifacts"
+"""Folder beside the database."""
+_OWN_TABLE = "alembic_version"
+_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
+"""Columns with paths of artifacts."""
+_WAIT = 30.0
+"""Seconds that another process may hold the database."""
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of an SQLite URI, None for any other."""
+    return Path(uri.removeprefix(SQLITE)).resolve() if uri.startswith(SQLITE) else None
+
+
+def artifacts_of(database: Path) -> str:
+    """URI of the folder where a database's artifacts are."""
+    return (database.parent / ARTIFACTS).as_uri()
+
+
+def prepare(database: Path) -> None:
+    """See that MLflow can use `database`, which need not exist, and that its artifacts are looked for beside it.
+
+    Raises:
+        BadInput: it is damaged, another program's, or cannot be opened.
+        ResumeLater: another process holds it.
+    """
+    if not database.exists():
+        return
+    with told(database), contextlib.closing(sqlite3.connect(database, timeout=_WAIT)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and _OWN_TABLE not in tables:
+            raise BadInput(
+                f"{database} is a database of another program (its tables are {', '.join(sorted(tables)[:3])} …): name "
+                "another file in register.tracking_uri"
+            )
+        _reroot(connection, tables, database)
+
+
+def _reroot(connection: sqlite3.Connection, tables: set[str], database: Path) -> None:
+    """Let the paths of artifacts that came here with the database say so; others stay as they are."""
+    here = artifacts_of(database)
+    if "experiments" not in tables or not (database.parent / ARTIFACTS).is_dir():
+        return
+    listed = connection.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
+    moved = [place for (place,) in listed if place and place != here and place.endswith(f"/{ARTIFACTS}")]
+    if not moved:
+        return
+    with connection:  # one transaction: a crash leaves all paths as they were
+        connection.execute("BEGIN IMMEDIATE")
+        for before in moved:
+            for table, column in _PLACES:
+                if table in tables:
+                    connection.execute(
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) "  # names of our own
+                        f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                        (here, len(before) + 1, before, len(before) + 1, f"{before}/"),
+                    )
+
+
+@contextlib.contextmanager
+def told(database: Path) -> Iterator[None]:
+    """SQLite's errors within become errors that the user can act on."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise user_error(database, error) from error
+
+
+def user_error(database: Path, error: sqlite3.Error) -> UserError:
+    """What an error of SQLite's means to the user."""
+    text = str(error)
+    if "locked" in text:
+        return ResumeLater(f"{database} is held by another process: run the same command again")
+    if isinstance(error, sqlite3.OperationalError):  # unable to open, read-only, full
+        return BadInput(f"{database} cannot be used ({text}): look at its rights and at the space that is left")
+    return BadInput(
+        f"{database} is damaged ({text}): restore it from a backup, or move it away and run `dp2o register`, which "
+        "begins a new registry without the history"
+    )
+
+
+def sqlite_error(error: BaseException | None) -> sqlite3.Error | None:
+    """SQLite's own error among the causes of `error`."""
+    while error is not None:
+        if isinstance(error, sqlite3.Error):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
