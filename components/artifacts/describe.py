@@ -49,6 +49,9 @@ def page() -> str:
     parts = [
         "# The contract between stages",
         "",
+        "For people who read what a stage wrote, or write a stage: every file between stages, with its columns and what "
+        "they mean.",
+        "",
         "Made from the schemas by `python -m components.artifacts.describe`. Rows are parquet, checked on writing and "
         "on reading; images are tar shards in the WebDataset layout, written once.",
     ]
