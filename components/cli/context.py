@@ -20,7 +20,12 @@ PIPELINE, MODELS, LOOK, OPERATE = "Pipeline", "Models", "Look", "Operate"
 """Groups of commands, as the help shows them."""
 
 PARAMS = Path("params.yaml")
-Params = Annotated[Path, typer.Option("--params", help="Settings; all data are beside this file.")]
+Params = Annotated[
+    Path,
+    typer.Option(
+        "--params", help="Settings; all data are beside this file. Default: of the project around this folder."
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="block.key=value", help="A setting that says where and how, never what."),
@@ -67,6 +72,14 @@ class Context:
         return self.settings.register_, self.root
 
 
+def found(params: Path) -> Path:
+    """`params`; where it is the default and not here, that of the project around this folder."""
+    if params != PARAMS or params.exists():
+        return params
+    around = (folder / PARAMS for folder in Path.cwd().parents if (folder / "dvc.yaml").is_file())
+    return next((path for path in around if path.is_file()), params)
+
+
 @contextmanager
 def command(
     name: str,
@@ -86,7 +99,7 @@ def command(
     """
     if logs:
         start_logging()
-    context = Context(params, tuple(overrides or ()))
+    context = Context(found(params), tuple(overrides or ()))
     try:
         if computes:
             set_up_process(context.settings)

@@ -107,11 +107,11 @@ def plan_command(
     as_json: AsJson = False,
 ) -> None:
     """What a run costs: memory, arithmetic, GPU-hours and bytes, from shapes alone."""
-    with command("plan", params):
+    with command("plan", params) as context:
         from components.plan.command import plan_of  # noqa: PLC0415
         from components.plan.table import render  # noqa: PLC0415
 
-        plan, title = plan_of(params, preset, gpu or [], gpus, lr_images, mfu)
+        plan, title = plan_of(context.params, preset, gpu or [], gpus, lr_images, mfu)
     show(as_json, plan.as_json(), render(plan, title))
 
 

@@ -103,7 +103,8 @@ def _upscaler(model: str, context: Context, tile: int, max_pixels: int, base: st
     backbone, device = located(settings.backbone, root), resolve_device(settings.run.device)
     suited = replace(default_tiling(backbone), max_pixels=max_pixels)
     writer = prompt_writer(settings.prepare.prompt, backbone, root, device)
-    return Upscaler.load(Path(model), backbone, device, replace(suited, tile=tile) if tile else suited, writer)
+    folder = root / model if model == BEST else Path(model)  # what is typed is relative to where it is typed
+    return Upscaler.load(folder, backbone, device, replace(suited, tile=tile) if tile else suited, writer)
 
 
 @versions.command("list", epilog=examples("dp2o models list", "dp2o models list --json | jq -r '.[0].version'"))

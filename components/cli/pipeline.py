@@ -62,9 +62,9 @@ def _stage_command(name: str) -> Callable[..., None]:
     ) -> None:
         from components.artifacts.shards import Shard  # noqa: PLC0415
 
-        with command(name, params, logs=True):
+        with command(name, params, logs=True) as context:
             part = Shard.parse(shard) if shard else None
-            raise typer.Exit(run_stage(name, params, part, overrides=override or []))
+            raise typer.Exit(run_stage(name, context.params, part, overrides=override or []))
 
     stage.__doc__ = f"{STAGES[name][0].upper()}{STAGES[name][1:]}."
     return stage

@@ -149,6 +149,25 @@ def test_results_show_figures_and_the_report(project: Path) -> None:
     assert as_json["version"] is None
 
 
+def test_a_project_is_found_from_a_folder_in_it(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Settings, figures, registry and model, without --params; outside of any project the message is as before."""
+    (project / "dvc.yaml").write_text("stages: {}\n")
+    (project / "notes/deep").mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(project / "notes/deep")
+    assert json.loads(invoke("results", "--json")[1])["reward"]["difference"] == 0.125
+    code, text, errors = invoke("history")
+    assert (code, text) == (0, "champion: none\n"), errors
+    assert (project / "mlflow.db").is_file()
+    assert "params.yaml does not exist" not in invoke("plan")[2]
+    code, text, errors = invoke("upscale", "../../photo.png", "-o", "here.png", "--json")
+    assert code == 0, errors
+    assert (project / "notes/deep/here.png").is_file()
+    monkeypatch.chdir(tmp_path)
+    code, _, errors = invoke("history")
+    assert code == 2
+    assert "params.yaml does not exist" in errors
+
+
 def test_metrics_of_the_embedded_preset_are_the_settings_and_need_nothing() -> None:
     code, text, _ = invoke("metrics")
     assert code == 0
