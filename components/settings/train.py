@@ -20,10 +20,15 @@ class TrainSettings(Block):
 
     Attributes:
         objective: `objective: dp2o` beside `beta: 300` is short for `objective: {kind: dp2o, beta: 300}`.
+        margin_cap: a pair whose z is above it gives no gradient; 0 = no cap.
+        held_out_groups: at least so many groups, whole photos of them, are not trained on; validation measures the
+            share of their pairs that the policy prefers.
     """
 
     objective: AnyObjective
     anchor: Annotated[float, Field(ge=0.0)]
+    margin_cap: Annotated[float, Field(ge=0.0)] = 0.0
+    held_out_groups: Annotated[int, Field(ge=0)] = 0
     noise_shared_by: Literal["group", "pair"]
     t_distribution: Literal["uniform", "logit_normal", "sampler"]
     t_min: Fraction
@@ -54,6 +59,11 @@ class TrainSettings(Block):
     def _consistent(self) -> "TrainSettings":
         if self.t_min >= self.t_max:
             raise ValueError(f"t_min {self.t_min} must be below t_max {self.t_max}")
+        if self.held_out_groups and not self.objective.losers:
+            raise ValueError(
+                f"held_out_groups {self.held_out_groups} asks which of a pair the policy prefers, and objective "
+                f"{self.objective.kind} is for winners alone: set it to 0"
+            )
         if self.groups_per_step % self.micro_batch:
             raise ValueError(
                 f"groups_per_step {self.groups_per_step} is not a multiple of micro_batch {self.micro_batch}: "

@@ -27,6 +27,7 @@ from components.settings import ControlNetSettings, Settings
 from components.train import processes
 from components.train.batches.pairs import PairBatches
 from components.train.groups import GroupImages, groups_of
+from components.train.held_out import PairAccuracy, evenly, set_aside
 from components.train.limits import FALLING
 from components.train.objectives import require_columns
 from components.train.trainer import Trainer
@@ -80,19 +81,28 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     if isinstance(settings.backbone, ControlNetSettings):
         determined_by["lora_rank"] = settings.backbone.lora_rank  # an adapter's checkpoint fits no other policy
     cache = settings.run.cache_folder(root)
+    groups, held = set_aside(
+        groups_of(pairs),
+        {row["lr_id"]: row["source"] for row in dataset},
+        settings.train.held_out_groups,
+        settings.train.seed,
+    )
     batches = PairBatches(
         settings.train,
         backbone,
-        groups_of(pairs),
+        groups,
         GroupImages(root, dataset, candidates),
         accelerator,
         backbone.sigmas() if isinstance(backbone, ResidualFlow) else (),
+    )
+    accuracy = PairAccuracy(
+        batches, evenly(groups, len(held)), list(held.values()), partial(processes.share, accelerator)
     )
     trainer = Trainer(
         settings.train,
         backbone,
         batches,
-        lambda: validation.measure(backbone),
+        lambda: validation.measure(backbone) | (accuracy.measure(backbone) if held else {}),
         cache.below("train", digests.of_json(determined_by)[:16]),
         accelerator,
     )

@@ -21,7 +21,7 @@ from components.train.groups import Group, GroupImages
 from components.train.objectives import objective_of
 from components.train.pairs import PairLosses, Pairs
 
-LOGGED_SUMS = ("loss", "accuracy", "margin", "weight", "weight_squared", "pairs")
+LOGGED_SUMS = ("loss", "accuracy", "margin", "capped", "weight", "weight_squared", "pairs")
 LOGGED_ERRORS = ("policy_winner", "policy_loser", "reference_winner", "reference_loser")
 
 
@@ -108,7 +108,7 @@ class PairBatches:
     def loss(self, backbone: Backbone, batch: PairBatch) -> BatchLoss:
         """Loss of some groups of a step, in one policy pass and one reference pass."""
         device = self.accelerator.device
-        drawn = [self._draw(backbone, batch.step, group, occurrence) for group, occurrence in batch.groups]
+        drawn = [self.drawn(backbone, batch.step, group, occurrence) for group, occurrence in batch.groups]
         sizes = [len(one.clean) for one in drawn]
         condition = self.conditions.of([group.lr_id for group, _ in batch.groups], device).repeat(*sizes)
         x0, t, noise = (torch.cat([getattr(one, name) for one in drawn]) for name in ("clean", "t", "noise"))
@@ -121,13 +121,21 @@ class PairBatches:
         for (group, _), size, one in zip(batch.groups, sizes, drawn, strict=True):
             group_policy, group_reference = policy[at : at + size], reference[at : at + size]
             at += size
-            result = self.objective(group_policy, group_reference, one.pairs)
+            result = capped(self.objective(group_policy, group_reference, one.pairs), self.settings.margin_cap)
             loss = loss + result.losses.sum() / batch.total_pairs
             if self.settings.anchor:
                 winners = group_policy[one.pairs.winner].mean()
                 loss = loss + self.settings.anchor * winners / batch.total_groups
             rows.append(
-                _sums(result, one.pairs, group_policy, group_reference, batch.total_pairs, len(group.candidates))
+                _sums(
+                    result,
+                    one.pairs,
+                    group_policy,
+                    group_reference,
+                    batch.total_pairs,
+                    len(group.candidates),
+                    self.settings.margin_cap,
+                )
             )
         return BatchLoss(loss, torch.stack(rows))
 
@@ -141,12 +149,20 @@ class PairBatches:
             "accuracy": named["accuracy"] / pairs,
             "margin": named["margin"] / pairs,
             **{name: named[name] / pairs for name in LOGGED_ERRORS},
+            **({"capped": named["capped"] / pairs} if self.settings.margin_cap else {}),
             "weight_std": max(named["weight_squared"] / pairs - mean_weight**2, 0.0) ** 0.5,
             "images": named["images"],
         }
 
-    def _draw(self, backbone: Backbone, step: int, group: Group, occurrence: int) -> Drawn:
-        """One t and one noise for the group, or for each of its pairs, as `noise_shared_by` says."""
+    def drawn(self, backbone: Backbone, step: int, group: Group, occurrence: int = 0) -> Drawn:
+        """One t and one noise for the group, or for each of its pairs, as `noise_shared_by` says.
+
+        Args:
+            backbone: encodes candidates whose latents are not stored.
+            step: that the draw is a function of, beside the LR; negative ones are never trained on.
+            group: of one LR.
+            occurrence: see `schedule.occurrences`.
+        """
         device = self.accelerator.device
         clean = self._clean(backbone, group)
         draw = partial(
@@ -187,10 +203,24 @@ class PairBatches:
         return stored.to(self.accelerator.device)
 
 
+def capped(result: PairLosses, cap: float) -> PairLosses:
+    """The same losses, of which those of pairs with z above `cap` have no gradient; 0 = no cap.
+
+    What is far enough apart is left alone, so that z does not grow without end.
+    """
+    if not cap:
+        return result
+    losses = torch.where(result.margins > cap, result.losses.detach(), result.losses)
+    return PairLosses(losses, result.margins)
+
+
 @torch.no_grad()
-def _sums(result: PairLosses, pairs: Pairs, policy: Tensor, reference: Tensor, total_pairs: int, images: int) -> Tensor:
+def _sums(
+    result: PairLosses, pairs: Pairs, policy: Tensor, reference: Tensor, total_pairs: int, images: int, cap: float
+) -> Tensor:
     """What one group adds to the log's sums, in the order of `PairBatches.row`."""
     margins = result.margins
+    over = (margins > cap).double().sum() if cap else margins.new_zeros((), dtype=torch.float64)
     accuracy = (margins > 0).double().sum() + 0.5 * (margins == 0).double().sum()  # undecided is a coin toss
 
     def loser_sum(errors_of: Tensor) -> Tensor:
@@ -203,6 +233,7 @@ def _sums(result: PairLosses, pairs: Pairs, policy: Tensor, reference: Tensor, t
             result.losses.double().sum() / total_pairs,
             accuracy,
             margins.double().sum(),
+            over,
             pairs.weight.double().sum(),
             pairs.weight.double().square().sum(),
             margins.new_tensor(len(margins), dtype=torch.float64),
