@@ -15,7 +15,6 @@ TOO_LARGE = {
     "tests/backbones/test_sd2_controlnet.py",
     "tests/cluster/test_install.py",
     "tests/cluster/world.py",
-    "components/train/stage.py: run",
     "tests/cluster/test_align.py: test_a_run_with_every_fault_gives_the_same_bytes",
     "tests/cluster/test_worker.py: test_starts_a_flow_and_tells_of_its_pod_without_a_refusal",
 }

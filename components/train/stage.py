@@ -3,7 +3,7 @@
 import csv
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from components.errors import BadInput
 from components.judge.guards import GUARDS
 from components.metrics.suite import Suite
 from components.process import resolve_device
-from components.settings import ControlNetSettings, Settings
+from components.settings import ControlNetSettings, Settings, TrainSettings
 from components.train import processes
 from components.train.batches.pairs import PairBatches
+from components.train.checkpoints import TrainingState
 from components.train.groups import GroupImages, groups_of
 from components.train.held_out import PairAccuracy, evenly, set_aside
 from components.train.limits import FALLING
@@ -68,42 +69,17 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     require_columns(settings.train.objective, pairs)
     backbone = load_backbone(settings, root, accelerator.device)
     validation = validation_of(settings, root, dataset, accelerator)
-    determined_by: dict[str, Any] = {
-        "code": CODE_VERSION,
-        "train": settings.train.model_dump(exclude={"micro_batch", "checkpoint_every", "condition_cache_mb"}),
-        "pairs": digests.of_file(root / "data/pairs.parquet"),
-        "candidates": digests.of_file(root / "data/candidates.parquet"),
-        "dataset": digests.of_file(root / "data/dataset.parquet"),
-        "model": backbone.digest("reference"),
-        "sampler": [backbone.sampler_digest(), settings.backbone.colour_fix],
-        "validation": validation.metrics_digest,
-    }
-    if isinstance(settings.backbone, ControlNetSettings):
-        determined_by["lora_rank"] = settings.backbone.lora_rank  # an adapter's checkpoint fits no other policy
-    cache = settings.run.cache_folder(root)
-    groups, held = set_aside(
-        groups_of(pairs),
-        {row["lr_id"]: row["source"] for row in dataset},
-        settings.train.held_out_groups,
-        settings.train.seed,
-    )
-    batches = PairBatches(
-        settings.train,
-        backbone,
-        groups,
-        GroupImages(root, dataset, candidates),
-        accelerator,
-        backbone.sigmas() if isinstance(backbone, ResidualFlow) else (),
-    )
-    accuracy = PairAccuracy(
-        batches, evenly(groups, len(held)), list(held.values()), partial(processes.share, accelerator)
+    key = determined_by(settings, root, backbone, validation)
+    photos = {row["lr_id"]: row["source"] for row in dataset}
+    batches, accuracy = batches_of(
+        settings.train, backbone, pairs, photos, GroupImages(root, dataset, candidates), accelerator
     )
     trainer = Trainer(
         settings.train,
         backbone,
         batches,
-        lambda: validation.measure(backbone) | (accuracy.measure(backbone) if held else {}),
-        cache.below("train", digests.of_json(determined_by)[:16]),
+        lambda: validation.measure(backbone) | (accuracy.measure(backbone) if accuracy else {}),
+        settings.run.cache_folder(root).below("train", digests.of_json(key)[:16]),
         accelerator,
     )
     state = trainer.run()
@@ -116,8 +92,52 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     else:
         backbone.policy = accelerator.unwrap_model(backbone.policy)
     publish(backbone, {"last": state.policy | state.average, "best": state.best_policy}, root / "models/aligned")
+    write_curves(state, root, key["model"])
+
+
+def determined_by(settings: Settings, root: Path, backbone: Backbone, validation: Validation) -> dict[str, Any]:
+    """All that determines a training: checkpoints of another one are not continued."""
+    key: dict[str, Any] = {
+        "code": CODE_VERSION,
+        "train": settings.train.model_dump(exclude={"micro_batch", "checkpoint_every", "condition_cache_mb"}),
+        "pairs": digests.of_file(root / "data/pairs.parquet"),
+        "candidates": digests.of_file(root / "data/candidates.parquet"),
+        "dataset": digests.of_file(root / "data/dataset.parquet"),
+        "model": backbone.digest("reference"),
+        "sampler": [backbone.sampler_digest(), settings.backbone.colour_fix],
+        "validation": validation.metrics_digest,
+    }
+    if isinstance(settings.backbone, ControlNetSettings):
+        key["lora_rank"] = settings.backbone.lora_rank  # an adapter's checkpoint fits no other policy
+    return key
+
+
+def batches_of(
+    settings: TrainSettings,
+    backbone: Backbone,
+    pairs: Sequence[tables.Row],
+    photos: Mapping[str, str],
+    images: GroupImages,
+    accelerator: Accelerator,
+) -> tuple[PairBatches, PairAccuracy | None]:
+    """Batches of the groups that are trained on, and what measures the others; None where none are held out.
+
+    Raises:
+        BadInput: nothing would be left to train on, or groups cannot be dealt evenly to the processes.
+    """
+    groups, held = set_aside(groups_of(pairs), photos, settings.held_out_groups, settings.seed)
+    sampled = backbone.sigmas() if isinstance(backbone, ResidualFlow) else ()
+    batches = PairBatches(settings, backbone, groups, images, accelerator, sampled)
+    if not held:
+        return batches, None
+    own = evenly(groups, len(held))
+    return batches, PairAccuracy(batches, own, list(held.values()), partial(processes.share, accelerator))
+
+
+def write_curves(state: TrainingState, root: Path, reference_digest: str) -> None:
+    """Publish models/aligned/summary.json and the curves."""
     summary = {
-        "reference_digest": determined_by["model"],
+        "reference_digest": reference_digest,
         "steps": state.step,
         "best_step": state.best_step,
         "best_validation_reward": state.best_reward,
