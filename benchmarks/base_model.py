@@ -20,9 +20,10 @@ from tqdm import tqdm
 
 from components.artifacts.digests import seed_of
 from components.artifacts.images import to_8bit, to_tensor
-from components.backbones.base import Backbone, Condition, candidate_noise, sample_rows
+from components.backbones.base import Backbone, Condition, candidate_noise
 from components.backbones.colour import fix_colours
 from components.backbones.loading import FAMILIES, located
+from components.backbones.restore import sample_rows
 from components.backbones.restorer_flow import PICTURE
 from components.backbones.restorers.restorer import load_restorer
 from components.backbones.upsampling import upsample

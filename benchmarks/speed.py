@@ -20,7 +20,7 @@ from benchmarks.parts.project import CHECKOUT
 from benchmarks.timing import Comparison
 from components.allocator import keep_freed_memory
 from components.artifacts.publish import write_json
-from components.backbones.tiny_flow import CONFIG
+from components.backbones.model_config import CONFIG
 from components.errors import BadInput, ExitCode
 from components.stages import STAGES
 

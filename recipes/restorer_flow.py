@@ -25,7 +25,7 @@ from components.artifacts.digests import seed_of
 from components.artifacts.images import to_tensor
 from components.artifacts.publish import atomic_file, atomic_folder
 from components.backbones.base import Condition
-from components.backbones.residual_flow import sigmas, write_model
+from components.backbones.residual_flow import write_model
 from components.backbones.restorer_flow import (
     RestorerFlow,
     RestorerFlowConfig,
@@ -33,6 +33,7 @@ from components.backbones.restorer_flow import (
     energies,
     reduced,
 )
+from components.backbones.samplers.residual_euler import ResidualEuler
 from components.backbones.upsampling import upsample
 from recipes.photo_crops import read_photos
 from recipes.restored_crops import CROP, SCALE, SHARES, Crops, pool
@@ -158,7 +159,11 @@ def train(crops: Crops, out: Path, arguments: argparse.Namespace) -> None:
         detail=arguments.detail,
         unit=fit_unit(crops, arguments.detail),
     )
-    logger.info("unit %s, noise levels of 8 steps %s", config.unit, [round(s, 2) for s in sigmas(config.shift, 8)])
+    logger.info(
+        "unit %s, noise levels of 8 steps %s",
+        config.unit,
+        [round(level, 2) for level in ResidualEuler(config.shift, 8).levels],
+    )
     torch.manual_seed(arguments.seed)
     model = RestorerFlow.new(config, 1, device)
     model.policy.to(memory_format=torch.channels_last)

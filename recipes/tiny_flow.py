@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from components.artifacts.images import to_tensor
 from components.artifacts.publish import atomic_file, atomic_folder
-from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig, write_model
+from components.backbones.residual_flow import write_model
+from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig
 from components.photos.degradation import degrade
 from components.settings import Settings, load_settings
 from recipes.photo_crops import Image8, draw_crop, read_photos, stream

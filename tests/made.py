@@ -12,7 +12,7 @@ from torch import Tensor
 
 from components.artifacts import digests, tables
 from components.artifacts.shards import encode_png, write_shard
-from components.backbones.base import Branch, Condition, Samples, candidate_seed
+from components.backbones.base import Condition, candidate_seed
 from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig
 from components.settings import Settings, load_settings
 
@@ -31,15 +31,19 @@ def tiny_model(seed: int = 0, steps: int = 2, **config: Any) -> TinyFlow:
 class LatentFlow(TinyFlow):
     """A TinyFlow with latents apart from its images: half of the pixels' values."""
 
-    def sample(self, condition: Condition, noise: Tensor, branch: Branch = "policy") -> Samples:
-        images = super().sample(condition, noise, branch).images
-        return Samples(images, images / 2)
+    stores_latents = True
 
     def encode(self, images: Tensor) -> Tensor:
         return super().encode(images) / 2
 
-    def error(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branch: Branch) -> Tensor:
-        return super().error(latents * 2, condition, t, noise, branch)
+    def decode(self, latents: Tensor, condition: Condition) -> Tensor:
+        return super().decode(latents * 2, condition)
+
+    def latents_of(self, residual: Tensor, condition: Condition, gain: float = 1.0) -> Tensor:
+        return super().latents_of(residual, condition, gain) / 2
+
+    def noised(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        return super().noised(latents * 2, condition, t, noise)
 
 
 def small_params() -> dict[str, Any]:

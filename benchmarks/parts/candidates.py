@@ -18,7 +18,8 @@ from benchmarks.parts import model
 from benchmarks.timing import Comparison, Contender, compare, interleaved
 from components.artifacts.images import to_8bit
 from components.backbones.base import candidate_noise
-from components.backbones.tiny_flow import SIGMA_FLOOR, TinyFlow
+from components.backbones.samplers.residual_euler import SIGMA_FLOOR
+from components.backbones.tiny_flow import TinyFlow
 from components.generate.sampling import sample_candidates
 
 TARGET = 1.5
@@ -31,7 +32,7 @@ def pipeline_call(flow: TinyFlow, network: nn.Module, lr: Tensor, index: int) ->
     upsampled = flow.condition(lr, ("",)).upsampled
     x = flow.config.kappa * candidate_noise(LR_ID, index, flow.noise_shape(*upsampled.shape[-2:]))[None]
     scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
-    scheduler.set_timesteps(sigmas=flow.sigmas())
+    scheduler.set_timesteps(sigmas=list(flow.sampler.levels))
     for timestep, sigma in zip(scheduler.timesteps, scheduler.sigmas[:-1], strict=True):
         predicted = network(x, 2.0 * upsampled - 1.0, sigma.view(1))
         velocity = (x - predicted) / sigma.clamp_min(SIGMA_FLOOR)

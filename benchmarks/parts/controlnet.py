@@ -24,7 +24,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from benchmarks.parts import model
 from benchmarks.timing import Comparison, Contender, compare, interleaved
 from components.backbones.controlnet.clip_text import ClipText
-from components.backbones.samplers.ddpm import GivenNoiseDDPM
+from components.backbones.samplers.ddpm import NoiseLevels
 from components.backbones.sd2_controlnet import SD2ControlNet
 from components.backbones.upsampling import upsample
 from components.generate.sampling import sample_candidates
@@ -101,9 +101,9 @@ def backbone(parts: Parts, steps: int, block: int) -> SD2ControlNet:
         channels_last=True,
         sample_block=block,
     )
-    sampler = GivenNoiseDDPM(SCHEDULER, steps, "benchmark")
+    levels = NoiseLevels(SCHEDULER, "benchmark")
     text = ClipText(parts.tokenizer, parts.text)
-    return SD2ControlNet(parts.unet, parts.vae, text, parts.control, sampler, settings, torch.device("cpu"))
+    return SD2ControlNet(parts.unet, parts.vae, text, parts.control, levels, settings, torch.device("cpu"))
 
 
 def pipeline(parts: Parts) -> Any:

@@ -1,14 +1,18 @@
 """What a stage may ask of a restoration model, whatever its family."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from components.artifacts.digests import seed_of
+
+if TYPE_CHECKING:
+    from components.backbones.samplers.base import Sampler
 
 Branch = Literal["policy", "reference"]
 
@@ -60,18 +64,13 @@ class Condition:
         return Condition(torch.cat([part.upsampled for part in parts]), prompts, encodings)
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Restorations of one LR.
+Predictor = Callable[[Tensor, Tensor, Condition], Tensor]
+"""`x` `[B, ...]`, `t` `[B]` and a condition of B rows to the prediction `[B, ...]` that a sampler's step takes."""
 
-    Attributes:
-        images: `[M, 3, H, W]` in [0, 1], colour-fixed, what the metrics see.
-        latents: clean x0 as `error` takes it, before the decoder, `[M, ...]`; None where `encode(images)` gives the
-            same without loss.
-    """
 
-    images: Tensor
-    latents: Tensor | None
+def gradients_of(branch: Branch) -> AbstractContextManager[Any]:
+    """Within, no gradient flows through the reference; the policy's is as it was."""
+    return torch.set_grad_enabled(branch == "policy" and torch.is_grad_enabled())
 
 
 class Backbone(Protocol):
@@ -84,12 +83,20 @@ class Backbone(Protocol):
     """Where it runs."""
 
     @property
+    def sampler(self) -> "Sampler[Any]":
+        """The sampler that the settings of the backbone describe."""
+
+    @property
     def scale(self) -> int:
         """Output side over LR side."""
 
     @property
     def sample_block(self) -> int | None:
-        """Rows of every batch of `sample_rows`; None for BLOCK of the device."""
+        """Rows of every batch of `restore.sample_rows`; None for BLOCK of the device."""
+
+    @property
+    def stores_latents(self) -> bool:
+        """Whether a candidate's latents are kept beside its image; False where `encode(image)` gives them again."""
 
     def noise_shape(self, height: int, width: int) -> tuple[int, ...]:
         """Shape of one candidate's whole noise for an output of height x width px: x_T and every stochastic step.
@@ -103,24 +110,38 @@ class Backbone(Protocol):
     def condition(self, lr: Tensor, prompts: tuple[str, ...]) -> Condition:
         """Encode LR images `[B, 3, h, w]` in [0, 1] and prompts, once per LR."""
 
-    def sample(self, condition: Condition, noise: Tensor, branch: Branch = "policy") -> Samples:
-        """Restore: row i of `condition` with row i of `noise` `[M, *noise_shape]`, in one batch.
-
-        The last bits of a row may depend on M, see `sample_rows`.
-        """
-
     def encode(self, images: Tensor) -> Tensor:
-        """Images `[B, 3, H, W]` in [0, 1] to the clean latents x0 that `error` takes; deterministic."""
+        """Images `[B, 3, H, W]` in [0, 1] to the clean latents x0 that `noised` takes; deterministic."""
 
-    def error(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branch: Branch) -> Tensor:
-        """e(f, x0, epsilon, t): mean squared error over C, H, W, float32 `[B]` (docs/method.md, section 5).
+    def decode(self, latents: Tensor, condition: Condition) -> Tensor:
+        """Clean latents `[B, ...]` of LR images of B rows to images `[B, 3, H, W]` in [0, 1]."""
+
+    def noised(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """x_t of clean latents, as `predict` takes it, and what is to be predicted; both of the latents' shape.
 
         Args:
             latents: clean x0 `[B, ...]`.
             condition: of B rows.
             t: time in (0, 1], `[B]`; 1 is pure noise.
             noise: epsilon, standard normal, of the latents' shape.
-            branch: which copy of the trainable branch predicts. No gradient flows through the reference.
+        """
+
+    def predict(self, x: Tensor, t: Tensor, condition: Condition, branch: Branch) -> Tensor:
+        """Epsilon, v or velocity of `x` `[B, ...]` at `t` `[B]`, as in training, float32: conditional, no guidance.
+
+        No gradient flows through the reference.
+        """
+
+    def predictor(self, branch: Branch) -> Predictor:
+        """`predict` as sampling wants it, for all steps of one sampling: with guidance, in the sampling's precision.
+
+        It is of the branch as it is now; what training changes later it need not see.
+        """
+
+    def error(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branch: Branch) -> Tensor:
+        """e(f, x0, epsilon, t): mean squared error of `predict` over C, H, W, float32 `[B]` (docs/method.md, section 5).
+
+        Arguments are those of `noised`, and the branch that predicts.
         """
 
     def errors(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,9 +149,6 @@ class Backbone(Protocol):
 
     def digest(self, branch: Branch) -> str:
         """sha256 of all weights that determine what `branch` predicts."""
-
-    def sampler_digest(self) -> str:
-        """sha256 of all sampling settings."""
 
     def save(self, folder: Path) -> None:
         """Write the policy into an existing folder, with its configuration (safetensors)."""
@@ -143,27 +161,26 @@ class Backbone(Protocol):
         """
 
 
-BLOCK = {"cpu": 4, "cuda": 16}
-"""Rows of every batch of `sample_rows`, by device; 4 rows are as fast as 16 on a CPU."""
+class Mixture(Protocol):
+    """Predictions of several branches made one, to be sampled from as if it were a branch."""
+
+    def digest(self, backbone: Backbone) -> str:
+        """sha256 of all weights and settings that determine what is predicted."""
+
+    def predictor(self, backbone: Backbone, times: Tensor) -> Predictor:
+        """See `Backbone.predictor`; `times` `[T]` are the sampling's, from the noisiest, for weights that follow them.
+
+        All branches predict the same quantity at the same x and t, so a weighted sum of them is a prediction too.
+        """
 
 
-def sample_rows(backbone: Backbone, condition: Condition, noise: Tensor, branch: Branch) -> Samples:
-    """`backbone.sample`, but on one machine a row's bits depend on that row alone, not on M or its place in the batch.
+Source = Branch | Mixture
+"""Who predicts."""
 
-    oneDNN and cuDNN pick other kernels for other batch sizes, and those differ in their last bits. So all batches are
-    of BLOCK (or `sample_block`) rows, and the last is filled up with copies, whose cost is the price: ask for many rows
-    at once.
-    """
-    count = len(noise)
-    block = backbone.sample_block or BLOCK.get(condition.upsampled.device.type, BLOCK["cpu"])
-    images, latents = [], []
-    for start in range(0, count, block):
-        rows = [min(row, count - 1) for row in range(start, start + block)]
-        samples = backbone.sample(condition.take(rows), noise[rows], branch)
-        images.append(samples.images[: count - start])
-        if samples.latents is not None:
-            latents.append(samples.latents[: count - start])
-    return Samples(torch.cat(images), torch.cat(latents) if latents else None)
+
+def digest_of(backbone: Backbone, source: Source) -> str:
+    """sha256 of all that determines what `source` predicts."""
+    return backbone.digest(source) if isinstance(source, str) else source.digest(backbone)
 
 
 def candidate_seed(lr_id: str, index: int) -> int:

@@ -22,9 +22,10 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 from components.artifacts import digests
-from components.backbones.base import Branch, Condition, Samples
+from components.backbones.base import Branch, Condition, Predictor, gradients_of
 from components.backbones.controlnet import control_branch, vae
 from components.backbones.controlnet.flow_parts import FlowParts
+from components.backbones.samplers.flow_euler import FlowEuler
 from components.backbones.states import state_digest
 from components.backbones.upsampling import upsample
 from components.errors import BadInput
@@ -58,6 +59,7 @@ class FlowControlNet(ABC):
     BLOCKS: ClassVar[tuple[str, ...]]
     """Lists of the repeated blocks of a transformer or control branch."""
 
+    stores_latents = True
     settings: FlowControlNetSettings
 
     @classmethod
@@ -106,9 +108,12 @@ class FlowControlNet(ABC):
     def control_latents(self, latents: Tensor) -> Tensor:
         """What the control branch sees of the LR, from its scaled latents `[B, C, h, w]`."""
 
+    @staticmethod
     @abstractmethod
-    def timed_scheduler(self, height: int, width: int) -> FlowMatchEulerDiscreteScheduler:
-        """A scheduler whose steps are those of stock pipelines for `height` x `width` latents."""
+    def set_steps(
+        scheduler: FlowMatchEulerDiscreteScheduler, steps: int, height: int, width: int, device: torch.device
+    ) -> None:
+        """Set `steps` steps of a scheduler to those of stock pipelines for `height` x `width` latents."""
 
     @abstractmethod
     def velocity(
@@ -118,6 +123,12 @@ class FlowControlNet(ABC):
 
         `sampling` is as stock pipelines predict: with guidance, and in `control_precision`.
         """
+
+    @property
+    def sampler(self) -> FlowEuler:
+        sampling = self.settings.model_dump(mode="json", include=set(self.SAMPLER))
+        digest = digests.of_json({"scheduler": dict(self.scheduler.config), **sampling})
+        return FlowEuler(self.scheduler, self.settings.steps, self.set_steps, digest)
 
     @property
     def scale(self) -> int:
@@ -137,7 +148,7 @@ class FlowControlNet(ABC):
         return (int(self.vae.config.latent_channels), TOKEN * tokens[0], TOKEN * tokens[1])
 
     def noise_shape(self, height: int, width: int) -> tuple[int, ...]:
-        return self.latent_shape(height, width)
+        return self.sampler.noise_shape(self.latent_shape(height, width))
 
     @torch.no_grad()
     def condition(self, lr: Tensor, prompts: tuple[str, ...]) -> Condition:
@@ -168,34 +179,37 @@ class FlowControlNet(ABC):
     def encode(self, images: Tensor) -> Tensor:
         return vae.encode(self.vae, vae.pad_to_multiple(images.to(self.device), self.multiple))
 
-    @torch.no_grad()
-    def sample(self, condition: Condition, noise: Tensor, branch: Branch = "policy") -> Samples:
-        """Flow-matching Euler from sigma = 1; see `Backbone`.
-
-        The state is float32 between steps, whatever the networks' dtype.
-        """
+    def decode(self, latents: Tensor, condition: Condition) -> Tensor:
         height, width = condition.upsampled.shape[-2:]
+        return vae.decode(self.vae, latents)[..., :height, :width]
+
+    def noised(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        level = t.view(-1, 1, 1, 1)
+        return (1.0 - level) * latents + level * noise, noise - latents
+
+    def predict(self, x: Tensor, t: Tensor, condition: Condition, branch: Branch) -> Tensor:
+        with (
+            control_branch.network_of(branch, self.policy, self.reference) as control,
+            gradients_of(branch),
+        ):
+            return self.velocity(control, x, condition, t)
+
+    def predictor(self, branch: Branch) -> Predictor:
         policy = control_branch.unwrapped(self.policy)  # not wrapped: validation samples on one process only
-        x = noise.to(self.device, torch.float32)
-        scheduler = self.timed_scheduler(*x.shape[-2:])
-        with control_branch.network_of(branch, policy, self.reference) as control:
-            for timestep in scheduler.timesteps:
-                # As in stock pipelines: timesteps are 1000 sigma, and the quotient may differ from sigma by a bit.
-                t = (timestep / scheduler.config.num_train_timesteps).expand(len(x))
-                velocity = self.velocity(control, x, condition, t, sampling=True)
-                x = scheduler.step(velocity, timestep, x, return_dict=False)[0]
-        return Samples(vae.decode(self.vae, x)[..., :height, :width], x)
+
+        def predict(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+            with (
+                control_branch.network_of(branch, policy, self.reference) as control,
+                gradients_of(branch),
+            ):
+                return self.velocity(control, x, condition, t, sampling=True)
+
+        return predict
 
     def error(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branch: Branch) -> Tensor:
         """See `Backbone`; the mean is over the whole latents, with what belongs to the padding."""
-        level = t.view(-1, 1, 1, 1)
-        noisy = (1.0 - level) * latents + level * noise
-        with (
-            control_branch.network_of(branch, self.policy, self.reference) as control,
-            torch.set_grad_enabled(branch == "policy" and torch.is_grad_enabled()),
-        ):
-            velocity = self.velocity(control, noisy, condition, t)
-        return (velocity - (noise - latents)).square().mean(dim=(1, 2, 3))
+        noisy, target = self.noised(latents, condition, t, noise)
+        return (self.predict(noisy, t, condition, branch) - target).square().mean(dim=(1, 2, 3))
 
     def errors(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """See `Backbone`; two whole passes, since every block after the first sees the control's residuals."""
@@ -205,10 +219,6 @@ class FlowControlNet(ABC):
 
     def digest(self, branch: Branch) -> str:
         return digests.of_json([self._frozen_digest, control_branch.digest_of(branch, self.policy, self.reference)])
-
-    def sampler_digest(self) -> str:
-        sampler = self.settings.model_dump(mode="json", include=set(self.SAMPLER))
-        return digests.of_json({"scheduler": dict(self.scheduler.config), **sampler})
 
     def save(self, folder: Path) -> None:
         """A folder that the ControlNet's own `from_pretrained` loads; an adapter is merged, and kept beside it."""

@@ -4,7 +4,6 @@ See `flow_controlnet` for what it shares with other flow transformers. The netwo
 the value of guidance as an input: there is no second, negative pass.
 """
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,9 +39,11 @@ class FluxControlNet(FlowControlNet):
     def control_latents(self, latents: Tensor) -> Tensor:
         return latents
 
-    def timed_scheduler(self, height: int, width: int) -> FlowMatchEulerDiscreteScheduler:
-        scheduler = copy.deepcopy(self.scheduler)
-        steps, config = self.settings.steps, scheduler.config
+    @staticmethod
+    def set_steps(
+        scheduler: FlowMatchEulerDiscreteScheduler, steps: int, height: int, width: int, device: torch.device
+    ) -> None:
+        config = scheduler.config
         mu = calculate_shift(
             height * width // TOKEN**2,
             config.base_image_seq_len,
@@ -50,8 +51,7 @@ class FluxControlNet(FlowControlNet):
             config.base_shift,
             config.max_shift,
         )
-        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / steps, steps), mu=mu, device=self.device)
-        return scheduler
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / steps, steps), mu=mu, device=device)
 
     def velocity(
         self, control: nn.Module, latents: Tensor, condition: Condition, t: Tensor, sampling: bool = False

@@ -1,6 +1,7 @@
 """From settings to a backbone: one dict, two functions."""
 
 import importlib
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,43 +14,25 @@ from components.artifacts.hub import source
 from components.artifacts.tables import Row
 from components.backbones.base import Backbone, Branch
 from components.errors import BadInput
-from components.settings import BackboneSettings, ControlNetSettings, RestorerFlowSettings, Settings, TinyFlowSettings
+from components.settings import BackboneSettings, ControlNetSettings, RestorerFlowSettings, Settings
 
 Loader = Callable[[Path, BackboneSettings, torch.device], Backbone]
 
 
-def _tiny_flow(folder: Path, settings: BackboneSettings, device: torch.device) -> Backbone:
-    from components.backbones.tiny_flow import TinyFlow  # noqa: PLC0415
-
-    assert isinstance(settings, TinyFlowSettings)
-    model = TinyFlow.load(folder, settings.steps, device)
-    model.gain = settings.gain
-    return model
-
-
-def _restorer_flow(folder: Path, settings: BackboneSettings, device: torch.device) -> Backbone:
-    from components.backbones.restorer_flow import RestorerFlow  # noqa: PLC0415
-
-    assert isinstance(settings, RestorerFlowSettings)
-    model = RestorerFlow.load(folder, settings.steps, device, settings.restorer)
-    model.gain = settings.gain
-    return model
-
-
 def _class(module: str, name: str) -> Loader:
     def load(folder: Path, settings: BackboneSettings, device: torch.device) -> Backbone:
-        family = getattr(importlib.import_module(f"components.backbones.{module}"), name)
-        return cast(Backbone, family.load(folder, settings, device))
+        load = operator.attrgetter(name)(importlib.import_module(f"components.backbones.{module}"))
+        return cast(Backbone, load(folder, settings, device))
 
     return load
 
 
 FAMILIES: dict[str, Loader] = {
-    "tiny_flow": _tiny_flow,
-    "restorer_flow": _restorer_flow,
-    "sd2_controlnet": _class("sd2_controlnet", "SD2ControlNet"),
-    "flux_controlnet": _class("flux_controlnet", "FluxControlNet"),
-    "sd3_controlnet": _class("sd3_controlnet", "SD3ControlNet"),
+    "tiny_flow": _class("tiny_flow", "load"),
+    "restorer_flow": _class("restorer_flow", "load"),
+    "sd2_controlnet": _class("sd2_controlnet", "SD2ControlNet.load"),
+    "flux_controlnet": _class("flux_controlnet", "FluxControlNet.load"),
+    "sd3_controlnet": _class("sd3_controlnet", "SD3ControlNet.load"),
 }
 """Family to loader; a family's module, and the parts of diffusers it needs, are imported when it is asked for.
 
@@ -68,7 +51,7 @@ def load_backbone(settings: Settings, root: Path, device: torch.device) -> Backb
 
 
 def saved_digests(settings: Settings, root: Path) -> tuple[str, str] | None:
-    """`digest("reference")` and `sampler_digest()` of that model from its file alone, without its network.
+    """`digest("reference")` and `sampler.digest` of that model from its file alone, without its network.
 
     None where a family cannot tell without its networks. Importing and building one takes seconds, which a stage with
     nothing to do should not cost.
@@ -82,13 +65,8 @@ def saved_digests(settings: Settings, root: Path) -> tuple[str, str] | None:
 def _saved_digests(backbone: BackboneSettings) -> tuple[str, str] | None:
     if isinstance(backbone, ControlNetSettings):
         return None
-    if isinstance(backbone, RestorerFlowSettings):
-        from components.backbones import restorer_flow  # noqa: PLC0415
-
-        return restorer_flow.saved_digests(backbone.path, backbone.steps, backbone.restorer, backbone.gain)
-    from components.backbones import tiny_flow  # noqa: PLC0415
-
-    return tiny_flow.saved_digests(backbone.path, backbone.steps, backbone.gain)
+    module = importlib.import_module(f"components.backbones.{backbone.family}")
+    return cast(tuple[str, str], module.saved_digests(backbone))
 
 
 def saved_files(settings: Settings, root: Path) -> list[Path]:
@@ -133,7 +111,7 @@ class SavedModel:
         return backbone
 
     def digests(self, branch: Branch) -> tuple[str, str] | None:
-        """`digest(branch)` and `sampler_digest()`, as `saved_digests`."""
+        """`digest(branch)` and `sampler.digest`, as `saved_digests`."""
         if branch == "reference" or self.policy is None:
             return _saved_digests(self.backbone)
         return _saved_digests(self.backbone.model_copy(update={"path": self.policy}))

@@ -23,13 +23,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.artifacts import digests
-from components.backbones import residual_flow
 from components.backbones.base import Condition
 from components.backbones.colour import fix_colours
-from components.backbones.residual_flow import CONFIG, ResidualFlow, ResidualFlowConfig, check_steps, read_weights
+from components.backbones.model_config import CONFIG, read_json
+from components.backbones.residual_flow import (
+    ResidualFlow,
+    ResidualFlowConfig,
+    model_digest,
+    read_weights,
+    stored_weights,
+)
 from components.backbones.restorers.restorer import Restorer, load_restorer, weights_digest
+from components.backbones.samplers.residual_euler import ResidualEuler
 from components.backbones.stochastic_branch import StochasticBranch
 from components.errors import BadInput
+from components.settings import RestorerFlowSettings
 
 PICTURE, COARSE, SEEN, UNIT = "restored", "restored_coarse", "upsampled_coarse", "residual_unit"
 """Names of a condition's encodings: p `[B, 3, H, W]` in [0, 1]; D p and D up(LR) `[B, 3, H/d, W/d]`; s, one channel."""
@@ -179,11 +187,8 @@ class RestorerFlow(ResidualFlow):
         picture = fix_colours(self._restorer(lr), upsampled, "wavelet")
         return condition_of(upsampled, picture, (prompt,), self.config)
 
-    def noise_shape(self, height: int, width: int) -> tuple[int, ...]:
-        return (3, height // self.config.detail, width // self.config.detail)
-
     def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
-        return self.noise_shape(height, width)
+        return (3, height // self.config.detail, width // self.config.detail)
 
     def encode(self, images: Tensor) -> Tensor:
         return reduced(images.to(self.device, torch.float32), self.config.detail)
@@ -208,17 +213,27 @@ def context(condition: Condition) -> Tensor:
     return torch.cat([coarse * 2.0 - 1.0, disagreement, unit.log() + 3.0], dim=1)
 
 
-def saved_digests(folder: Path, steps: int, restorer: str = "", gain: float = 1.0) -> tuple[str, str]:
-    """Digests of the model that `RestorerFlow.load` would give, and of its sampler, without building the network.
+def load(folder: Path, settings: RestorerFlowSettings, device: torch.device) -> RestorerFlow:
+    """The model in `folder`, on the settings' restorer and sampled as they say.
+
+    Raises:
+        BadInput: as `RestorerFlow.load`.
+    """
+    model = RestorerFlow.load(folder, settings.steps, device, settings.restorer)
+    model.sampler = ResidualEuler(model.config.shift, settings.steps, settings.gain)
+    return model
+
+
+def saved_digests(settings: RestorerFlowSettings) -> tuple[str, str]:
+    """Digests of the model that `load` would give, and of its sampler, without building the network.
 
     Raises:
         BadInput: a file is missing or damaged, or the model does not take so many steps. Whether weights and
             configuration fit together shows in `load`.
     """
-    config = read_config(folder, restorer)
-    check_steps(config.shift, steps)
-    stored = residual_flow.stored_weights(folder)
-    return residual_flow.model_digest(config, stored), residual_flow.sampler_digest(config, steps, gain)
+    config = read_config(settings.path, settings.restorer)
+    sampler = ResidualEuler(config.shift, settings.steps, settings.gain)
+    return model_digest(config, stored_weights(settings.path)), sampler.digest
 
 
 def read_config(folder: Path, restorer: str = "") -> RestorerFlowConfig:
@@ -227,7 +242,7 @@ def read_config(folder: Path, restorer: str = "") -> RestorerFlowConfig:
     Raises:
         BadInput: the file is missing, is not JSON, or has other keys; or its restorer is not what it was.
     """
-    values = residual_flow.read_json(folder, "restorer_flow")
+    values = read_json(folder, "restorer_flow")
     try:
         lists = {key: tuple(values[key]) for key in ("channels", "blocks", "unit")}
         config = RestorerFlowConfig(**{**values, **lists})
@@ -243,8 +258,3 @@ def read_config(folder: Path, restorer: str = "") -> RestorerFlowConfig:
             "this one with backbone.restorer"
         )
     return config
-
-
-def write_model(folder: Path, config: RestorerFlowConfig, state: dict[str, Tensor]) -> None:
-    """Write configuration and float32 weights into an existing folder."""
-    residual_flow.write_model(folder, config, state)

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from components.artifacts import digests
-from components.backbones.base import Branch, Condition, Samples
+from components.backbones.base import Branch, Condition, Predictor, gradients_of
 from components.backbones.controlnet import control_branch, pretrained, vae
 from components.backbones.controlnet.clip_text import ClipText
 from components.backbones.controlnet.split_unet import Features, SplitUNet, check_plain
-from components.backbones.samplers.ddpm import GivenNoiseDDPM
+from components.backbones.samplers.ddpm import DDPM, NoiseLevels
 from components.backbones.states import state_digest
 from components.backbones.upsampling import upsample
 from components.errors import BadInput
@@ -49,10 +49,12 @@ SHARED = (
 class SD2ControlNet:
     """The backbone; see the module's docstring. `load` makes it from folders or hub ids.
 
+    What is predicted is epsilon or v, as the base was trained.
+
     Args:
         unet, vae_model, text: frozen parts, in evaluation mode, on `device`, in `settings.dtype`.
         control: the control branch, float32; becomes the policy.
-        sampler: noise levels and steps.
+        levels: noise levels of the base.
         settings: of the backbone block.
         device: where it runs.
     """
@@ -63,7 +65,7 @@ class SD2ControlNet:
         vae_model: AutoencoderKL,
         text: ClipText,
         control: ControlNetModel,
-        sampler: GivenNoiseDDPM,
+        levels: NoiseLevels,
         settings: SD2ControlNetSettings,
         device: torch.device,
     ) -> None:
@@ -72,7 +74,7 @@ class SD2ControlNet:
         self.dtype: torch.dtype = getattr(torch, settings.dtype)
         self.text = text
         self.vae = vae_model.to(device)
-        self.sampler = sampler
+        self.levels = levels
         self.reference = control_branch.make_trainable(control, settings.lora_rank)
         self.policy: nn.Module = control
         self.multiple = vae.downsampling(vae_model)
@@ -107,7 +109,8 @@ class SD2ControlNet:
         pretrained.check_pipeline_folder(base, BASE, PARTS)
         unet_config = pretrained.read_full_config(UNet2DConditionModel, base, BASE, "unet")
         check_plain(unet_config, BASE)
-        sampler = GivenNoiseDDPM(pretrained.read_config(DDPMScheduler, base, BASE, "scheduler"), settings.steps, BASE)
+        levels = NoiseLevels(pretrained.read_config(DDPMScheduler, base, BASE, "scheduler"), BASE)
+        levels.check_steps(settings.steps)
         vae_config = pretrained.read_full_config(AutoencoderKL, base, BASE, "vae")
         text_config = pretrained.read_part(CLIPTextConfig, base, BASE, "text_encoder")
         check_base(unet_config, vae_config, text_config.hidden_size)
@@ -124,7 +127,13 @@ class SD2ControlNet:
         tokenizer = pretrained.read_part(CLIPTokenizer, base, BASE, "tokenizer")
         encoder = pretrained.read_part(CLIPTextModel, base, BASE, "text_encoder", dtype=dtype)
         text = ClipText(tokenizer, encoder.eval().requires_grad_(False).to(device))
-        return cls(unet, vae_model, text, control, sampler, settings, device)
+        return cls(unet, vae_model, text, control, levels, settings, device)
+
+    stores_latents = True
+
+    @property
+    def sampler(self) -> DDPM:
+        return DDPM(self.levels, self.settings.steps, self._sampler_digest())
 
     @property
     def scale(self) -> int:
@@ -143,8 +152,7 @@ class SD2ControlNet:
         control_branch.load(self.policy, folder)
 
     def noise_shape(self, height: int, width: int) -> tuple[int, ...]:
-        """(steps, C, h, w): x_T, then the noise of every step but the last, whose variance is zero."""
-        return (self.settings.steps, *self.latent_shape(height, width))
+        return self.sampler.noise_shape(self.latent_shape(height, width))
 
     def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
         """(C, h, w); sides that the VAE's down-sampling does not divide are padded, so they are rounded up."""
@@ -155,37 +163,33 @@ class SD2ControlNet:
         upsampled = upsample(lr, self.scale, self.settings.max_lr_pixels).to(self.device)
         return Condition(upsampled, prompts, {"text": self.text.encode(prompts)})
 
-    @torch.no_grad()
-    def sample(self, condition: Condition, noise: Tensor, branch: Branch = "policy") -> Samples:
-        # Not the wrapped policy: validation samples on one process only.
-        policy = control_branch.unwrapped(self.policy)
-        guided = self.settings.guidance_scale > 1.0
-        image, text = self._control_image(condition), condition.encodings["text"]
-        if guided:
-            negative = self.text.encode((self.settings.negative_prompt,)).expand_as(text)
-            image, text = torch.cat([image, image]), torch.cat([negative, text])
-        noise = noise.to(self.device, torch.float32)
-        x = noise[:, 0]
-        reduced = self.dtype != torch.float32
-        with (
-            control_branch.network_of(branch, policy, self.reference) as network,
-            torch.autocast(self.device.type, self.dtype if reduced else None, enabled=reduced),
-        ):
-            for step, timestep in enumerate(self.sampler.timesteps):
-                noisy = torch.cat([x, x]) if guided else x
-                levels = torch.full((len(noisy),), timestep, device=self.device)
-                features = self.unet.down(noisy, levels, text)
-                predicted = self._predict(network, features, noisy, levels, text, image)
-                if guided:
-                    unconditional, conditional = predicted.chunk(2)
-                    predicted = unconditional + self.settings.guidance_scale * (conditional - unconditional)
-                last = step == len(self.sampler.timesteps) - 1
-                x = self.sampler.previous(step, predicted, x, None if last else noise[:, step + 1])
-        height, width = condition.upsampled.shape[-2:]
-        return Samples(vae.decode(self.vae, x)[..., :height, :width], x)
-
     def encode(self, images: Tensor) -> Tensor:
         return vae.encode(self.vae, vae.pad_to_multiple(images.to(self.device), self.multiple))
+
+    def decode(self, latents: Tensor, condition: Condition) -> Tensor:
+        height, width = condition.upsampled.shape[-2:]
+        return vae.decode(self.vae, latents)[..., :height, :width]
+
+    def noised(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        level = self.levels.level(t)
+        return self.levels.noisy(latents, noise, level), self.levels.target(latents, noise, level)
+
+    def predict(self, x: Tensor, t: Tensor, condition: Condition, branch: Branch) -> Tensor:
+        return self._predictions(x, t, condition, (branch,))[0]
+
+    def predictor(self, branch: Branch) -> Predictor:
+        policy = control_branch.unwrapped(self.policy)  # not wrapped: validation samples on one process only
+        reduced = self.dtype != torch.float32
+
+        def predict(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+            with (
+                gradients_of(branch),
+                control_branch.network_of(branch, policy, self.reference) as network,
+                torch.autocast(self.device.type, self.dtype if reduced else None, enabled=reduced),
+            ):
+                return self._guided(network, x, t, condition)
+
+        return predict
 
     def error(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branch: Branch) -> Tensor:
         return self._errors(latents, condition, t, noise, (branch,))[0]
@@ -198,15 +202,15 @@ class SD2ControlNet:
     def digest(self, branch: Branch) -> str:
         return digests.of_json([self._frozen_digest, control_branch.digest_of(branch, self.policy, self.reference)])
 
-    def sampler_digest(self) -> str:
+    def save(self, folder: Path) -> None:
+        control_branch.save(self.policy, folder)
+
+    def _sampler_digest(self) -> str:
         settings = self.settings.model_dump(
             mode="json", include={"scale", "steps", "guidance_scale", "negative_prompt", "conditioning_scale", "dtype"}
         )
         tiling = self.settings.vae_tiling  # blends tiles, so it changes pixels of large images
-        return digests.of_json(["DDPM", self.sampler.config, settings, tiling])
-
-    def save(self, folder: Path) -> None:
-        control_branch.save(self.policy, folder)
+        return digests.of_json(["DDPM", self.levels.config, settings, tiling])
 
     @cached_property
     def _frozen_digest(self) -> str:
@@ -216,20 +220,32 @@ class SD2ControlNet:
     def _errors(
         self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branches: Sequence[Branch]
     ) -> list[Tensor]:
-        levels = self.sampler.level(t)
-        noisy = self.sampler.noisy(latents, noise, levels)
-        target = self.sampler.target(latents, noise, levels)
-        text, image = condition.encodings["text"], self._control_image(condition)
-        features = self.unet.down(noisy, levels, text)
-        errors = []
+        noisy, target = self.noised(latents, condition, t, noise)
+        predictions = self._predictions(noisy, t, condition, branches)
+        return [(predicted - target).square().mean(dim=(1, 2, 3)) for predicted in predictions]
+
+    def _predictions(self, x: Tensor, t: Tensor, condition: Condition, branches: Sequence[Branch]) -> list[Tensor]:
+        levels, text, image = self.levels.level(t), condition.encodings["text"], self._control_image(condition)
+        features = self.unet.down(x, levels, text)
+        predictions = []
         for branch in branches:
-            with (
-                control_branch.network_of(branch, self.policy, self.reference) as network,
-                torch.set_grad_enabled(branch == "policy" and torch.is_grad_enabled()),
-            ):
-                predicted = self._predict(network, features, noisy, levels, text, image)
-                errors.append((predicted - target).square().mean(dim=(1, 2, 3)))
-        return errors
+            with control_branch.network_of(branch, self.policy, self.reference) as network, gradients_of(branch):
+                predictions.append(self._predict(network, features, x, levels, text, image))
+        return predictions
+
+    def _guided(self, network: nn.Module, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """The prediction led away from the negative prompt's, where guidance is on."""
+        levels, text, image = self.levels.level(t), condition.encodings["text"], self._control_image(condition)
+        guided = self.settings.guidance_scale > 1.0
+        if guided:
+            negative = self.text.encode((self.settings.negative_prompt,)).expand_as(text)
+            text = torch.cat([negative, text])
+            image, x, levels = (torch.cat([rows, rows]) for rows in (image, x, levels))
+        predicted = self._predict(network, self.unet.down(x, levels, text), x, levels, text, image)
+        if not guided:
+            return predicted
+        unconditional, conditional = predicted.chunk(2)
+        return unconditional + self.settings.guidance_scale * (conditional - unconditional)
 
     def _predict(
         self, network: nn.Module, features: Features, noisy: Tensor, levels: Tensor, text: Tensor, image: Tensor

@@ -4,7 +4,6 @@ See `flow_controlnet` for what it shares with other flow transformers. Guidance 
 the conditional predictions.
 """
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,10 +63,11 @@ class SD3ControlNet(FlowControlNet):
         shift: float = self.vae.config.shift_factor * self.vae.config.scaling_factor
         return latents + shift
 
-    def timed_scheduler(self, height: int, width: int) -> FlowMatchEulerDiscreteScheduler:
-        scheduler = copy.deepcopy(self.scheduler)
-        scheduler.set_timesteps(self.settings.steps, device=self.device)
-        return scheduler
+    @staticmethod
+    def set_steps(
+        scheduler: FlowMatchEulerDiscreteScheduler, steps: int, height: int, width: int, device: torch.device
+    ) -> None:
+        scheduler.set_timesteps(steps, device=device)
 
     def velocity(
         self, control: nn.Module, latents: Tensor, condition: Condition, t: Tensor, sampling: bool = False

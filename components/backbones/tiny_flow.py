@@ -11,22 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from components.backbones import residual_flow
 from components.backbones.base import Condition
+from components.backbones.model_config import CONFIG, read_json
 from components.backbones.residual_flow import (
-    CONFIG,
-    SIGMA_FLOOR,
-    WEIGHTS,
     ResidualFlow,
     ResidualFlowConfig,
-    check_steps,
+    model_digest,
     read_weights,
-    write_model,
+    stored_weights,
 )
+from components.backbones.samplers.residual_euler import ResidualEuler
 from components.errors import BadInput
-
-__all__ = ["CONFIG", "SIGMA_FLOOR", "WEIGHTS", "ResidualUNet", "TinyFlow", "TinyFlowConfig", "read_config",
-           "saved_digests", "write_model"]  # fmt: skip
+from components.settings import TinyFlowSettings
 
 
 @dataclass(frozen=True)
@@ -121,17 +117,27 @@ class TinyFlow(ResidualFlow):
         return condition.upsampled * 2.0 - 1.0
 
 
-def saved_digests(folder: Path, steps: int, gain: float = 1.0) -> tuple[str, str]:
-    """Digests of the model that `TinyFlow.load` would give, and of its sampler, without building the network.
+def load(folder: Path, settings: TinyFlowSettings, device: torch.device) -> TinyFlow:
+    """The model in `folder`, sampled as the settings say.
+
+    Raises:
+        BadInput: as `TinyFlow.load`.
+    """
+    model = TinyFlow.load(folder, settings.steps, device)
+    model.sampler = ResidualEuler(model.config.shift, settings.steps, settings.gain)
+    return model
+
+
+def saved_digests(settings: TinyFlowSettings) -> tuple[str, str]:
+    """Digests of the model that `load` would give, and of its sampler, without building the network.
 
     Raises:
         BadInput: a file is missing or damaged, or the model does not take so many steps. Whether weights and
             configuration fit together shows in `load`.
     """
-    config = read_config(folder)
-    check_steps(config.shift, steps)
-    stored = residual_flow.stored_weights(folder)
-    return residual_flow.model_digest(config, stored), residual_flow.sampler_digest(config, steps, gain)
+    config = read_config(settings.path)
+    sampler = ResidualEuler(config.shift, settings.steps, settings.gain)
+    return model_digest(config, stored_weights(settings.path)), sampler.digest
 
 
 def read_config(folder: Path) -> TinyFlowConfig:
@@ -140,7 +146,7 @@ def read_config(folder: Path) -> TinyFlowConfig:
     Raises:
         BadInput: the file is missing, is not JSON, or has other keys.
     """
-    values = residual_flow.read_json(folder, "tiny_flow")
+    values = read_json(folder, "tiny_flow")
     try:
         return TinyFlowConfig(**{**values, "channels": tuple(values["channels"])})
     except (TypeError, KeyError) as error:

@@ -6,12 +6,12 @@ alignment that does not beat them has shown no preference.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from components.backbones.loading import SavedModel
-from components.backbones.residual_flow import max_steps, saved_shift
+from components.backbones.residual_flow import saved_shift
+from components.backbones.samplers.residual_euler import Control, ResidualEuler
 from components.errors import BadInput
 from components.judge.images import EvaluationSet
 from components.judge.measure import Judge
@@ -24,8 +24,6 @@ GAINS = (0.5, 0.75, 1.25, 1.5)
 """Factors of backbone.gain, beside 1."""
 STEP_FACTORS = (0.5, 2.0)
 """Of backbone.steps, beside 1."""
-
-Control = Literal["gain", "steps"]
 
 
 @dataclass(frozen=True)
@@ -47,14 +45,12 @@ def with_control(saved: SavedModel, control: Control, value: float) -> SavedMode
     return replace(saved, backbone=changed)
 
 
-def values_tried(settings: Settings, control: Control, shift: float) -> list[float]:
-    """The settings' own value first."""
+def values_tried(sampler: ResidualEuler, control: Control) -> list[float]:
+    """The sampler's own value first."""
+    own = sampler.times(control, 1.0)
     if control == "gain":
-        own = float(getattr(settings.backbone, "gain", 1.0))
-        return [own, *(own * gain for gain in GAINS)]
-    steps = settings.backbone.steps
-    others = {max(1, min(round(steps * factor), max_steps(shift))) for factor in STEP_FACTORS}
-    return [float(steps), *(float(other) for other in sorted(others - {steps}))]
+        return [own, *(sampler.times(control, factor) for factor in GAINS)]
+    return [own, *sorted({sampler.times(control, factor) for factor in STEP_FACTORS} - {own})]
 
 
 def tune(settings: Settings, root: Path, control: Control, base: SavedModel, judge: Judge) -> Tuned:
@@ -71,7 +67,8 @@ def tune(settings: Settings, root: Path, control: Control, base: SavedModel, jud
     def rewarded(lr_id: str) -> list[str]:
         return rewarded_metrics(settings.score.fr, settings.score.nr, lr_id in images.with_hr)
 
-    values = values_tried(settings, control, saved_shift(base.backbone.path))
+    own = ResidualEuler(saved_shift(base.backbone.path), base.backbone.steps, base.backbone.gain)
+    values = values_tried(own, control)
     restorers = [
         saved_restorer(f"{control} {value:g}", with_control(base, control, value), "reference", sampling, judge.models)
         for value in values

@@ -11,7 +11,7 @@ import torch
 from components.artifacts import tables
 from components.artifacts.publish import write_json
 from components.artifacts.shards import Shard, write_shard
-from components.backbones.base import Backbone, Branch
+from components.backbones.base import Backbone, Branch, Source
 from components.backbones.loading import SavedModel, located, saved_files
 from components.errors import BadInput
 from components.evaluate.anatomy import anatomy
@@ -69,9 +69,9 @@ class Evaluator:
         settings = self.settings
         return Sampling(settings.evaluate.seeds, settings.generate.batch, settings.backbone.colour_fix)
 
-    def model(self, name: str, backbone: Backbone, branch: Branch) -> Restorer:
-        """A loaded backbone's branch as a restorer."""
-        return model_restorer(name, backbone, branch, self.sampling)
+    def model(self, name: str, backbone: Backbone, source: Source) -> Restorer:
+        """A loaded backbone's branch, or a mixture of both, as a restorer."""
+        return model_restorer(name, backbone, source, self.sampling)
 
     def saved(self, name: str, model: SavedModel, branch: Branch) -> Restorer:
         """A saved model's branch as a restorer."""

@@ -10,7 +10,8 @@ import torch
 
 from components.artifacts.shards import decode_png
 from components.backbones.loading import saved_files
-from components.backbones.residual_flow import ResidualFlow, max_steps
+from components.backbones.residual_flow import ResidualFlow
+from components.backbones.samplers.residual_euler import Control
 from components.errors import BadInput
 from components.gate import benchmark
 from components.gate.benchmark import FrozenSet
@@ -81,7 +82,7 @@ class Bench:
             spread[image.lr_id] = diversity(pictures)
         return Evidence(frozen.found, metrics, rows, spread, cost.seconds, cost.memory_mb)
 
-    def control(self, frozen: FrozenSet, model: Upscaler, name: str, factor: float) -> dict[tuple[str, int], float]:
+    def control(self, frozen: FrozenSet, model: Upscaler, name: Control, factor: float) -> dict[tuple[str, int], float]:
         """Rewards of `model` with its gain or steps times `factor`, by restoration.
 
         Raises:
@@ -121,15 +122,12 @@ class Bench:
         return saved_restorer(name, model.saved, "policy", sampling, self._judge.models)
 
 
-def _changed(model: Upscaler, backbone: ResidualFlow, name: str, factor: float) -> Upscaler:
+def _changed(model: Upscaler, backbone: ResidualFlow, control: Control, factor: float) -> Upscaler:
     """The same upscaler with its gain or its steps times `factor`."""
     changed = copy.copy(backbone)
-    if name == "gain":
-        changed.gain = backbone.gain * factor
-    else:
-        changed.steps = max(1, min(round(backbone.steps * factor), max_steps(backbone.config.shift)))
+    changed.sampler = backbone.sampler.with_control(control, backbone.sampler.times(control, factor))
     saved = model.saved
     if saved is not None:
-        update = {"gain": changed.gain, "steps": changed.steps}
+        update = {"gain": changed.sampler.gain, "steps": changed.sampler.steps}
         saved = replace(saved, backbone=saved.backbone.model_copy(update=update))
     return Upscaler(changed, model.colour_fix, model.tiling, model.prompt_of, saved)

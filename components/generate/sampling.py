@@ -1,14 +1,16 @@
 """Candidates of one LR, batched over seeds."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from components.artifacts.images import to_8bit
-from components.backbones.base import Backbone, Branch, candidate_noise, sample_rows
-from components.backbones.colour import ColourFix, fix_colours
+from components.backbones.base import Backbone, Source, candidate_noise
+from components.backbones.colour import ColourFix
+from components.backbones.restore import restore
 
 CODE_VERSION = "2"
 """Raised whenever the same weights, settings and noise would give other pixels."""
@@ -22,7 +24,6 @@ class Candidate:
     latent: torch.Tensor | None
 
 
-@torch.no_grad()
 def sample_candidates(
     backbone: Backbone,
     lr: torch.Tensor,
@@ -31,21 +32,16 @@ def sample_candidates(
     indexes: range,
     batch: int,
     colour_fix: ColourFix,
-    branch: Branch = "reference",
+    source: Source = "reference",
 ) -> list[Candidate]:
     """Candidates of one LR `[1, 3, h, w]` in [0, 1].
 
     Each candidate's noise is a function of (lr_id, index); `batch` bounds memory and does not change a pixel.
     """
-    condition = backbone.condition(lr, (prompt,))
-    height, width = condition.upsampled.shape[-2:]
-    shape = backbone.noise_shape(height, width)
+    draws = [partial(candidate_noise, lr_id, index) for index in indexes]
     candidates: list[Candidate] = []
-    for start in range(indexes.start, indexes.stop, batch):
-        part = range(start, min(start + batch, indexes.stop))
-        noise = torch.stack([candidate_noise(lr_id, index, shape) for index in part])
-        samples = sample_rows(backbone, condition.repeat(len(part)), noise, branch)
-        images = to_8bit(fix_colours(samples.images, condition.upsampled, colour_fix))
-        latents = [None] * len(part) if samples.latents is None else samples.latents.cpu()
+    for samples in restore(backbone, lr, (prompt,), draws, colour_fix, source, batch=batch):
+        images = to_8bit(samples.images)
+        latents = [None] * len(images) if samples.latents is None else samples.latents.cpu()
         candidates.extend(Candidate(image, latent) for image, latent in zip(images, latents, strict=True))
     return candidates

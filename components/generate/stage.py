@@ -106,7 +106,7 @@ def _fill(settings: Settings, root: Path, shard: Shard | None) -> _Finished:
     known = saved_digests(settings, root)
     if known is None:
         backbone = load_backbone(settings, root, device)
-        known = backbone.digest("reference"), backbone.sampler_digest()
+        known = backbone.digest("reference"), backbone.sampler.digest
     model_digest, sampler = known
     sampler_digest = digests.of_json([sampler, settings.backbone.colour_fix])
     determined_by = (model_digest, sampler_digest, CODE_VERSION)

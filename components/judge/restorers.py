@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from components.artifacts import digests
 from components.artifacts.images import to_8bit, to_tensor
-from components.backbones.base import Backbone, Branch, candidate_noise, sample_rows
-from components.backbones.colour import ColourFix, fix_colours
+from components.backbones.base import Backbone, Branch, Source, candidate_noise, digest_of
+from components.backbones.colour import ColourFix
 from components.backbones.loading import SavedModel
+from components.backbones.restore import restore
+from components.backbones.samplers.base import Sampler
 from components.judge.images import EvaluationImage
 
 CODE_VERSION = "2"
@@ -39,12 +42,12 @@ class Models:
         self._loaded[saved.key] = backbone
 
     def digests(self, saved: SavedModel, branch: Branch) -> tuple[str, str]:
-        """`digest(branch)` and `sampler_digest()`; the model is loaded only where its file does not tell."""
+        """`digest(branch)` and `sampler.digest`; the model is loaded only where its file does not tell."""
         known = None if saved.key in self._loaded else saved.digests(branch)
         if known is not None:
             return known
         backbone = self(saved)
-        return backbone.digest(branch), backbone.sampler_digest()
+        return backbone.digest(branch), backbone.sampler.digest
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,17 @@ def saved_restorer(name: str, saved: SavedModel, branch: Branch, sampling: Sampl
     return Restorer(name, _digest(weights, sampler, sampling), weights, _OfSaved(saved, branch, sampling))
 
 
-def model_restorer(name: str, backbone: Backbone, branch: Branch, sampling: Sampling) -> Restorer:
-    """The same from a loaded model, in this process alone."""
-    weights = backbone.digest(branch)
-    digest = _digest(weights, backbone.sampler_digest(), sampling)
-    return Restorer(name, digest, weights, lambda models: _OfModel(backbone, branch, sampling), apart=False)
+def model_restorer(
+    name: str, backbone: Backbone, source: Source, sampling: Sampling, sampler: Sampler[Any] | None = None
+) -> Restorer:
+    """The same from a loaded model, in this process alone: from a branch or a mixture of both.
+
+    `sampler` None is the backbone's own.
+    """
+    used = sampler or backbone.sampler
+    weights = digest_of(backbone, source)
+    digest = _digest(weights, used.digest, sampling)
+    return Restorer(name, digest, weights, lambda models: _OfModel(backbone, source, sampling, used), apart=False)
 
 
 def _digest(weights: str, sampler: str, sampling: Sampling) -> str:
@@ -103,23 +112,27 @@ class _OfSaved:
     sampling: Sampling
 
     def __call__(self, models: Models) -> Restore:
-        return _OfModel(models(self.saved), self.branch, self.sampling)
+        backbone = models(self.saved)
+        return _OfModel(backbone, self.branch, self.sampling, backbone.sampler)
 
 
 @dataclass(frozen=True)
 class _OfModel:
     backbone: Backbone
-    branch: Branch
+    source: Source
     sampling: Sampling
+    sampler: Sampler[Any]
 
     def __call__(self, image: EvaluationImage) -> Restorations:
-        backbone, seeds, batch = self.backbone, self.sampling.seeds, self.sampling.batch
-        condition = backbone.condition(to_tensor(image.lr), (image.prompt,))
-        shape = backbone.noise_shape(*condition.upsampled.shape[-2:])
-        restored: Restorations = []
-        for start in range(0, seeds, batch):
-            indexes = range(start, min(start + batch, seeds))
-            noise = torch.stack([candidate_noise(f"evaluate:{image.lr_id}", index, shape) for index in indexes])
-            samples = sample_rows(backbone, condition.repeat(len(indexes)), noise, self.branch)
-            restored.extend(to_8bit(fix_colours(samples.images, condition.upsampled, self.sampling.colour_fix)))
-        return restored
+        draws = [partial(candidate_noise, f"evaluate:{image.lr_id}", index) for index in range(self.sampling.seeds)]
+        parts = restore(
+            self.backbone,
+            to_tensor(image.lr),
+            (image.prompt,),
+            draws,
+            self.sampling.colour_fix,
+            self.source,
+            sampler=self.sampler,
+            batch=self.sampling.batch,
+        )
+        return [picture for part in parts for picture in to_8bit(part.images)]

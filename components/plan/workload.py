@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.artifacts import tables
-from components.backbones.base import BLOCK
+from components.backbones.restore import BLOCK
 from components.plan.figures import Shape
 from components.plan.published import LR_IMAGES
 from components.settings import ControlNetSettings, Settings
@@ -88,7 +88,7 @@ class Workload:
 
 
 def sampling_block(settings: Settings, on_cpu: bool) -> int:
-    """Rows of every sampling call, see `backbones.base.sample_rows`."""
+    """Rows of every sampling call, see `backbones.restore.sample_rows`."""
     if not isinstance(settings.backbone, ControlNetSettings):
         return BLOCK["cpu" if on_cpu else "cuda"]
     return settings.backbone.sample_block

@@ -18,7 +18,6 @@ from components.artifacts.publish import atomic_folder, write_json, write_text
 from components.artifacts.shards import Shard, ShardFolder
 from components.backbones.base import Backbone
 from components.backbones.loading import load_backbone
-from components.backbones.residual_flow import ResidualFlow
 from components.errors import BadInput
 from components.judge.guards import GUARDS
 from components.metrics.suite import Suite
@@ -104,7 +103,7 @@ def determined_by(settings: Settings, root: Path, backbone: Backbone, validation
         "candidates": digests.of_file(root / "data/candidates.parquet"),
         "dataset": digests.of_file(root / "data/dataset.parquet"),
         "model": backbone.digest("reference"),
-        "sampler": [backbone.sampler_digest(), settings.backbone.colour_fix],
+        "sampler": [backbone.sampler.digest, settings.backbone.colour_fix],
         "validation": validation.metrics_digest,
     }
     if isinstance(settings.backbone, ControlNetSettings):
@@ -126,7 +125,7 @@ def batches_of(
         BadInput: nothing would be left to train on, or groups cannot be dealt evenly to the processes.
     """
     groups, held = set_aside(groups_of(pairs), photos, settings.held_out_groups, settings.seed)
-    sampled = backbone.sigmas() if isinstance(backbone, ResidualFlow) else ()
+    sampled = backbone.sampler.levels
     batches = PairBatches(settings, backbone, groups, images, accelerator, sampled)
     if not held:
         return batches, None

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from components.artifacts.images import to_8bit, to_tensor
-from components.backbones.base import Backbone, Branch, candidate_noise, sample_rows
-from components.backbones.colour import ColourFix, fix_colours
+from components.backbones.base import Backbone, Branch, candidate_noise
+from components.backbones.colour import ColourFix
+from components.backbones.restore import restore
 from components.errors import BadInput
 from components.judge.guards import GUARDS
 from components.metrics.suite import Suite
@@ -89,21 +91,15 @@ class Validation:
         return {name: np.concatenate([scores[name] for scores in by_image]) for name in by_image[0]}
 
     def _score_images(self, backbone: Backbone, branch: Branch, images: Sequence[ValidationImage]) -> list[Scores]:
-        condition = backbone.condition(
-            torch.cat([image.lr for image in images]), tuple(image.prompt for image in images)
-        )
-        shape = backbone.noise_shape(*condition.upsampled.shape[-2:])
         # Another name space than the training candidates': validation must not reward a memorised noise.
-        noise = torch.stack(
-            [
-                candidate_noise(f"validation:{image.lr_id}", index, shape)
-                for image in images
-                for index in range(self._seeds)
-            ]
-        )
-        condition = condition.repeat(self._seeds)
-        samples = sample_rows(backbone, condition, noise, branch)
-        pictures = to_8bit(fix_colours(samples.images, condition.upsampled, self._colour_fix))
+        draws = [
+            partial(candidate_noise, f"validation:{image.lr_id}", index)
+            for image in images
+            for index in range(self._seeds)
+        ]
+        lrs, prompts = torch.cat([image.lr for image in images]), tuple(image.prompt for image in images)
+        (samples,) = restore(backbone, lrs, prompts, draws, self._colour_fix, branch)
+        pictures = to_8bit(samples.images)
         collected = []
         for number, image in enumerate(images):
             own = pictures[number * self._seeds : (number + 1) * self._seeds]

@@ -12,8 +12,9 @@ from tqdm import tqdm
 from components.artifacts.digests import of_pixels
 from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.base import Backbone
-from components.backbones.colour import ColourFix, fix_colours
+from components.backbones.colour import ColourFix
 from components.backbones.loading import SavedModel
+from components.backbones.restore import restore
 from components.errors import BadInput
 from components.prompts.writer import Writer
 from components.settings import BackboneSettings, ControlNetSettings
@@ -156,7 +157,8 @@ class Upscaler:
         return output
 
     def _tile(self, lr: NDArray[np.uint8], noise: torch.Tensor, prompt: str) -> torch.Tensor:
-        with torch.no_grad():
-            condition = self.backbone.condition(to_tensor(lr), (prompt,))
-        images = self.backbone.sample(condition, noise[None]).images
-        return fix_colours(images, condition.upsampled, self.colour_fix)[0].cpu()
+        # Tiles come one by one: a block of several would be filled up with copies.
+        (samples,) = restore(
+            self.backbone, to_tensor(lr), (prompt,), [lambda shape: noise], self.colour_fix, "policy", block=1
+        )
+        return samples.images[0].cpu()

@@ -1,11 +1,15 @@
 """Noise by identity, and rows whose bits depend on themselves alone."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from components.artifacts.images import to_8bit
-from components.backbones.base import BLOCK, Condition, candidate_noise, candidate_seed, sample_rows
+from components.backbones import restore
+from components.backbones.base import Backbone, Condition, candidate_noise, candidate_seed
 from components.backbones.colour import ColourFix, fix_colours
+from components.backbones.restore import BLOCK, Samples, sample, sample_rows
 from tests.made import tiny_model
 
 M = 16
@@ -74,7 +78,7 @@ def test_bits_do_not_depend_on_the_batch(side: int, channels: tuple[int, ...]) -
     order = torch.randperm(M, generator=torch.manual_seed(2)).tolist()
     shuffled = sample_rows(model, condition.repeat(M), noise[order], "reference").images
     assert torch.equal(shuffled, whole[order])
-    assert torch.allclose(whole, model.sample(condition.repeat(M), noise, "reference").images, atol=1e-5)
+    assert torch.allclose(whole, sample(model, condition.repeat(M), noise, "reference").images, atol=1e-5)
 
 
 def test_bits_do_not_depend_on_the_other_rows() -> None:
@@ -100,13 +104,12 @@ def test_colour_fixed_bits_do_not_depend_on_the_batch(how: ColourFix) -> None:
 def test_every_batch_has_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model()
     sizes = []
-    sample = model.sample
 
-    def counting(condition: Condition, noise: torch.Tensor, branch: str) -> object:
+    def counting(backbone: Backbone, condition: Condition, noise: torch.Tensor, *rest: Any) -> Samples:
         sizes.append((len(condition.prompts), len(condition.upsampled), len(noise)))
-        return sample(condition, noise, "reference")
+        return sample(backbone, condition, noise, *rest)
 
-    monkeypatch.setattr(model, "sample", counting)
+    monkeypatch.setattr(restore, "sample", counting)
     block = BLOCK["cpu"]
     condition = model.condition(torch.rand(1, 3, 8, 8), ("",)).repeat(block + 1)
     images = sample_rows(model, condition, torch.randn(block + 1, 3, 32, 32), "reference").images

@@ -15,10 +15,11 @@ from torch._dynamo.utils import counters
 from torch._inductor import config as inductor_config
 
 from components.backbones import flow_controlnet
-from components.backbones.base import Condition, sample_rows
+from components.backbones.base import Condition
 from components.backbones.controlnet import vae
 from components.backbones.controlnet.lora import ADAPTER
 from components.backbones.flux_controlnet import FluxControlNet, pack, position_ids, unpack
+from components.backbones.restore import sample, sample_rows
 from components.errors import BadInput
 from tests.backbones.tiny_flux import flux_settings, write_base, write_control
 
@@ -77,8 +78,8 @@ def test_a_saved_policy_restores_alike_in_the_stock_pipeline(
     shake(model)
     condition = model.condition(lr_images(2, *size), PROMPTS)
     noise = noise_of(model, condition)
-    ours = model.sample(condition, noise)
-    before = model.sample(condition, noise, "reference").images
+    ours = sample(model, condition, noise)
+    before = sample(model, condition, noise, "reference").images
     assert (ours.images - before).abs().max() > 0.01
 
     model.save(tmp_path)
@@ -273,7 +274,7 @@ def test_rows_do_not_depend_on_the_batch(load: Callable[..., FluxControlNet]) ->
 def test_latents_of_samples_are_what_error_takes(load: Callable[..., FluxControlNet]) -> None:
     model = load()
     condition = model.condition(lr_images(2, 5, 7), PROMPTS)
-    samples = model.sample(condition, noise_of(model, condition))
+    samples = sample(model, condition, noise_of(model, condition))
     assert samples.latents is not None
     assert samples.latents.shape == (2, *model.latent_shape(20, 28)) == (2, 4, 4, 4)
     assert model.encode(samples.images).shape == samples.latents.shape
@@ -320,7 +321,7 @@ def test_digests_know_all_that_matters(load: Callable[..., FluxControlNet], tmp_
 
     def sampler(**changes: Any) -> str:
         other.settings = plain.model_copy(update=changes)
-        return other.sampler_digest()
+        return other.sampler.digest
 
     changed = [{"steps": 3}, {"guidance": 3.0}, {"conditioning_scale": 0.5}, {"max_sequence_length": 9}]
     changed += [{"vae_tiling": True}, {"dtype": "bfloat16"}, {"scale": 2}]
@@ -342,9 +343,9 @@ def test_frozen_parts_in_bfloat16_leave_the_policy_in_float32(load: Callable[...
         assert torch.allclose(policy, expected, rtol=0.05)
     policy.sum().backward()
     assert {p.grad.dtype for p in rounded.policy.parameters() if p.grad is not None} == {torch.float32}
-    images = rounded.sample(batch[1], batch[3]).images
+    images = sample(rounded, batch[1], batch[3]).images
     assert images.dtype == torch.float32
-    assert (images - exact.sample(training_batch(exact)[1], batch[3]).images).abs().mean() < 0.02
+    assert (images - sample(exact, training_batch(exact)[1], batch[3]).images).abs().mean() < 0.02
 
 
 def test_vae_tiles_show_no_seam(load: Callable[..., FluxControlNet]) -> None:
@@ -352,7 +353,7 @@ def test_vae_tiles_show_no_seam(load: Callable[..., FluxControlNet]) -> None:
     whole, tiled = load(), load(vae_tiling=True, channels_last=True)
     condition = whole.condition(lr_images(1, 24, 24), ("",))
     noise = noise_of(whole, condition)
-    one, other = whole.sample(condition, noise).images, tiled.sample(condition, noise).images
+    one, other = sample(whole, condition, noise).images, sample(tiled, condition, noise).images
     assert not torch.equal(one, other)
     steps = other.diff(dim=-1).abs().mean(dim=(0, 1, 2))
     assert steps[47] < steps.mean() + 2 * steps.std()
@@ -546,5 +547,5 @@ def test_a_gpu_trains_and_samples_compiled_in_bfloat16(base: Path, control: Path
     assert torch.allclose(policy, reference)
     policy.sum().backward()
     exact = FluxControlNet.load(control, flux_settings(base, control), CPU)
-    images = model.sample(condition, noise).images.cpu()
-    assert (images - exact.sample(training_batch(exact)[1], noise).images).abs().mean() < 0.05
+    images = sample(model, condition, noise).images.cpu()
+    assert (images - sample(exact, training_batch(exact)[1], noise).images).abs().mean() < 0.05

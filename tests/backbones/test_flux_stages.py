@@ -13,6 +13,7 @@ from diffusers import FluxControlNetModel
 from components.artifacts import latents, tables
 from components.artifacts.shards import ShardFolder
 from components.backbones.loading import load_backbone
+from components.backbones.restore import sample
 from components.entry import run_stage
 from components.errors import ExitCode
 from components.settings import Settings, load_settings
@@ -87,7 +88,7 @@ def test_two_processes_that_share_the_policy_are_one(tmp_path: Path) -> None:
         (policy.sum() / 2).backward()
         assert torch.allclose(theirs["policy"], policy, rtol=1e-5)
         assert torch.allclose(theirs["reference"], reference, rtol=1e-5)
-        assert torch.allclose(theirs["image"], model.sample(condition, noise).images, atol=1e-5)
+        assert torch.allclose(theirs["image"], sample(model, condition, noise).images, atol=1e-5)
     for theirs in found:
         assert theirs["gradients"].keys() == gradients(model).keys()
         assert all(torch.allclose(theirs["gradients"][n], grad, atol=1e-6) for n, grad in gradients(model).items())

@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from components.backbones import sd2_controlnet
-from components.backbones.base import Branch, Condition, sample_rows
+from components.backbones.base import Branch, Condition
 from components.backbones.controlnet import pretrained
+from components.backbones.restore import sample, sample_rows
 from components.backbones.sd2_controlnet import SD2ControlNet
 from components.errors import BadInput
 from tests.backbones.tiny_pipelines import SD1, SD2, sd_settings, write_bare_control, write_sd_base, write_sd_control
@@ -131,14 +132,14 @@ def test_stock_diffusers_gives_the_same_image(
             folders, control, condition.upsampled, list(prompts), generator=generators, **(call | changes)
         )
 
-    ours = model.sample(condition, noise, "policy").images
+    ours = sample(model, condition, noise, "policy").images
     assert ours.shape == (2, 3, 64, 32)
     assert torch.allclose(ours, stock(tmp_path), atol=1e-4)
-    assert torch.allclose(model.sample(condition, noise, "reference").images, stock(folders.control), atol=1e-4)
+    assert torch.allclose(sample(model, condition, noise, "reference").images, stock(folders.control), atol=1e-4)
     # what the equality would not survive
     assert not torch.allclose(ours, stock(folders.control), atol=1e-2)
     assert not torch.allclose(ours, stock(tmp_path, controlnet_conditioning_scale=0.4), atol=1e-2)
-    assert not torch.allclose(ours, model.sample(condition, noise.flip(0), "policy").images, atol=1e-2)
+    assert not torch.allclose(ours, sample(model, condition, noise.flip(0), "policy").images, atol=1e-2)
 
 
 def test_guidance_and_its_negative_prompt_count(sd2: Folders) -> None:
@@ -146,7 +147,7 @@ def test_guidance_and_its_negative_prompt_count(sd2: Folders) -> None:
     images = []
     for changes in ({}, {"negative_prompt": ""}, {"guidance_scale": 7.0}, {"guidance_scale": 1.0}):
         model = with_settings(sd2.plain, **changes)
-        images.append(model.sample(model.condition(lrs(1), ("a cat",)), noise).images)
+        images.append(sample(model, model.condition(lrs(1), ("a cat",)), noise).images)
     for index, image in enumerate(images):
         assert all(not torch.allclose(image, other, atol=1e-4) for other in images[index + 1 :])
 
@@ -156,11 +157,11 @@ def test_every_steps_noise_counts(sd2: Folders) -> None:
     assert model.noise_shape(32, 32) == (3, 4, 4, 4)
     condition = model.condition(lrs(1), ("",))
     noise = torch.randn(1, 3, 4, 4, 4, generator=torch.manual_seed(0))
-    base = model.sample(condition, noise)
+    base = sample(model, condition, noise)
     for step in range(3):
         other = noise.clone()
         other[:, step] = -other[:, step]
-        assert not torch.allclose(model.sample(condition, other).images, base.images, atol=1e-3), step
+        assert not torch.allclose(sample(model, condition, other).images, base.images, atol=1e-3), step
     assert base.latents is not None
     assert base.latents.shape == (1, *model.latent_shape(32, 32))
 
@@ -172,7 +173,7 @@ def test_sizes_that_the_vae_does_not_divide_are_padded_and_cropped(sd2: Folders)
     assert condition.upsampled.shape == (1, 3, 18, 26)
     assert model.noise_shape(18, 26) == (3, 4, 3, 4)
     noise = noise_as_stock_draws(model.noise_shape(18, 26), (1,))
-    samples = model.sample(condition, noise)
+    samples = sample(model, condition, noise)
     assert samples.images.shape == (1, 3, 18, 26)
     assert model.encode(samples.images).shape == (1, *model.latent_shape(18, 26)) == (1, 4, 3, 4)
 
@@ -204,9 +205,9 @@ def plain_error(
 ) -> Tensor:
     """`error` by whole UNets, as any training script has it."""
     levels = (t * 1000).ceil().long() - 1
-    alpha = DDPMScheduler.from_config(model.sampler.config).alphas_cumprod[levels].view(-1, 1, 1, 1)
+    alpha = DDPMScheduler.from_config(model.levels.config).alphas_cumprod[levels].view(-1, 1, 1, 1)
     noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
-    epsilon = model.sampler.config["prediction_type"] == "epsilon"
+    epsilon = model.levels.config["prediction_type"] == "epsilon"
     target = noise if epsilon else alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
     text = condition.encodings["text"]
     down, middle = control(noisy, levels, text, condition.upsampled, 0.8, return_dict=False)
@@ -378,7 +379,7 @@ def test_the_frozen_backbone_is_in_memory_once(sd2: Folders, lora_rank: int) -> 
 def test_digests_name_what_determines_the_result(sd2: Folders, tmp_path: Path) -> None:
     plain = sd2.plain
     unchanged = with_settings(plain, sample_block=1, gradient_checkpointing=True, max_lr_pixels=9)
-    assert unchanged.sampler_digest() == plain.sampler_digest()
+    assert unchanged.sampler.digest == plain.sampler.digest
     changes: list[dict[str, Any]] = [
         {"steps": 2},
         {"guidance_scale": 2.0},
@@ -386,7 +387,7 @@ def test_digests_name_what_determines_the_result(sd2: Folders, tmp_path: Path) -
         {"conditioning_scale": 0.5},
         {"vae_tiling": True},
     ]
-    digests = {with_settings(plain, **change).sampler_digest() for change in [{}, *changes]}
+    digests = {with_settings(plain, **change).sampler.digest for change in [{}, *changes]}
     assert len(digests) == 1 + len(changes)
     other = sd2.copy(tmp_path)
     weights = load_file(other.base / "vae/diffusion_pytorch_model.safetensors")
@@ -470,7 +471,7 @@ def test_reduced_precision_is_for_what_is_frozen(sd2: Folders) -> None:
     policy.sum().backward()
     assert {weight.grad.dtype for weight in half.policy.parameters() if weight.grad is not None} == {torch.float32}
     noise = torch.randn(1, *half.noise_shape(32, 32), generator=torch.manual_seed(0))
-    images = [model.sample(model.condition(lrs(1), ("a",)), noise).images for model in (plain, half)]
+    images = [sample(model, model.condition(lrs(1), ("a",)), noise).images for model in (plain, half)]
     assert torch.allclose(*images, atol=0.05)
 
 
@@ -480,7 +481,7 @@ def test_tiles_bound_the_vaes_memory_on_large_images(sd2: Folders) -> None:
     model.vae.decoder.register_forward_hook(lambda _, inputs, output: sides.append(max(output.shape[-2:])))
     model.vae.encoder.register_forward_hook(lambda _, inputs, output: sides.append(max(inputs[0].shape[-2:])))
     condition = model.condition(lrs(1, 28, 20), ("",))
-    images = model.sample(condition, torch.randn(1, *model.noise_shape(112, 80))).images
+    images = sample(model, condition, torch.randn(1, *model.noise_shape(112, 80))).images
     assert images.shape == (1, 3, 112, 80)
     assert model.encode(images).shape == (1, *model.latent_shape(112, 80))
     assert len(sides) > 2
@@ -611,8 +612,8 @@ def test_on_a_gpu(sd2: Folders, dtype: str) -> None:
     settings = sd_settings(sd2.base, sd2.control, dtype=dtype, channels_last=True, compile=True)
     model = SD2ControlNet.load(sd2.control, settings, torch.device("cuda"))
     noise = torch.randn(1, *plain.noise_shape(32, 32), generator=torch.manual_seed(0))
-    on_gpu = model.sample(model.condition(lrs(1), ("a",)), noise).images.cpu()
-    assert torch.allclose(on_gpu, plain.sample(plain.condition(lrs(1), ("a",)), noise).images, atol=0.05)
+    on_gpu = sample(model, model.condition(lrs(1), ("a",)), noise).images.cpu()
+    assert torch.allclose(on_gpu, sample(plain, plain.condition(lrs(1), ("a",)), noise).images, atol=0.05)
     latents, condition, t, epsilon = denoising(model)
     with torch.autocast("cuda", getattr(torch, dtype)):
         policy, reference = model.errors(latents.cuda(), condition, t.cuda(), epsilon.cuda())

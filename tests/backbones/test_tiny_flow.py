@@ -12,9 +12,11 @@ from torch import nn
 
 from components.backbones.base import Condition
 from components.backbones.loading import load_backbone
-from components.backbones.residual_flow import SIGMA_FLOOR, max_steps
+from components.backbones.restore import sample
+from components.backbones.samplers.residual_euler import SIGMA_FLOOR, max_steps
 from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig, saved_digests
 from components.errors import BadInput
+from components.settings import TinyFlowSettings
 from tests.made import tiny_model, write_params
 
 CPU = torch.device("cpu")
@@ -69,7 +71,7 @@ def test_a_perfect_prediction_has_no_error_and_samples_the_image() -> None:
         model = TinyFlow(config, Constant(2.0), steps, CPU)
         condition = Condition(torch.full((2, 3, 8, 8), 0.4), ("", ""))
         noise = torch.randn(2, 3, 8, 8, generator=torch.manual_seed(0))
-        images = model.sample(condition, noise).images
+        images = sample(model, condition, noise).images
         assert torch.allclose(images, torch.full_like(images, 0.6), atol=1e-5), steps
         errors = model.error(images, condition, torch.full((2,), 0.5), noise, "policy")
         assert errors.tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
@@ -101,7 +103,7 @@ def test_sampling_keeps_the_network_in_its_mode_and_records_no_graph() -> None:
     condition = model.condition(torch.rand(1, 3, 8, 8), ("",))
     for mode in (True, False):
         model.policy.train(mode)
-        images = model.sample(condition, torch.randn(1, 3, 32, 32)).images
+        images = sample(model, condition, torch.randn(1, 3, 32, 32)).images
         assert model.policy.training is mode
         assert not images.requires_grad
 
@@ -114,7 +116,7 @@ def test_any_size_is_restored_and_trained_on(height: int, width: int) -> None:
     assert condition.upsampled.shape == (1, 3, 4 * height, 4 * width)
     shape = (1, *model.noise_shape(4 * height, 4 * width))
     noise = torch.randn(shape, generator=torch.manual_seed(1))
-    images = model.sample(condition, noise).images
+    images = sample(model, condition, noise).images
     assert images.shape == condition.upsampled.shape
     assert images.min() >= 0.0
     assert images.max() <= 1.0
@@ -125,14 +127,14 @@ def test_samples_depend_on_the_noise_and_on_the_policy() -> None:
     model = tiny_model()
     condition = model.condition(torch.rand(1, 3, 8, 8), ("",)).repeat(2)
     noise = torch.randn(2, 3, 32, 32)
-    images = model.sample(condition, noise, "policy").images
+    images = sample(model, condition, noise, "policy").images
     assert not torch.equal(images[0], images[1])
-    assert torch.equal(images, model.sample(condition, noise, "reference").images)
+    assert torch.equal(images, sample(model, condition, noise, "reference").images)
     with torch.no_grad():
         for parameter in model.policy.parameters():
             parameter.mul_(1.1)
-    assert not torch.equal(images, model.sample(condition, noise, "policy").images)
-    assert torch.equal(images, model.sample(condition, noise, "reference").images)
+    assert not torch.equal(images, sample(model, condition, noise, "policy").images)
+    assert torch.equal(images, sample(model, condition, noise, "reference").images)
 
 
 def test_save_and_load(tmp_path: Path) -> None:
@@ -141,8 +143,9 @@ def test_save_and_load(tmp_path: Path) -> None:
     loaded = TinyFlow.load(tmp_path, 2, CPU)
     assert loaded.config == model.config
     assert loaded.digest("policy") == loaded.digest("reference") == model.digest("policy")
-    assert loaded.sampler_digest() == model.sampler_digest()
-    assert saved_digests(tmp_path, 2) == (model.digest("reference"), model.sampler_digest())
+    assert loaded.sampler.digest == model.sampler.digest
+    settings = TinyFlowSettings(family="tiny_flow", path=tmp_path, steps=2, colour_fix="none")
+    assert saved_digests(settings) == (model.digest("reference"), model.sampler.digest)
     other = tiny_model(seed=1, kappa=0.7, residual_std=0.2)
     reference = other.digest("reference")
     other.load_policy(tmp_path)
@@ -155,7 +158,7 @@ def test_digests_see_weights_config_and_steps() -> None:
     assert tiny_model(seed=1).digest("policy") != model.digest("policy")
     assert tiny_model(kappa=0.6).digest("policy") != model.digest("policy")
     assert tiny_model(steps=3).digest("policy") == model.digest("policy")
-    assert tiny_model(steps=3).sampler_digest() != model.sampler_digest()
+    assert tiny_model(steps=3).sampler.digest != model.sampler.digest
 
 
 def cut(folder: Path) -> None:
@@ -199,16 +202,16 @@ def test_damaged_folders_are_named(
 
 
 def test_euler_steps_are_even_or_shifted_towards_noise() -> None:
-    assert tiny_model(steps=4).sigmas() == [1.0, 0.75, 0.5, 0.25]
-    shifted = TinyFlow(TinyFlowConfig(shift=3.0), Constant(0.0), 4, CPU).sigmas()
-    assert shifted == pytest.approx([1.0, 0.9, 0.75, 0.5])  # 3u / (1 + 2u)
+    assert tiny_model(steps=4).sampler.levels == (1.0, 0.75, 0.5, 0.25)
+    shifted = TinyFlow(TinyFlowConfig(shift=3.0), Constant(0.0), 4, CPU).sampler.levels
+    assert shifted == pytest.approx((1.0, 0.9, 0.75, 0.5))  # 3u / (1 + 2u)
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 def test_the_last_step_of_the_longest_chain_starts_at_the_floor(shift: float) -> None:
     config = TinyFlowConfig(shift=shift)
     most = max_steps(shift)
-    assert TinyFlow(config, Constant(0.0), most, CPU).sigmas()[-1] >= SIGMA_FLOOR - 1e-9
+    assert TinyFlow(config, Constant(0.0), most, CPU).sampler.levels[-1] >= SIGMA_FLOOR - 1e-9
     with pytest.raises(BadInput, match=f"takes 1 to {most}"):
         TinyFlow(config, Constant(0.0), most + 1, CPU)
 
@@ -223,4 +226,6 @@ def test_the_registry_loads_what_the_settings_name(tmp_path: Path, tiny_folder: 
     shutil.copytree(tiny_folder, tmp_path / "weights")
     settings = write_params(tmp_path, backbone={"path": "weights", "steps": 3})
     model = load_backbone(settings, tmp_path, CPU)
-    assert (model.steps, model.digest("reference")) == (3, TinyFlow.load(tiny_folder, 3, CPU).digest("reference"))
+    assert isinstance(model, TinyFlow)
+    assert model.sampler.steps == 3
+    assert model.digest("reference") == TinyFlow.load(tiny_folder, 3, CPU).digest("reference")

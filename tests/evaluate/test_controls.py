@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 
 from components.artifacts import tables
+from components.backbones.samplers.residual_euler import ResidualEuler
 from components.evaluate import controls
 from components.evaluate.stage import run
 from tests.evaluate.project import build, settings
 
 
 def test_the_settings_value_is_tried_first_and_steps_keep_within_the_sampler() -> None:
-    chosen = settings(backbone={"steps": 4})
-    assert controls.values_tried(chosen, "gain", 1.0) == [1.0, 0.5, 0.75, 1.25, 1.5]
-    assert controls.values_tried(chosen, "steps", 1.0) == [4.0, 2.0, 8.0]
-    assert controls.values_tried(settings(backbone={"steps": 15}), "steps", 1.0) == [15.0, 8.0, 20.0]
+    four = ResidualEuler(1.0, 4)
+    assert controls.values_tried(four, "gain") == [1.0, 0.5, 0.75, 1.25, 1.5]
+    assert controls.values_tried(four, "steps") == [4.0, 2.0, 8.0]
+    assert controls.values_tried(ResidualEuler(1.0, 15), "steps") == [15.0, 8.0, 20.0]
 
 
 def test_controls_are_tuned_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

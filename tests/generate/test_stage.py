@@ -14,8 +14,11 @@ import pytest
 from components.artifacts import digests, latents, tables
 from components.artifacts.images import to_tensor
 from components.artifacts.shards import Shard, ShardFolder
-from components.backbones.base import BLOCK, candidate_seed
-from components.backbones.tiny_flow import WEIGHTS, TinyFlow
+from components.backbones import restore
+from components.backbones.base import candidate_seed
+from components.backbones.residual_flow import WEIGHTS
+from components.backbones.restore import BLOCK
+from components.backbones.tiny_flow import TinyFlow
 from components.errors import BadInput
 from components.generate.stage import run
 from components.settings import Settings
@@ -58,13 +61,13 @@ def cached(root: Path) -> set[str]:
 def sampled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Rows of each call of the sampler."""
     calls: list[int] = []
-    original = TinyFlow.sample
+    original = restore.sample
 
-    def counting(self: TinyFlow, condition: Any, noise: Any, branch: Any) -> Any:
+    def counting(backbone: Any, condition: Any, noise: Any, *rest: Any) -> Any:
         calls.append(len(noise))
-        return original(self, condition, noise, branch)
+        return original(backbone, condition, noise, *rest)
 
-    monkeypatch.setattr(TinyFlow, "sample", counting)
+    monkeypatch.setattr(restore, "sample", counting)
     return calls
 
 

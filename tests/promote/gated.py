@@ -15,7 +15,7 @@ from torch import Tensor
 
 from components.artifacts import digests, tables
 from components.artifacts.shards import encode_png, write_shard
-from components.backbones.base import Branch, Condition, Samples
+from components.backbones.base import Branch, Condition
 from components.backbones.tiny_flow import TinyFlow
 from components.metrics.rank_head import RankMetric
 from components.promote import promotion
@@ -115,8 +115,8 @@ class Sabotaged(TinyFlow):
         super().__init__(good.config, good.policy, STEPS, CPU)
         self._name, self._spoil = name, spoil
 
-    def sample(self, condition: Condition, noise: Tensor, branch: Branch = "policy") -> Samples:
-        return Samples(self._spoil(super().sample(condition, noise, branch).images).clamp(0.0, 1.0), None)
+    def decode(self, latents: Tensor, condition: Condition) -> Tensor:
+        return self._spoil(super().decode(latents, condition)).clamp(0.0, 1.0)
 
     def digest(self, branch: Branch) -> str:
         return digests.of_json([super().digest(branch), self._name])

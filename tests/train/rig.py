@@ -46,7 +46,7 @@ class DoubleFlow(TinyFlow):
 def double_model() -> DoubleFlow:
     """A policy a little away from its reference, in float64."""
     single = tiny_model()
-    model = DoubleFlow(single.config, single.policy.double(), single.steps, single.device)
+    model = DoubleFlow(single.config, single.policy.double(), single.sampler.steps, single.device)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in model.policy.parameters():

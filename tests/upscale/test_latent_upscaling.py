@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from components.artifacts.digests import of_pixels
 from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.base import candidate_noise
+from components.backbones.restore import sample
 from components.backbones.sd2_controlnet import SD2ControlNet
 from components.upscale import noise as noise_module
 from components.upscale.noise import NoiseField
@@ -34,7 +35,7 @@ def picture(height: int, width: int) -> NDArray[np.uint8]:
 def test_a_picture_of_one_block_is_a_candidate(model: SD2ControlNet) -> None:
     lr = picture(7, 9)
     noise = candidate_noise(of_pixels(lr), 3, model.noise_shape(28, 36))
-    candidate = model.sample(model.condition(to_tensor(lr), ("",)), noise[None]).images
+    candidate = sample(model, model.condition(to_tensor(lr), ("",)), noise[None]).images
     assert np.array_equal(Upscaler(model, "none")(lr, 3), to_8bit(candidate)[0])
 
 

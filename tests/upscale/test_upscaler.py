@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from components.artifacts.digests import of_pixels
 from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.base import candidate_noise
+from components.backbones.restore import sample
 from components.backbones.tiny_flow import TinyFlow
 from components.errors import BadInput
 from components.settings import BACKBONE, TinyFlowSettings
@@ -29,7 +30,7 @@ def test_whole_picture_is_the_candidate_of_that_seed(model_folder: Path) -> None
     lr = photo(24, 31)
     model = TinyFlow.load(model_folder, 2, CPU)
     noise = candidate_noise(of_pixels(lr), 5, model.noise_shape(96, 124))
-    candidate = model.sample(model.condition(to_tensor(lr), ("",)), noise[None]).images
+    candidate = sample(model, model.condition(to_tensor(lr), ("",)), noise[None]).images
     assert np.array_equal(upscaler(model_folder)(lr, 5), to_8bit(candidate)[0])
 
 

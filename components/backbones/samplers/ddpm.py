@@ -1,61 +1,64 @@
-"""The DDPM sampler with all of its noise given (Ho et al., arXiv 2006.11239), step for step as diffusers' scheduler.
+"""DDPM (Ho et al., arXiv 2006.11239): the noise levels of a base model, and the sampler with all of its noise given.
 
 diffusers' own `step` draws noise from a generator; here a candidate's noise is a tensor, a function of its identity.
+Otherwise the steps are those of diffusers' scheduler.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
+from components.backbones.base import Backbone, Condition
+from components.backbones.samplers.base import Transition
 from components.errors import BadInput
 
 PREDICTIONS = ("epsilon", "v_prediction")
 
 
-class GivenNoiseDDPM:
-    """Noise levels and steps of one sampler.
+class NoiseLevels:
+    """The levels that a base model was trained at, and what it predicts at them.
 
     Args:
         config: of the base model's scheduler, whichever kind it is: its betas, spacing and prediction type count.
-        steps: denoising steps.
         setting: where the configuration comes from, for errors.
 
     Raises:
-        BadInput: another prediction type than epsilon or v, more steps than training had levels, or an option that
-            the steps here do not follow.
+        BadInput: another prediction type than epsilon or v, or an option that the sampler's steps do not follow.
     """
 
-    def __init__(self, config: dict[str, Any], steps: int, setting: str) -> None:
+    def __init__(self, config: dict[str, Any], setting: str) -> None:
         # Kinds of scheduler that never clip, such as PNDM, need not say so; DDPM's default would clip latents to +-1.
-        scheduler = DDPMScheduler.from_config({"clip_sample": False} | config)
-        self.prediction: str = scheduler.config.prediction_type
+        self.scheduler = DDPMScheduler.from_config({"clip_sample": False} | config)
+        self.setting = setting
+        own = self.scheduler.config
+        self.prediction: str = own.prediction_type
         if self.prediction not in PREDICTIONS:
             raise BadInput(
                 f"{setting}: scheduler/scheduler_config.json has prediction_type {self.prediction!r}, supported are "
                 f"{' and '.join(PREDICTIONS)}; choose a base model that predicts one of these"
             )
-        if scheduler.config.thresholding or scheduler.config.variance_type != "fixed_small":
+        if own.thresholding or own.variance_type != "fixed_small":
             raise BadInput(
                 f"{setting}: scheduler/scheduler_config.json sets thresholding or a variance_type other than "
                 "fixed_small, which latent diffusion does not use; choose a base model without them"
             )
-        self.levels: int = scheduler.config.num_train_timesteps
-        if steps > self.levels:
-            raise BadInput(f"backbone.steps {steps} exceeds the {self.levels} noise levels of {setting}: lower it")
-        scheduler.set_timesteps(steps)
-        self.scheduler = scheduler
-        self.timesteps: list[int] = scheduler.timesteps.tolist()
-        self.config: dict[str, Any] = {
-            key: value for key, value in dict(scheduler.config).items() if not key.startswith("_")
-        }
-        self._alphas: Tensor = scheduler.alphas_cumprod.clone()
-        self._clip: float | None = scheduler.config.clip_sample_range if scheduler.config.clip_sample else None
+        self.count: int = own.num_train_timesteps
+        self.config: dict[str, Any] = {key: value for key, value in dict(own).items() if not key.startswith("_")}
+        self.alphas: Tensor = self.scheduler.alphas_cumprod.clone()
+        self.clip: float | None = own.clip_sample_range if own.clip_sample else None
+
+    def check_steps(self, steps: int) -> None:
+        """Raise BadInput for more steps than training had levels."""
+        if steps > self.count:
+            raise BadInput(f"backbone.steps {steps} exceeds the {self.count} noise levels of {self.setting}: lower it")
 
     def level(self, t: Tensor) -> Tensor:
         """Integer timestep ceil(t * T) - 1 of a time in (0, 1]."""
-        return (t * self.levels).ceil().long().clamp(1, self.levels) - 1
+        return (t * self.count).ceil().long().clamp(1, self.count) - 1
 
     def noisy(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """x_t of clean latents `[B, C, h, w]` at integer timesteps `[B]`."""
@@ -69,28 +72,75 @@ class GivenNoiseDDPM:
         velocity: Tensor = self.scheduler.get_velocity(clean, noise, timesteps)
         return velocity
 
-    def previous(self, step: int, predicted: Tensor, noisy: Tensor, noise: Tensor | None) -> Tensor:
-        """Latents after denoising step number `step`, of the prediction at its timestep.
 
-        Args:
-            noise: of this step; None at the last, whose variance is zero.
-        """
-        last = step == len(self.timesteps) - 1
-        alpha = self._alphas[self.timesteps[step]]
-        previous_alpha = torch.ones(()) if last else self._alphas[self.timesteps[step + 1]]
+class DDPMSteps:
+    """The steps of a sampling; see `Schedule`.
+
+    Attributes:
+        times: each in the middle of its level, so that no rounding of `NoiseLevels.level` leads to a neighbour.
+    """
+
+    def __init__(self, levels: NoiseLevels, timesteps: list[int], device: torch.device) -> None:
+        self._levels, self._timesteps = levels, timesteps
+        self.times = ((torch.tensor(timesteps) + 0.5) / levels.count).to(device)
+
+    def transition(self, step: int, predicted: Tensor, x: Tensor) -> Transition:
+        """Equation (7) of the paper; the last step's variance is zero."""
+        last = step == len(self._timesteps) - 1
+        alphas, clip = self._levels.alphas, self._levels.clip
+        alpha = alphas[self._timesteps[step]]
+        previous_alpha = torch.ones(()) if last else alphas[self._timesteps[step + 1]]
         step_alpha = alpha / previous_alpha
-        if self.prediction == "epsilon":
-            clean = (noisy - (1 - alpha).sqrt() * predicted) / alpha.sqrt()
+        if self._levels.prediction == "epsilon":
+            clean = (x - (1 - alpha).sqrt() * predicted) / alpha.sqrt()
         else:
-            clean = alpha.sqrt() * noisy - (1 - alpha).sqrt() * predicted
-        if self._clip is not None:
-            clean = clean.clamp(-self._clip, self._clip)
-        # equation (7) of the paper
+            clean = alpha.sqrt() * x - (1 - alpha).sqrt() * predicted
+        if clip is not None:
+            clean = clean.clamp(-clip, clip)
         mean: Tensor = (
             previous_alpha.sqrt() * (1 - step_alpha) / (1 - alpha) * clean
-            + step_alpha.sqrt() * (1 - previous_alpha) / (1 - alpha) * noisy
+            + step_alpha.sqrt() * (1 - previous_alpha) / (1 - alpha) * x
         )
-        if noise is None:
-            return mean
         variance = (1 - previous_alpha) / (1 - alpha) * (1 - step_alpha)
-        return mean + variance.clamp_min(1e-20).sqrt() * noise
+        return Transition(mean, None if last else variance.clamp_min(1e-20).sqrt())
+
+
+@dataclass(frozen=True)
+class DDPM:
+    """Ancestral sampling; see `Sampler`.
+
+    Attributes:
+        steps: denoising steps.
+
+    Raises:
+        BadInput: more steps than training had levels.
+    """
+
+    noise_levels: NoiseLevels
+    steps: int
+    digest: str
+    levels: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.noise_levels.check_steps(self.steps)
+
+    @cached_property
+    def timesteps(self) -> list[int]:
+        """Levels of the steps, from the noisiest."""
+        scheduler = DDPMScheduler.from_config(self.noise_levels.scheduler.config)
+        scheduler.set_timesteps(self.steps)
+        steps: list[int] = scheduler.timesteps.tolist()
+        return steps
+
+    def noise_shape(self, latent: tuple[int, ...]) -> tuple[int, ...]:
+        """(steps, C, h, w): x_T, then the noise of every step but the last, whose variance is zero."""
+        return (self.steps, *latent)
+
+    def start(self, backbone: Backbone, noise: Tensor) -> Tensor:
+        return noise[:, 0]
+
+    def schedule(self, x: Tensor) -> DDPMSteps:
+        return DDPMSteps(self.noise_levels, self.timesteps, x.device)
+
+    def finish(self, backbone: Backbone, x: Tensor, condition: Condition) -> Tensor:
+        return x
