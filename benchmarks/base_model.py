@@ -22,7 +22,7 @@ from components.artifacts.digests import seed_of
 from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.base import Backbone, Condition, candidate_noise
 from components.backbones.colour import fix_colours
-from components.backbones.loading import FAMILIES, located
+from components.backbones.loading import load_model
 from components.backbones.restore import sample_rows
 from components.backbones.restorer_flow import PICTURE
 from components.backbones.restorers.restorer import load_restorer
@@ -106,8 +106,8 @@ def measure(arguments: argparse.Namespace) -> tuple[Collected, list[str], dict[s
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     block = settings.backbone.model_dump() | ({"steps": arguments.steps} if arguments.steps else {})
     folder = arguments.model or settings.backbone.path
-    backbone = located(BACKBONE.validate_python(block), Path().resolve())
-    model = FAMILIES[backbone.family](folder.resolve(), backbone, device)
+    backbone = BACKBONE.validate_python(block).located(Path().resolve())
+    model = load_model(folder.resolve(), backbone, device)
     suite = Suite.load([name for name in METRICS if name not in arguments.without], device)
     restorer = load_restorer("realesrgan-x4plus", Path(), device)
     collected = Collected()

@@ -1,5 +1,7 @@
 """params.yaml: what is refused, and that every refusal says what, where and the way out."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +104,6 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         ([("backbone.steps", 0)], r"  backbone\.steps: Input should be greater than or equal to 1"),
         ([("backbone.guidance", 2.5)], r"  backbone\.guidance: Extra inputs are not permitted"),
         ([("backbone", SD2 | {"negative": ""})], r"  backbone\.negative: Extra inputs are not permitted"),
-        ([("backbone", SD2 | {"scale": 2})], r"backbone\.scale 2 differs from prepare\.scale 4"),
         ([("prepare.prompt", {"kind": "captioner"})], "kind captioner needs model: a folder in transformers' format"),
         ([("prepare.prompt", {"model": "x"})], "model is set, but kind is fixed: set kind to captioner, or leave"),
         ([("prepare.prompt", {"kind": "column", "text": "x"})], "text is set, but kind is column"),
@@ -131,6 +132,29 @@ def test_what_only_own_models_can_is_refused_for_the_others(tmp_path: Path, plac
     changes = [change for number, change in enumerate(OF_ANY_FAMILY) if number != place]
     with pytest.raises(BadInput, match=message):
         load(tmp_path, ("backbone", SD2), *changes)
+
+
+@pytest.mark.parametrize("family", ["restorer_flow", "tiny_flow", "sd2_controlnet"])
+def test_a_scale_that_is_not_the_models_is_refused_for_all_families_alike(tmp_path: Path, family: str) -> None:
+    """Before anything is prepared: candidates would not have the size of their HR."""
+    if family == "sd2_controlnet":
+        block = SD2 | {"scale": 3}
+    else:
+        folder = tmp_path / "model"
+        shutil.copytree(REPOSITORY / "components/backbones/weights" / family, folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"scale": 3}))
+        block = {"family": family, "path": "model", "steps": 2, "colour_fix": "none"}
+    changes = [("backbone", block), *OF_ANY_FAMILY]
+    load(tmp_path, *changes, ("prepare.scale", 3), ("prepare.crop", 96))
+    with pytest.raises(
+        BadInput, match=r"prepare\.scale is 4, and the model of backbone\.path .* enlarges 3 times: set"
+    ):
+        load(tmp_path, *changes)
+
+
+def test_a_model_that_is_not_there_yet_says_no_scale(tmp_path: Path) -> None:
+    load(tmp_path, ("backbone.path", "models/later"), ("prepare.scale", 2))
 
 
 def test_a_controlnet_family(tmp_path: Path) -> None:

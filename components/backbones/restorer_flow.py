@@ -163,12 +163,18 @@ class RestorerFlow(ResidualFlow):
 
         Raises:
             BadInput: a file is missing or does not hold this kind of model, or the restorer has other weights than
-                those the branch was trained on, and was not asked for by name.
+                those the branch was trained on, and was not asked for by name, or enlarges by another factor.
         """
         config = read_config(folder, restorer)
         policy = StochasticBranch(config.channels, config.blocks, config.embedding)
         policy.load_state_dict(read_weights(folder, policy.state_dict()))
-        return cls(config, policy, load_restorer(config.restorer, folder, device), steps, device)
+        loaded = load_restorer(config.restorer, folder, device)
+        if restorer and (found := loaded.scale(device)) != config.scale:
+            raise BadInput(
+                f"backbone.restorer {restorer} enlarges {found:g} times, the model in {folder} {config.scale} times: "
+                "name a restorer of that scale"
+            )
+        return cls(config, policy, loaded, steps, device)
 
     def condition(self, lr: Tensor, prompts: tuple[str, ...]) -> Condition:
         return Condition.join([self._one(row, prompt) for row, prompt in zip(lr.split(1), prompts, strict=True)])

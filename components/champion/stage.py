@@ -40,7 +40,7 @@ def fetch(settings: Settings, root: Path) -> dict[str, Any]:
     """See `run`; the report."""
     import mlflow  # noqa: PLC0415
 
-    from components.backbones.loading import FAMILIES, located  # noqa: PLC0415
+    from components.backbones.loading import load_model  # noqa: PLC0415
     from components.process import resolve_device  # noqa: PLC0415
     from components.registry.tracking import connected  # noqa: PLC0415
     from components.registry.versions import CHAMPION, MODEL_TAG, alias_version, production_name  # noqa: PLC0415
@@ -57,8 +57,8 @@ def fetch(settings: Settings, root: Path) -> dict[str, Any]:
             )
             found = _backbone(Path(local))
             shutil.copytree(found, folder, dirs_exist_ok=True)
-        chosen = located(settings.backbone, root)
-        digest = FAMILIES[chosen.family](folder, chosen, resolve_device(settings.run.device)).digest("policy")
+        chosen = settings.backbone.located(root)
+        digest = load_model(folder, chosen, resolve_device(settings.run.device)).digest("policy")
         wanted = version.tags.get(MODEL_TAG, "")
         if digest != wanted:
             raise BadInput(

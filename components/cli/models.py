@@ -96,11 +96,10 @@ def _upscaler(model: str, context: Context, tile: int, max_pixels: int, base: st
         return load_upscaler(*context.registry, model, tiling, settings.run.device, base)
     if base:
         raise BadInput("--base is for registered models (models:/...); for a folder the settings' backbone.base counts")
-    from components.backbones.loading import located  # noqa: PLC0415
     from components.prompts.writer import prompt_writer  # noqa: PLC0415
     from components.upscale.upscaler import Upscaler, default_tiling  # noqa: PLC0415
 
-    backbone, device = located(settings.backbone, root), resolve_device(settings.run.device)
+    backbone, device = settings.backbone.located(root), resolve_device(settings.run.device)
     suited = replace(default_tiling(backbone), max_pixels=max_pixels)
     writer = prompt_writer(settings.prepare.prompt, backbone, root, device)
     folder = root / model if model == BEST else Path(model)  # what is typed is relative to where it is typed

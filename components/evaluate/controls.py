@@ -18,7 +18,7 @@ from components.judge.measure import Judge
 from components.judge.restorers import Sampling, saved_restorer
 from components.judge.rewards import fit_normaliser, rewards
 from components.rewards.alignment import rewarded_metrics
-from components.settings import ControlNetSettings, Settings
+from components.settings import PixelFlowSettings, Settings
 
 GAINS = (0.5, 0.75, 1.25, 1.5)
 """Factors of backbone.gain, beside 1."""
@@ -59,7 +59,7 @@ def tune(settings: Settings, root: Path, control: Control, base: SavedModel, jud
     Raises:
         BadInput: the backbone is none of this project's own.
     """
-    if isinstance(base.backbone, ControlNetSettings):
+    if not isinstance(base.backbone, PixelFlowSettings):
         raise BadInput(f"evaluate.controls: {control} is of this project's own models; set evaluate.controls to []")
     images = EvaluationSet(root, "validation").first(settings.evaluate.control_images)
     sampling = Sampling(1, settings.generate.batch, settings.backbone.colour_fix)

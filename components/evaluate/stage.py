@@ -12,7 +12,7 @@ from components.artifacts import tables
 from components.artifacts.publish import write_json
 from components.artifacts.shards import Shard, write_shard
 from components.backbones.base import Backbone, Branch, Source
-from components.backbones.loading import SavedModel, located, saved_files
+from components.backbones.loading import SavedModel, saved_files
 from components.errors import BadInput
 from components.evaluate.anatomy import anatomy
 from components.evaluate.comparison import Scored, compare, headline, means
@@ -132,7 +132,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
 
 def _evaluate(evaluator: Evaluator, root: Path, aligned_folder: Path, shard: Shard | None) -> None:
     settings = evaluator.settings
-    model = SavedModel(located(settings.backbone, root), str(evaluator.device), aligned_folder)
+    model = SavedModel(settings.backbone.located(root), str(evaluator.device), aligned_folder)
     base, aligned = evaluator.saved("base", model, "reference"), evaluator.saved("aligned", model, "policy")
     # A part of the work leaves the controls to the whole: their values must come from all validation images.
     controls = _controls(evaluator, root, model) if shard is None else {}

@@ -8,7 +8,6 @@ from mlflow.entities.model_registry import ModelVersion
 
 from components.artifacts import digests
 from components.artifacts.gate_report import Check, GateReport, passed
-from components.backbones.loading import located
 from components.errors import BadInput
 from components.gate import benchmark
 from components.gate.benchmark import FrozenSet
@@ -153,7 +152,7 @@ def _frozen(settings: Settings, root: Path, bench: Bench) -> FrozenSet:
 
 
 def _base_model(settings: Settings, root: Path, device: str) -> Upscaler:
-    backbone = located(settings.backbone, root)
+    backbone = settings.backbone.located(root)
     return Upscaler.load(backbone.path, backbone, resolve_device(device))
 
 

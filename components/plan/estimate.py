@@ -6,7 +6,7 @@ from components.plan.figures import Figures, total
 from components.plan.gpus import Gpu, Precision
 from components.plan.published import PUBLISHED
 from components.plan.workload import PRECISIONS, Workload
-from components.settings import ControlNetSettings, Settings
+from components.settings import Settings
 
 GIB = 2**30
 
@@ -162,12 +162,12 @@ def hours(
 
 def checkpointing(settings: Settings) -> bool:
     """Whether training recomputes activations."""
-    return isinstance(settings.backbone, ControlNetSettings) and settings.backbone.gradient_checkpointing
+    return settings.backbone.recomputes
 
 
 def sampling_precision(settings: Settings) -> Precision:
     """What most of sampling is computed in; the embedded model samples in float32."""
-    return settings.backbone.dtype if isinstance(settings.backbone, ControlNetSettings) else "float32"
+    return settings.backbone.frozen_dtype
 
 
 def training_precision(settings: Settings) -> Precision:

@@ -1,6 +1,7 @@
 """Sizes and costs of the pixel-space families: the reference is a copy of the policy, a restorer runs once an LR."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,24 +14,66 @@ from components.plan import networks
 from components.plan.counting import META, flop, peak_bytes
 from components.plan.figures import Figures, Part, Shape, Work
 from components.plan.networks import empty
-from components.settings import RestorerFlowSettings, TinyFlowSettings
-
-Settings = TinyFlowSettings | RestorerFlowSettings
+from components.settings import PixelFlowSettings, RestorerFlowSettings, TinyFlowSettings
 
 
-def measure(settings: Settings, root: Path, shape: Shape) -> Figures:
+@dataclass(frozen=True)
+class _Kind:
+    """What differs between the families.
+
+    Attributes:
+        make: the branch.
+        channels: of its context.
+        side: of the latents that it works on, px.
+        parts: what else is in memory.
+        condition: what an LR costs once.
+    """
+
+    make: Callable[[], nn.Module]
+    channels: int
+    side: int
+    parts: tuple[Part, ...] = ()
+    condition: tuple[Work, ...] = ()
+
+
+def measure_tiny(settings: TinyFlowSettings, root: Path, shape: Shape) -> Figures:
+    """Figures at `shape`.
+
+    Raises:
+        BadInput: the model's folder has no readable configuration.
+    """
+    config = tiny_flow.read_config(root / settings.path)
+    return _measure(_Kind(lambda: tiny_flow.ResidualUNet(config), 3, shape.side), settings, shape)
+
+
+def measure_restorer(settings: RestorerFlowSettings, root: Path, shape: Shape) -> Figures:
     """Figures at `shape`.
 
     Raises:
         BadInput: the model's folder has no readable configuration, or its restorer is not there.
     """
-    make, channels, parts, condition = _family(settings, root, shape)
-    policy = networks.build(make).requires_grad_(True)
-    reference = networks.build(make)
+    config = restorer_flow.read_config(root / settings.path, settings.restorer)
+    restorer = load_restorer(config.restorer, root, torch.device("cpu")).network.to(META)
+    side = shape.side // config.scale
+    with torch.no_grad():
+        once = flop(lambda: restorer(empty(1, 3, side, side)))
+    kind = _Kind(
+        lambda: StochasticBranch(config.channels, config.blocks, config.embedding),
+        CONTEXT,
+        shape.side // config.detail,
+        (networks.part("restorer", restorer, "float32"),),
+        (Work("restorer", once),),
+    )
+    return _measure(kind, settings, shape)
+
+
+def _measure(kind: _Kind, settings: PixelFlowSettings, shape: Shape) -> Figures:
+    policy = networks.build(kind.make).requires_grad_(True)
+    reference = networks.build(kind.make)
 
     def predict(network: nn.Module, rows: int) -> Tensor:
-        picture = empty(rows, 3, shape.side, shape.side)
-        predicted: Tensor = network(picture, empty(rows, channels, shape.side, shape.side), empty(rows))
+        noisy, context = (empty(rows, channels, kind.side, kind.side) for channels in (3, kind.channels))
+        predicted: Tensor = network(noisy, context, empty(rows))
         return predicted
 
     def train(rows: int) -> None:
@@ -46,11 +89,11 @@ def measure(settings: Settings, root: Path, shape: Shape) -> Figures:
         parts=(
             networks.part("UNet", policy, "float32"),
             networks.part("UNet, reference", reference, "float32"),
-            *parts,
+            *kind.parts,
         ),
         origin=(f"model: {settings.path}",),
         candidate=(Work("UNet", forward, settings.steps),),
-        condition=condition,
+        condition=kind.condition,
         row=(
             Work("UNet, policy", forward),
             Work("UNet, reference", forward),
@@ -60,25 +103,4 @@ def measure(settings: Settings, root: Path, shape: Shape) -> Figures:
         sampling_bytes=sampling_bytes,
         training_bytes={False: peak_bytes(lambda: train(shape.training_rows), [policy, reference], autocast)},
         latent_numbers=0,
-    )
-
-
-def _family(
-    settings: Settings, root: Path, shape: Shape
-) -> tuple[Callable[[], nn.Module], int, tuple[Part, ...], tuple[Work, ...]]:
-    """The branch, the channels of its context, what else is in memory, and what an LR costs once."""
-    folder = root / settings.path
-    if isinstance(settings, TinyFlowSettings):
-        tiny = tiny_flow.read_config(folder)
-        return lambda: tiny_flow.ResidualUNet(tiny), 3, (), ()
-    config = restorer_flow.read_config(folder, settings.restorer)
-    restorer = load_restorer(config.restorer, root, torch.device("cpu")).network.to(META)
-    side = shape.side // config.scale
-    with torch.no_grad():
-        once = flop(lambda: restorer(empty(1, 3, side, side)))
-    return (
-        lambda: StochasticBranch(config.channels, config.blocks, config.embedding),
-        CONTEXT,
-        (networks.part("restorer", restorer, "float32"),),
-        (Work("restorer", once),),
     )

@@ -4,14 +4,15 @@ import dataclasses
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from components.plan import estimate
 from components.plan.estimate import Memory, Stage, Storage, Utilisation
 from components.plan.figures import Figures, Shape
 from components.plan.gpus import Gpu
 from components.plan.workload import LRImages, Workload, sampling_block, shape_of
-from components.settings import ControlNetSettings, Settings
+from components.settings import Settings
+from components.settings.families import FAMILIES
 
 
 @dataclass(frozen=True)
@@ -124,19 +125,4 @@ def measure(settings: Settings, root: Path, shape: Shape) -> Figures:
     Raises:
         BadInput: a network cannot be read.
     """
-    backbone = settings.backbone
-    if not isinstance(backbone, ControlNetSettings):
-        from components.plan import pixel_flow  # noqa: PLC0415
-
-        return pixel_flow.measure(backbone, root, shape)
-    if backbone.family == "sd2_controlnet":
-        from components.plan import sd2  # noqa: PLC0415
-
-        return sd2.measure(backbone, root, shape)
-    if backbone.family == "flux_controlnet":
-        from components.plan import flux  # noqa: PLC0415
-
-        return flux.measure(backbone, root, shape)
-    from components.plan import sd3  # noqa: PLC0415
-
-    return sd3.measure(backbone, root, shape)
+    return cast(Figures, FAMILIES[settings.backbone.family].measure(settings.backbone, root, shape))

@@ -8,7 +8,7 @@ from components.plan.estimate import FSDP, GIB, sampling_precision, training_pre
 from components.plan.figures import total
 from components.plan.plan import GpuPlan, Plan
 from components.plan.published import PUBLISHED, SCORING_HOURS
-from components.settings import ControlNetSettings
+from components.settings.families import FAMILIES
 
 TERA = 1e12
 
@@ -120,19 +120,19 @@ def _ways_out(plan: Plan) -> list[str]:
         return []
     ways = []
     backbone = plan.settings.backbone
-    if isinstance(backbone, ControlNetSettings) and not backbone.gradient_checkpointing:
+    if not backbone.recomputes and True in plan.figures.training_bytes:
         ways.append("backbone.gradient_checkpointing true")
     if plan.settings.train.micro_batch > 1:
         ways.append("a smaller train.micro_batch")
     if plan.settings.train.precision == "no":
         ways.append("train.precision bf16")
-    if isinstance(backbone, ControlNetSettings) and backbone.dtype == "float32":
+    if FAMILIES[backbone.family].limits.half_precision and backbone.frozen_dtype == "float32":
         ways.append("backbone.dtype bfloat16")
-    if isinstance(backbone, ControlNetSettings) and not backbone.lora_rank:
+    if backbone.adapter_rank == 0:
         ways.append("backbone.lora_rank above 0")
     split = next((peak for peak in plan.memory if peak.stage == FSDP), None)
     text = sum(part.bytes for part in plan.figures.parts if " text" in part.name and not part.on_host)
-    movable = text if backbone.family in ("flux_controlnet", "sd3_controlnet") else 0
+    movable = text if backbone.text_on_host is False else 0
     if movable and all(peak.total - movable <= kind.gpu.memory for kind in plan.kinds):
         ways.append("backbone.text_on_cpu true")
     launch = "`accelerate launch --config_file launch/fsdp2.yaml`"

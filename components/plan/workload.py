@@ -7,7 +7,7 @@ from components.artifacts import tables
 from components.backbones.restore import BLOCK
 from components.plan.figures import Shape
 from components.plan.published import LR_IMAGES
-from components.settings import ControlNetSettings, Settings
+from components.settings import Settings
 
 PRECISIONS = {"no": None, "bf16": "bfloat16", "fp16": "float16"}
 
@@ -89,9 +89,7 @@ class Workload:
 
 def sampling_block(settings: Settings, on_cpu: bool) -> int:
     """Rows of every sampling call, see `backbones.restore.sample_rows`."""
-    if not isinstance(settings.backbone, ControlNetSettings):
-        return BLOCK["cpu" if on_cpu else "cuda"]
-    return settings.backbone.sample_block
+    return settings.backbone.rows_a_call or BLOCK["cpu" if on_cpu else "cuda"]
 
 
 def shape_of(settings: Settings, block: int) -> Shape:

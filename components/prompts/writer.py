@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from components.artifacts.hub import source
-from components.settings import BackboneSettings, ControlNetSettings, PromptSettings
+from components.settings import BackboneSettings, PromptSettings
+from components.settings.families import FAMILIES
 
 Writer = Callable[[NDArray[np.uint8]], str]
 """8-bit RGB LR `[h, w, 3]` to its prompt."""
@@ -20,7 +21,7 @@ def prompt_writer(prompt: PromptSettings, backbone: BackboneSettings, root: Path
     Raises:
         BadInput: the captioner does not load.
     """
-    if not isinstance(backbone, ControlNetSettings):  # reads no text
+    if not FAMILIES[backbone.family].limits.prompts:
         return lambda picture: ""
     if prompt.kind == "captioner" and prompt.model is not None:
         from components.prompts.captioner import Captioner  # noqa: PLC0415  # transformers takes seconds to import

@@ -18,7 +18,7 @@ from components.artifacts.shards import encode_png
 from components.errors import BadInput
 from components.process import resolve_device
 from components.prompts.writer import prompt_writer
-from components.settings import BACKBONE, BackboneSettings, ControlNetSettings, PromptSettings
+from components.settings import BACKBONE, BackboneSettings, PromptSettings
 from components.upscale.picture import decode_picture
 from components.upscale.upscaler import Tiling, Upscaler, default_tiling
 
@@ -98,17 +98,17 @@ class ServedUpscaler(PythonModel):  # type: ignore[misc]  # mlflow has no type i
         try:
             self.upscaler = Upscaler.load(folder, settings, device, tiling, writer)
         except BadInput as error:
-            if not isinstance(settings, ControlNetSettings) or not str(error).startswith(BASE):
+            if settings.base_model is None or not str(error).startswith(BASE):
                 raise
             raise BadInput(
                 f"this version holds a ControlNet, not the {settings.family.removesuffix('_controlnet')} model it "
                 f"leads, which was {config['backbone']['base']} when it was registered and was looked for at "
-                f"{settings.base}: {error}. {BASE_MODEL_HINT}"
+                f"{settings.base_model}: {error}. {BASE_MODEL_HINT}"
             ) from error
         if config.get("digest") and self.upscaler.digest != config["digest"]:
             raise BadInput(
                 f"the weights are not those that were registered ({self.upscaler.digest[:12]} for "
-                f"{config['digest'][:12]}): {getattr(settings, 'base', folder)} is another model, or was changed. "
+                f"{config['digest'][:12]}): {settings.base_model or folder} is another model, or was changed. "
                 f"{BASE_MODEL_HINT}"
             )
 

@@ -15,7 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 from components.artifacts.hub import source
 from components.artifacts.publish import write_json
 from components.artifacts.shards import Shard, ShardReader
-from components.backbones.loading import FAMILIES, located
+from components.backbones.loading import load_model
 from components.errors import BadInput
 from components.process import resolve_device
 from components.register import pyfunc
@@ -59,8 +59,8 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     if shard is not None:
         raise BadInput("register cannot be sharded: it makes one model version")
     evaluation = read_evaluation(root / "reports/evaluation.json")
-    chosen = located(settings.backbone, root)
-    backbone = FAMILIES[chosen.family](root / MODEL, chosen, resolve_device(settings.run.device))
+    chosen = settings.backbone.located(root)
+    backbone = load_model(root / MODEL, chosen, resolve_device(settings.run.device))
     digest = backbone.digest("policy")
     evaluated = evaluation["digests"]["aligned"]
     if evaluated != digest:
@@ -133,7 +133,7 @@ def _register(
             python_model=str(Path(__file__).with_name("served_model.py")),
             artifacts={"backbone": str(root / MODEL)},
             model_config=pyfunc.model_config(
-                located(settings.backbone, root), _prompt(settings.prepare.prompt, root), digest=lineage.model
+                settings.backbone.located(root), _prompt(settings.prepare.prompt, root), digest=lineage.model
             ),
             signature=pyfunc.SIGNATURE,
             input_example=pyfunc.input_example(),

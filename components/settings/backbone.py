@@ -1,16 +1,71 @@
 """Block `backbone`: one model of settings a family, told apart by `family`."""
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter
 
+from components.artifacts.hub import source
 from components.settings.block import Block, Count, Positive
 
 ColourFix = Literal["none", "adain", "wavelet"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
-class PixelFlowSettings(Block):
+class FamilyBlock(Block):
+    """What others ask of a block, whatever its family; what is said here holds for this project's own models."""
+
+    def located(self, root: Path) -> Self:
+        """The same with local paths made absolute, relative to `root`; hub ids stay as they are."""
+        raise NotImplementedError
+
+    def stored_scale(self) -> int | None:
+        """Output side over LR side, of located settings; None where it cannot be known before the model is loaded."""
+        raise NotImplementedError
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Folders and files that the model is loaded from; hub ids are among them."""
+        raise NotImplementedError
+
+    @property
+    def base_model(self) -> Path | None:
+        """A frozen model that is not among what training saves."""
+        return None
+
+    @property
+    def frozen_dtype(self) -> Precision:
+        """What the frozen parts are stored in, and most of sampling is computed in."""
+        return "float32"
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether training recomputes activations to save memory."""
+        return False
+
+    @property
+    def adapter_rank(self) -> int | None:
+        """Rank of the adapter that trains, 0 for none; None where the family has none to train."""
+        return None
+
+    @property
+    def rows_a_call(self) -> int | None:
+        """Rows of every sampling call; None for those of the device."""
+        return None
+
+    @property
+    def largest_lr(self) -> int | None:
+        """Most px of an LR image; None for any number."""
+        return None
+
+    @property
+    def text_on_host(self) -> bool | None:
+        """Whether the text encoders are kept in host memory; None where the family cannot."""
+        return None
+
+
+class PixelFlowSettings(FamilyBlock):
     """What every model of this project's own takes; its scale is in its own config.json.
 
     Attributes:
@@ -22,6 +77,21 @@ class PixelFlowSettings(Block):
     steps: Count
     colour_fix: ColourFix
     gain: Positive = 1.0
+
+    def located(self, root: Path) -> Self:
+        return self.model_copy(update={"path": root / self.path})
+
+    def stored_scale(self) -> int | None:
+        try:
+            values: Any = json.loads((self.path / "config.json").read_text())
+        except (OSError, ValueError):  # whoever loads the model says what is wrong
+            return None
+        scale = values.get("scale") if isinstance(values, dict) else None
+        return scale if isinstance(scale, int) else None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
 
 
 class TinyFlowSettings(PixelFlowSettings):
@@ -40,8 +110,12 @@ class RestorerFlowSettings(PixelFlowSettings):
     family: Literal["restorer_flow"]
     restorer: str = ""
 
+    def located(self, root: Path) -> Self:
+        restorer = str(root / self.restorer) if self.restorer.endswith(".param") else self.restorer
+        return super().located(root).model_copy(update={"restorer": restorer})
 
-class ControlNetSettings(Block):
+
+class ControlNetSettings(FamilyBlock):
     """What every ControlNet on a frozen text-to-image model takes.
 
     Attributes:
@@ -66,7 +140,7 @@ class ControlNetSettings(Block):
     steps: Annotated[int, Field(ge=1, le=1000)]
     conditioning_scale: Positive = 1.0
     colour_fix: ColourFix
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Precision = "float32"
     lora_rank: Annotated[int, Field(ge=0)] = 0
     gradient_checkpointing: bool = False
     compile: bool = False
@@ -74,6 +148,40 @@ class ControlNetSettings(Block):
     sample_block: Count = 4
     max_lr_pixels: Count = 1_048_576
     vae_tiling: bool = False
+
+    def located(self, root: Path) -> Self:
+        return self.model_copy(update={"path": source(self.path, root), "base": source(self.base, root)})
+
+    def stored_scale(self) -> int | None:
+        return self.scale
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path, self.base)
+
+    @property
+    def base_model(self) -> Path | None:
+        return self.base
+
+    @property
+    def frozen_dtype(self) -> Precision:
+        return self.dtype
+
+    @property
+    def recomputes(self) -> bool:
+        return self.gradient_checkpointing
+
+    @property
+    def adapter_rank(self) -> int | None:
+        return self.lora_rank
+
+    @property
+    def rows_a_call(self) -> int | None:
+        return self.sample_block
+
+    @property
+    def largest_lr(self) -> int | None:
+        return self.max_lr_pixels
 
 
 class SD2ControlNetSettings(ControlNetSettings):
@@ -98,6 +206,10 @@ class FlowControlNetSettings(ControlNetSettings):
     """
 
     text_on_cpu: bool = False
+
+    @property
+    def text_on_host(self) -> bool | None:
+        return self.text_on_cpu
 
 
 class FluxControlNetSettings(FlowControlNetSettings):

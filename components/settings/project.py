@@ -1,14 +1,17 @@
 """All blocks of params.yaml together, and what must hold between them."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from components.settings.backbone import BackboneSettings, ControlNetSettings
+from components.errors import BadInput
+from components.settings.backbone import BackboneSettings
 from components.settings.block import Block
 from components.settings.builders import BUILDER_KINDS
 from components.settings.drift import DriftSettings
 from components.settings.evaluate import EvaluateSettings
+from components.settings.families import FAMILIES
 from components.settings.filters import FILTER_KINDS
 from components.settings.gate import GateSettings
 from components.settings.generate import GenerateSettings
@@ -82,26 +85,37 @@ class Settings(Block):
                 f"pair.candidates {used} exceeds generate.candidates {self.generate.candidates}: raise the latter"
             )
         self.pair.builder.check(used)
-        if isinstance(self.backbone, ControlNetSettings) and self.backbone.scale != self.prepare.scale:
-            raise ValueError(
-                f"backbone.scale {self.backbone.scale} differs from prepare.scale {self.prepare.scale}: candidates "
-                "would not have the size of their HR"
-            )
-        if self.train.t_distribution == "sampler" and isinstance(self.backbone, ControlNetSettings):
-            raise ValueError(
-                f"train.t_distribution sampler is for this project's own models, backbone.family is "
-                f"{self.backbone.family}: take uniform (SD2) or logit_normal (FLUX, SD3)"
-            )
-        if self.evaluate.controls and isinstance(self.backbone, ControlNetSettings):
-            raise ValueError(
-                f"evaluate.controls {self.evaluate.controls} are of this project's own models, backbone.family is "
-                f"{self.backbone.family}: set it to []"
-            )
-        if self.gate.controls and isinstance(self.backbone, ControlNetSettings):
-            raise ValueError(
-                f"gate.controls {self.gate.controls} are of this project's own models, backbone.family is "
-                f"{self.backbone.family}: set it to {{}}"
-            )
         if "align" not in self.generate.splits:
             raise ValueError("generate.splits lacks align: training has no candidates without it")
         return self
+
+    @model_validator(mode="after")
+    def _the_family_takes_it(self) -> "Settings":
+        family, limits = self.backbone.family, FAMILIES[self.backbone.family].limits
+        if self.train.t_distribution == "sampler" and not limits.sampler_levels:
+            raise ValueError(
+                f"train.t_distribution sampler is for this project's own models, backbone.family is {family}: "
+                "take uniform (SD2) or logit_normal (FLUX, SD3)"
+            )
+        given = (("evaluate.controls", self.evaluate.controls, "[]"), ("gate.controls", self.gate.controls, "{}"))
+        for place, controls, none in given:
+            if set(controls) - limits.controls:
+                raise ValueError(
+                    f"{place} {controls} are of this project's own models, backbone.family is {family}: "
+                    f"set it to {none}"
+                )
+        return self
+
+    def check_scale(self, root: Path) -> None:
+        """Refuse a prepare.scale that is not the model's, as far as the model's is known without loading it.
+
+        Raises:
+            BadInput: they differ: LR and HR would not be of the sizes that the model takes and gives.
+        """
+        located = self.backbone.located(root)
+        scale = located.stored_scale()
+        if scale not in (None, self.prepare.scale):
+            raise BadInput(
+                f"prepare.scale is {self.prepare.scale}, and the model of backbone.path {self.backbone.path} enlarges "
+                f"{scale} times: set prepare.scale to {scale}, or take a model of that scale"
+            )

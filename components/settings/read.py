@@ -31,7 +31,8 @@ def load_settings(path: Path = Path("params.yaml"), overrides: Sequence[str] = (
         overrides: `block.key=value` of those settings that say where and how, never what.
 
     Raises:
-        BadInput: the file is missing or not YAML, or a value is unknown, ill-typed or cannot work; all are listed.
+        BadInput: the file is missing or not YAML, or a value is unknown, ill-typed or cannot work; all are listed. Or
+            prepare.scale is not that of the model beside it.
     """
     if not path.is_file():
         raise BadInput(f"{path} does not exist; run from the project's root or give --params")
@@ -45,10 +46,12 @@ def load_settings(path: Path = Path("params.yaml"), overrides: Sequence[str] = (
     if root not in sys.path:
         sys.path.append(root)
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
         problems = [f"  {_place(item['loc'], values)}: {item['msg']}" for item in error.errors()]
         raise BadInput(f"{path} has {len(problems)} problem(s):\n" + "\n".join(problems)) from error
+    settings.check_scale(path.resolve().parent)
+    return settings
 
 
 def _override(values: Any, override: str) -> None:

@@ -22,7 +22,8 @@ from components.errors import BadInput
 from components.judge.guards import GUARDS
 from components.metrics.suite import Suite
 from components.process import resolve_device
-from components.settings import ControlNetSettings, Settings, TrainSettings
+from components.settings import Settings, TrainSettings
+from components.settings.families import FAMILIES
 from components.train import processes
 from components.train.batches.pairs import PairBatches
 from components.train.checkpoints import TrainingState
@@ -57,7 +58,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     if device.type == "cpu" and settings.train.precision == "fp16":
         raise BadInput('train.precision fp16 needs a GPU; on a CPU set it to "no" or bf16')
     accelerator = processes.start(device, settings.train.precision)
-    if accelerator.is_fsdp2 and not isinstance(settings.backbone, ControlNetSettings):
+    if accelerator.is_fsdp2 and not FAMILIES[settings.backbone.family].limits.spread:
         raise BadInput(
             f"FSDP2 is for policies that do not fit one GPU, {settings.backbone.family} does: launch with "
             "launch/ddp.yaml"
@@ -106,8 +107,8 @@ def determined_by(settings: Settings, root: Path, backbone: Backbone, validation
         "sampler": [backbone.sampler.digest, settings.backbone.colour_fix],
         "validation": validation.metrics_digest,
     }
-    if isinstance(settings.backbone, ControlNetSettings):
-        key["lora_rank"] = settings.backbone.lora_rank  # an adapter's checkpoint fits no other policy
+    if settings.backbone.adapter_rank is not None:
+        key["lora_rank"] = settings.backbone.adapter_rank  # an adapter's checkpoint fits no other policy
     return key
 
 

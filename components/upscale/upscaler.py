@@ -17,12 +17,10 @@ from components.backbones.loading import SavedModel
 from components.backbones.restore import restore
 from components.errors import BadInput
 from components.prompts.writer import Writer
-from components.settings import BackboneSettings, ControlNetSettings
+from components.settings import BackboneSettings
+from components.settings.families import FAMILIES
 from components.upscale.noise import NoiseField
 from components.upscale.tiles import GRID, blend_weights, check_tiling, spans
-
-LATENT_TILE = 512
-"""Output side that text-to-image models were trained at, px: larger tiles repeat what they show."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,10 @@ class Tiling:
 
 def default_tiling(settings: BackboneSettings) -> Tiling:
     """Tiles as large as suits the family."""
-    if not isinstance(settings, ControlNetSettings):
+    side, scale = FAMILIES[settings.family].limits.trained_side, settings.stored_scale()
+    if side is None or scale is None:
         return Tiling()
-    tile = max(LATENT_TILE // settings.scale // GRID * GRID, 2 * GRID)
+    tile = max(side // scale // GRID * GRID, 2 * GRID)
     return Tiling(tile=tile, overlap=max(tile // 4 // GRID * GRID, GRID))
 
 
@@ -88,10 +87,11 @@ class Upscaler:
         if not folder.is_dir():
             raise BadInput(f"model folder {folder} does not exist; `dp2o run train` writes models/aligned/best")
         tiling = tiling or default_tiling(settings)
-        if isinstance(settings, ControlNetSettings) and tiling.tile**2 > settings.max_lr_pixels:
+        largest = settings.largest_lr
+        if largest is not None and tiling.tile**2 > largest:
             raise BadInput(
                 f"a tile of {tiling.tile} x {tiling.tile} LR px has more than backbone.max_lr_pixels "
-                f"{settings.max_lr_pixels}: give a smaller --tile, or raise the limit if the memory is there"
+                f"{largest}: give a smaller --tile, or raise the limit if the memory is there"
             )
         saved = SavedModel(settings.model_copy(update={"path": folder}), str(device))
         return cls(saved.load(), settings.colour_fix, tiling, prompt_of, saved)

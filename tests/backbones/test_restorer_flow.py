@@ -169,6 +169,17 @@ def test_a_saved_model_is_the_same_model(tmp_path: Path) -> None:
     assert sample(flow, seen, noise).images.shape == (1, 3, 40, 56)
 
 
+def test_a_restorer_of_another_scale_is_refused(tmp_path: Path) -> None:
+    flow = branch_model(str(ncnn_enlarger(tmp_path)))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    flow.save(folder)
+    (tmp_path / "twice").mkdir()
+    twice = ncnn_enlarger(tmp_path / "twice", scale=2)
+    with pytest.raises(BadInput, match=r"backbone\.restorer .* enlarges 2 times, the model in .* 4 times"):
+        RestorerFlow.load(folder, 4, CPU, str(twice))
+
+
 def test_a_row_does_not_depend_on_the_others(tmp_path: Path) -> None:
     flow: Backbone = branch_model(str(ncnn_enlarger(tmp_path)))
     seen = flow.condition(torch.rand(1, 3, 8, 8, generator=torch.manual_seed(2)), ("",))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from components.backbones.base import Condition
 from components.backbones.controlnet import vae
-from components.backbones.loading import FAMILIES
+from components.backbones.loading import load_model
 from components.backbones.restore import sample, sample_rows
 from components.backbones.sd3_controlnet import SD3ControlNet
 from components.errors import BadInput
@@ -199,7 +199,7 @@ def test_a_policy_is_saved_and_loaded(load: Callable[..., SD3ControlNet], tmp_pa
 
 
 def test_the_family_is_found_by_its_name(base: Path, control: Path) -> None:
-    assert isinstance(FAMILIES["sd3_controlnet"](control, sd3_settings(base, control), CPU), SD3ControlNet)
+    assert isinstance(load_model(control, sd3_settings(base, control), CPU), SD3ControlNet)
 
 
 def change_json(path: Path, **changes: Any) -> None:

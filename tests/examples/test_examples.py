@@ -170,7 +170,7 @@ def test_what_cannot_be_used_is_refused_by_name(
     assert not (project / "data/groups.parquet").exists()
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("example", [*EXAMPLES, "fading", "one_conv"])
 def test_contributing_shows_the_very_files(example: str) -> None:
     text = (REPOSITORY / "CONTRIBUTING.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from components.backbones.base import Backbone, Condition
 from components.backbones.flux_controlnet import FluxControlNet
 from components.backbones.restore import sample
+from components.backbones.restorer_flow import RestorerFlow, RestorerFlowConfig
 from components.backbones.sd2_controlnet import SD2ControlNet
 from components.backbones.sd3_controlnet import SD3ControlNet
 from components.backbones.tiny_flow import TinyFlow
@@ -22,9 +23,10 @@ from components.errors import BadInput
 from components.plan import flux, pixel_flow, sd2, sd3
 from components.plan.counting import META, flop
 from components.plan.figures import Figures, Shape, total
-from components.settings import TinyFlowSettings
+from components.settings import RestorerFlowSettings, TinyFlowSettings
 from tests.backbones import tiny_flux, tiny_sd3
 from tests.backbones.tiny_pipelines import sd_settings, write_bare_control, write_sd_base, write_sd_control
+from tests.made import ncnn_enlarger
 
 CPU = torch.device("cpu")
 LR = 16
@@ -79,7 +81,21 @@ def sd3_family(root: Path) -> Family:
 def tiny_family(root: Path, tiny_folder: Path) -> Family:
     def made() -> tuple[Any, Any, Figures]:
         settings = TinyFlowSettings(family="tiny_flow", path=tiny_folder, steps=2, colour_fix="none")
-        return TinyFlow.load(tiny_folder, 2, CPU), settings, measured(pixel_flow.measure, settings, root)
+        return TinyFlow.load(tiny_folder, 2, CPU), settings, measured(pixel_flow.measure_tiny, settings, root)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def restorer_family(root: Path) -> Family:
+    folder = root / "restorer"
+    folder.mkdir()
+    config = RestorerFlowConfig(channels=(8, 12), blocks=(1, 1), embedding=16, restorer=str(ncnn_enlarger(root)))
+    RestorerFlow.new(config, 2, CPU).save(folder)
+
+    def made() -> tuple[Any, Any, Figures]:
+        settings = RestorerFlowSettings(family="restorer_flow", path=folder, steps=2, colour_fix="none")
+        return RestorerFlow.load(folder, 2, CPU), settings, measured(pixel_flow.measure_restorer, settings, root)
 
     return made
 
@@ -90,7 +106,7 @@ def measured(measure: Callable[..., Figures], settings: Any, root: Path) -> Figu
     return measure(settings, root, SHAPE)
 
 
-FAMILIES = ["sd2_family", "flux_family", "sd3_family", "tiny_family"]
+FAMILIES = ["sd2_family", "flux_family", "sd3_family", "tiny_family", "restorer_family"]
 
 
 def counted(run: Callable[[], object]) -> int:
@@ -118,7 +134,7 @@ def test_sampling_costs_what_is_planned(family: str, request: pytest.FixtureRequ
 def test_parameters_and_latents_are_the_backbones(family: str, request: pytest.FixtureRequest) -> None:
     backbone, _, figures = request.getfixturevalue(family)()
     assert figures.trained == trained(backbone)
-    if family != "tiny_family":
+    if backbone.stores_latents:
         shape = backbone.latent_shape(4 * LR, 4 * LR)
         assert figures.latent_numbers == torch.Size(shape).numel()
 

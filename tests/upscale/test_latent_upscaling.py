@@ -1,5 +1,7 @@
 """Large pictures through a latent backbone, of sizes that its latents do not divide."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ from numpy.typing import NDArray
 
 from components.artifacts.digests import of_pixels
 from components.artifacts.images import to_8bit, to_tensor
-from components.backbones.base import candidate_noise
+from components.backbones import restore
+from components.backbones.base import Backbone, Condition, candidate_noise
 from components.backbones.restore import sample
 from components.backbones.sd2_controlnet import SD2ControlNet
 from components.upscale import noise as noise_module
@@ -42,13 +45,12 @@ def test_a_picture_of_one_block_is_a_candidate(model: SD2ControlNet) -> None:
 def test_tiles_of_sizes_that_latents_do_not_divide(model: SD2ControlNet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(noise_module, "BLOCK", 128)
     sizes: list[tuple[int, ...]] = []
-    sample = model.sample
 
-    def noting(condition: object, noise: torch.Tensor) -> object:
+    def noting(backbone: Backbone, condition: Condition, noise: torch.Tensor, *rest: Any) -> restore.Samples:
         sizes.append(tuple(noise.shape))
-        return sample(condition, noise)  # type: ignore[arg-type]
+        return sample(backbone, condition, noise, *rest)
 
-    monkeypatch.setattr(model, "sample", noting)
+    monkeypatch.setattr(restore, "sample", noting)
     restored = Upscaler(model, "adain", Tiling(tile=32, overlap=16))(picture(19, 45), 0)
     assert restored.shape == (76, 180, 3)
     assert sizes == [(1, STEPS, 4, 10, 16), (1, STEPS, 4, 10, 15)]  # 76 x 128 and 76 x 116 px

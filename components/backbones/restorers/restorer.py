@@ -65,6 +65,11 @@ class Restorer:
         """`[B, 3, h, w]` to `[B, 3, H, W]`, both in [0, 1], row by row: a row's bits do not depend on the others."""
         return torch.cat([self.network(row) for row in lr.split(1)]).clamp(0.0, 1.0)
 
+    def scale(self, device: torch.device) -> float:
+        """Output side over LR side, tried on a small image."""
+        side = 8
+        return self(torch.zeros(1, 3, side, side, device=device)).shape[-1] / side
+
 
 def load_restorer(name: str, root: Path, device: torch.device) -> Restorer:
     """Restorer `name`: a key of SHIPPED, or the path of a `.param` file, relative to `root`.

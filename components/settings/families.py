@@ -1,0 +1,106 @@
+"""The families of backbones, one row each: where a family's code is, and what it takes of the other blocks.
+
+Code is named here and imported when it is called: settings are read where there is no torch.
+"""
+
+import importlib
+from collections.abc import Set
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Code:
+    """A function by its name, `module:function`, imported when it is called."""
+
+    name: str
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
+
+    @property
+    def function(self) -> Any:
+        """The function itself."""
+        module, _, function = self.name.partition(":")
+        return attrgetter(function)(importlib.import_module(module))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a family takes, whatever its own block says.
+
+    Attributes:
+        controls: what evaluate.controls and gate.controls may name.
+        sampler_levels: train.t_distribution may be `sampler`.
+        prompts: it reads text.
+        half_precision: its frozen parts may be in half precision, backbone.dtype.
+        spread: its policy may be spread over several GPUs, by FSDP2.
+        needs_gpu: a plan is made for GPUs where none is named.
+        trained_side: output side that its base was trained at, px: larger pictures repeat what they show, so they are
+            restored in tiles. None: any size.
+    """
+
+    controls: Set[str] = frozenset()
+    sampler_levels: bool = False
+    prompts: bool = False
+    half_precision: bool = False
+    spread: bool = False
+    needs_gpu: bool = False
+    trained_side: int | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """A row.
+
+    Attributes:
+        load: (folder, settings, device) to a `Backbone` whose policy is in the folder, whatever the settings' own
+            `path` says.
+        measure: (settings, root, shape) to the `Figures` of a plan.
+        digests: located settings to `digest("reference")` and `sampler.digest` from files alone, as building a network
+            takes seconds; None where a family cannot tell without.
+    """
+
+    load: Code
+    measure: Code
+    digests: Code | None
+    limits: Limits
+
+
+_OWN = Limits(controls=frozenset({"gain", "steps"}), sampler_levels=True)
+_CONTROLNET = Limits(prompts=True, half_precision=True, spread=True, needs_gpu=True, trained_side=512)
+
+FAMILIES: dict[str, Family] = {
+    "tiny_flow": Family(
+        Code("components.backbones.tiny_flow:load"),
+        Code("components.plan.pixel_flow:measure_tiny"),
+        Code("components.backbones.tiny_flow:saved_digests"),
+        _OWN,
+    ),
+    "restorer_flow": Family(
+        Code("components.backbones.restorer_flow:load"),
+        Code("components.plan.pixel_flow:measure_restorer"),
+        Code("components.backbones.restorer_flow:saved_digests"),
+        _OWN,
+    ),
+    "sd2_controlnet": Family(
+        Code("components.backbones.sd2_controlnet:SD2ControlNet.load"),
+        Code("components.plan.sd2:measure"),
+        None,
+        _CONTROLNET,
+    ),
+    "flux_controlnet": Family(
+        Code("components.backbones.flux_controlnet:FluxControlNet.load"),
+        Code("components.plan.flux:measure"),
+        None,
+        _CONTROLNET,
+    ),
+    "sd3_controlnet": Family(
+        Code("components.backbones.sd3_controlnet:SD3ControlNet.load"),
+        Code("components.plan.sd3:measure"),
+        None,
+        _CONTROLNET,
+    ),
+}
+"""By backbone.family."""
