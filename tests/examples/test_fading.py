@@ -9,7 +9,7 @@ from torch import Tensor
 
 from components.backbones.base import Backbone, Source, candidate_noise
 from components.backbones.restore import restore
-from components.judge.restorers import model_restorer
+from components.judge.restorers import Sampling, model_restorer
 from tests.examples.fading import Fading
 from tests.made import tiny_model
 
@@ -59,7 +59,7 @@ def test_a_row_of_a_mixture_does_not_depend_on_the_others(model: Backbone) -> No
 
 def test_the_judge_takes_a_mixture_and_knows_it_by_its_own_digest(model: Backbone) -> None:
     sources: list[Source] = ["policy", "reference", Fading(1.0), Fading(2.0)]
-    digests = {model_restorer("m", model, source, seeds=2, batch=2, colour_fix="none").digest for source in sources}
+    digests = {model_restorer("m", model, source, Sampling(2, 2, "none")).digest for source in sources}
     assert len(digests) == len(sources)
 
 
