@@ -11,8 +11,6 @@ FOLDERS = ("components", "flows", "recipes", "benchmarks", "scripts", "tests")
 
 TOO_LARGE = {
     "flows/launchers/kubernetes.py",
-    "tests/backbones/test_flux_controlnet.py",
-    "tests/backbones/test_sd2_controlnet.py",
     "tests/cluster/test_install.py",
     "tests/cluster/world.py",
     "tests/cluster/test_align.py: test_a_run_with_every_fault_gives_the_same_bytes",
