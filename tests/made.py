@@ -40,7 +40,7 @@ class LatentFlow(TinyFlow):
         return super().decode(latents * 2, condition)
 
     def latents_of(self, residual: Tensor, condition: Condition, gain: float = 1.0) -> Tensor:
-        return super().latents_of(residual, condition, gain) / 2
+        return super().latents_of(residual, condition, gain).clamp(0.0, 1.0) / 2
 
     def noised(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         return super().noised(latents * 2, condition, t, noise)
