@@ -139,7 +139,7 @@ class Backbone(Protocol):
         """
 
     def error(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branch: Branch) -> Tensor:
-        """e(f, x0, epsilon, t): error of `predict`, squared, mean over C, H, W, float32 `[B]` (docs/method.md, section 5).
+        """e(f, x0, epsilon, t): mean squared error of `predict` over C, H, W, `[B]` (docs/method.md, section 5).
 
         Arguments are those of `noised`, and the branch that predicts.
         """
