@@ -159,11 +159,8 @@ def train(crops: Crops, out: Path, arguments: argparse.Namespace) -> None:
         detail=arguments.detail,
         unit=fit_unit(crops, arguments.detail),
     )
-    logger.info(
-        "unit %s, noise levels of 8 steps %s",
-        config.unit,
-        [round(level, 2) for level in ResidualEuler(config.shift, 8).levels],
-    )
+    levels = [round(level, 2) for level in ResidualEuler(config.shift, 8).levels]
+    logger.info("unit %s, noise levels of 8 steps %s", config.unit, levels)
     torch.manual_seed(arguments.seed)
     model = RestorerFlow.new(config, 1, device)
     model.policy.to(memory_format=torch.channels_last)
