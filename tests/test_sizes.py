@@ -10,9 +10,6 @@ LINES_A_FILE, LINES_A_FUNCTION = 350, 60
 FOLDERS = ("components", "flows", "recipes", "benchmarks", "scripts", "tests")
 
 TOO_LARGE = {
-    "flows/launchers/kubernetes.py",
-    "tests/cluster/test_install.py",
-    "tests/cluster/world.py",
     "tests/cluster/test_align.py: test_a_run_with_every_fault_gives_the_same_bytes",
     "tests/cluster/test_worker.py: test_starts_a_flow_and_tells_of_its_pod_without_a_refusal",
 }
