@@ -59,13 +59,15 @@ def upscale(
     as_json: AsJson = False,
 ) -> None:
     """Restore one photo at the model's scale, four times its width and height by default."""
-    from components.upscale.picture import check_output, read_picture, write_picture  # noqa: PLC0415
+    from components.upscale.picture import check_output, check_size, read_picture, write_picture  # noqa: PLC0415
 
     with command("upscale", params) as context:
         target = output or photo.with_name(f"{photo.stem}-x{context.settings.prepare.scale}.png")
         check_output(target, force)
         picture = read_picture(photo, max_pixels)
         upscaler = _upscaler(model, context, tile, max_pixels, base)
+        height, width = picture.shape[:2]
+        check_size(target, width * upscaler.backbone.scale, height * upscaler.backbone.scale)
         started = time.monotonic()
         restored = upscaler(picture, seed, progress=True, prompt=prompt)
         seconds = time.monotonic() - started
@@ -80,7 +82,6 @@ def upscale(
         "seed": seed,
         "seconds": round(seconds, 3),
     }
-    height, width = picture.shape[:2]
     size = f"{width} x {height} -> {done['width']} x {done['height']} px"
     text = f"{target}: {size}, model {model} ({upscaler.digest[:12]}), seed {seed}, {seconds:.1f} s"
     show(as_json, done, text)

@@ -1,6 +1,8 @@
 """Picture files in and out of `upscale`."""
 
+import errno
 import io
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,10 @@ SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".tiff": {"format": "TIFF", "compression": "tiff_deflate"},
 }
 """By suffix. All but JPEG keep the restored pixels exactly."""
+LARGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
+"""Pixels; what libjpeg and WebP's format take."""
+PROBE_BYTES = 65536
+"""Written to see whether a disk takes anything at all."""
 
 
 def decode_picture(
@@ -55,17 +61,55 @@ def read_picture(path: Path, max_pixels: int) -> NDArray[np.uint8]:
 
 
 def check_output(path: Path, force: bool) -> None:
-    """Raises BadInput if `path` has a suffix that is not written here, or exists and `force` is not set."""
+    """Say before any work whether `path` can be written.
+
+    Raises:
+        BadInput: its suffix is none of SAVE_OPTIONS; it is a folder; it exists and `force` is not set; its folder takes
+            no file of that name, because of its rights, its disk or the name's length.
+    """
     if path.suffix.lower() not in SAVE_OPTIONS:
         raise BadInput(f"{path}: unknown picture format {path.suffix!r}; use one of {', '.join(SAVE_OPTIONS)}")
-    if path.exists() and not force:
-        raise BadInput(f"{path} exists; give --force to overwrite it, or another --output")
+    try:
+        if path.is_dir():
+            raise BadInput(f"{path} is a folder: name a file in it with --output")
+        if path.exists() and not force:
+            raise BadInput(f"{path} exists; give --force to overwrite it, or another --output")
+        # Written where the picture will be, under a name as long as its own while it is unfinished.
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", suffix=path.suffix, dir=folder) as probe:
+            probe.write(bytes(PROBE_BYTES))
+            probe.flush()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def check_size(path: Path, width: int, height: int) -> None:
+    """Raises BadInput if the format of `path` holds no picture of `width` × `height` px."""
+    suffix = path.suffix.lower()
+    most = LARGEST_SIDE.get(suffix)
+    if most is not None and max(width, height) > most:
+        raise BadInput(
+            f"{path}: the picture will have {width} x {height} px, and a {suffix} file holds at most {most} px a side: "
+            "name a .png or .tif with --output"
+        )
 
 
 def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
-    """Publish 8-bit RGB `[H, W, 3]` in the format of the suffix."""
+    """Publish 8-bit RGB `[H, W, 3]` in the format of the suffix.
+
+    Raises:
+        BadInput: the disk is full, or the folder went away or lost its rights since `check_output`.
+    """
     buffer = io.BytesIO()
     options = SAVE_OPTIONS[path.suffix.lower()]
     Image.fromarray(image).save(buffer, **options)
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    try:
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(buffer.getvalue())
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> BadInput:
+    way_out = "make room on that disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another --output"
+    return BadInput(f"{path} cannot be written: {error.strerror}; {way_out}")
