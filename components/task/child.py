@@ -43,7 +43,7 @@ def overrides(params: str, store_url: str, halvings: int, given: Sequence[str] =
 
 
 def halved(params: str, halvings: int) -> list[str]:
-    """Settings with the batches of `params` halved so many times, down to 1."""
+    """Settings with the batches of `params` halved so many times, down to 1, and one worker: each takes memory."""
     if not halvings:
         return []
     settings = Settings.model_validate(yaml.safe_load(params))
@@ -54,6 +54,7 @@ def halved(params: str, halvings: int) -> list[str]:
         f"generate.batch={max(1, settings.generate.batch >> halvings)}",
         f"score.batch={max(1, settings.score.batch >> halvings)}",
         f"train.micro_batch={divisor}",
+        "run.workers=1",
     ]
 
 

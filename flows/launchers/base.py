@@ -106,12 +106,12 @@ _TEXTS = {
     Failure.CRASHED: ("the process ended with an error", "the log's last lines are the traceback: a defect of ours"),
 }
 
-BY_EXIT_CODE = {
+BY_EXIT_CODE: dict[int, Failure] = {
     ExitCode.BAD_INPUT: Failure.BAD_INPUT,
     ExitCode.REFUSED: Failure.REFUSED,
     ExitCode.CORRUPT_INPUT: Failure.CORRUPT_INPUT,
     ExitCode.RESUME: Failure.RESUME_LATER,
-    137: Failure.OUT_OF_MEMORY,  # SIGKILL: within a container only the kernel's memory killer sends it unasked
+    ExitCode.OUT_OF_MEMORY: Failure.OUT_OF_MEMORY,  # SIGKILL: in a container only the kernel's memory killer sends it
 }
 """Failure by exit code; any other is Crashed."""
 

@@ -213,6 +213,7 @@ def test_halved_batches(project: Path) -> None:
     assert overrides(params, "file:///s", 0, ["run.cache=/c"]) == ["run.cache=/c"]
     assert set(overrides(params, "file:///s", 1)) == {
         "run.shared_cache=file:///s", "generate.batch=1", "score.batch=8", "train.micro_batch=2",
+        "run.workers=1",
     }  # fmt: skip
 
 
