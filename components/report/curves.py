@@ -54,8 +54,13 @@ def _line(training: Table, column: str, name: str, style: str, smooth: bool = Tr
     return Series(name, style, [(step, value) for step, value in points if math.isfinite(value)], smooth)
 
 
-def training_charts(training: Table) -> list[Chart]:
-    """Small charts over optimiser steps, each with what to look for."""
+def training_charts(training: Table, start: float | None) -> list[Chart]:
+    """Small charts over optimiser steps, each with what to look for.
+
+    Args:
+        training: columns of reports/training.csv.
+        start: the loss where policy and reference agree; None where it is no single number.
+    """
 
     def single(column: str, name: str, smooth: bool = True) -> list[Series]:
         return [_line(training, column, name, "aligned", smooth)]
@@ -67,10 +72,11 @@ def training_charts(training: Table) -> list[Chart]:
     charts = [
         Chart(
             "Loss",
-            "Starts at ln 2 = 0.693, where policy and reference agree; falls as winners are told from losers.",
+            "Mean over the step's pairs."
+            + ("" if start is None else f" It is {start:.3f} where policy and reference agree."),
             "step",
             single("loss", "loss"),
-            reference=(math.log(2.0), "ln 2"),
+            reference=None if start is None else (start, "policy = reference"),
         ),
         Chart(
             "Implicit accuracy",

@@ -24,7 +24,7 @@ from components.report.groups import GroupView, view
 from components.report.page import Page, Reason, Slider, html
 from components.report.pictures import data_uri, enlarged
 from components.report.verdict import judge, key_figures
-from components.settings import Settings
+from components.settings import Settings, TrainSettings
 
 logger = logging.getLogger("dp2o.report")
 
@@ -66,7 +66,9 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         anatomy=anatomy_lines(evaluation, _csv(root, "reports/training.csv", curves.TRAINING_COLUMNS)),
         spread=curves.spread_chart(evaluation),
         validation=curves.validation_charts(_csv(root, "reports/validation.csv", ("step", "reward")), directions),
-        training=curves.training_charts(_csv(root, "reports/training.csv", curves.TRAINING_COLUMNS)),
+        training=curves.training_charts(
+            _csv(root, "reports/training.csv", curves.TRAINING_COLUMNS), _start_of(settings.train)
+        ),
         sliders=sliders,
         versions=list(dict.fromkeys(version for slider in sliders for version in slider.versions)),
         groups=_groups(settings, root, dataset, inputs, candidates, pairs, rewarded),
@@ -98,6 +100,11 @@ def _csv(root: Path, name: str, columns: tuple[str, ...]) -> curves.Table:
     if not path.is_file():
         raise BadInput(f"{path} does not exist; run train first")
     return curves.read_csv(path.read_text(), name, columns)
+
+
+def _start_of(train: TrainSettings) -> float | None:
+    """The loss before the first step: of weights that are 1 on average, without the winners' own error."""
+    return None if train.anchor > 0 else train.objective.loss_at_zero
 
 
 def _sliders(settings: Settings, root: Path, dataset: dict[str, tables.Row], inputs: ShardFolder) -> list[Slider]:

@@ -1,5 +1,6 @@
 """Settings of the objectives; the objectives are components/train/objectives/."""
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PlainValidator, SerializeAsAny
@@ -22,6 +23,11 @@ class ObjectiveSettings(Part):
         """Columns of data/pairs.parquet that it cannot do without: margin, label_noise, target."""
         return ()
 
+    @property
+    def loss_at_zero(self) -> float | None:
+        """Loss of a pair of weight 1 where policy and reference agree (z = 0); None where that differs by pair."""
+        return None
+
 
 class PreferenceSettings(ObjectiveSettings):
     """What is a function of z = -(beta/2) [(e_theta^w - e_theta^l) - (e_ref^w - e_ref^l)].
@@ -37,6 +43,10 @@ class DP2OObjective(PreferenceSettings):
     """Weighted -log sigmoid(z)."""
 
     kind: Literal["dp2o"] = "dp2o"
+
+    @property
+    def loss_at_zero(self) -> float:
+        return math.log(2.0)
 
 
 class NoisyObjective(PreferenceSettings):
@@ -59,6 +69,10 @@ class SoftObjective(NoisyObjective):
 
     kind: Literal["soft"] = "soft"
 
+    @property
+    def loss_at_zero(self) -> float:
+        return math.log(2.0)
+
 
 class MarginObjective(PreferenceSettings):
     """-log sigmoid(z - m): a pair has to be m apart."""
@@ -79,6 +93,10 @@ class IPOObjective(PreferenceSettings):
 
     kind: Literal["ipo"] = "ipo"
     target: Positive = 1.0
+
+    @property
+    def loss_at_zero(self) -> float:
+        return self.target**2
 
 
 class CaPOObjective(PreferenceSettings):
@@ -101,6 +119,12 @@ class DMPOObjective(NoisyObjective):
 
     kind: Literal["dmpo"] = "dmpo"
     label_noise: Annotated[float, Field(gt=0.0, lt=0.5)] | None = 0.01
+
+    @property
+    def loss_at_zero(self) -> float | None:
+        if self.label_noise is None:
+            return None
+        return -0.5 * math.log(4.0 * self.label_noise * (1.0 - self.label_noise))
 
 
 class WinnersOnlyObjective(ObjectiveSettings):

@@ -1,6 +1,7 @@
 """What the page says, from figures made by hand."""
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -11,6 +12,13 @@ from components.report.comparison import metric_table, peer_table
 from components.report.curves import TRAINING_COLUMNS, read_csv, spread_csv, training_charts, validation_charts
 from components.report.groups import ranked, view
 from components.report.verdict import judge, key_figures
+from components.settings import (
+    CaPOObjective,
+    DP2OObjective,
+    IPOObjective,
+    ObjectiveSettings,
+    WinnersOnlyObjective,
+)
 
 
 def figures(
@@ -161,7 +169,7 @@ def test_equal_rewards_rank_by_index() -> None:
 def test_curves_of_a_run_without_losers_leave_their_charts_out() -> None:
     header = ",".join(TRAINING_COLUMNS)
     rows = "\n".join(f"{step},0.69,nan,nan,0.3,nan,0.3,nan,0.1,1.0,2e-5" for step in (1, 2))
-    charts = training_charts(read_csv(f"{header}\n{rows}\n", "training.csv", TRAINING_COLUMNS))
+    charts = training_charts(read_csv(f"{header}\n{rows}\n", "training.csv", TRAINING_COLUMNS), None)
     assert [chart.title for chart in charts] == [
         "Loss",
         "Winners' error",
@@ -169,6 +177,25 @@ def test_curves_of_a_run_without_losers_leave_their_charts_out() -> None:
         "Spread of the pair weights",
         "Learning rate",
     ]
+
+
+@pytest.mark.parametrize(
+    ("objective", "line"),
+    [
+        (DP2OObjective(beta=300.0), (math.log(2.0), "policy = reference")),
+        (IPOObjective(beta=300.0, target=0.5), (0.25, "policy = reference")),
+        (WinnersOnlyObjective(), None),
+        (CaPOObjective(beta=300.0), None),
+    ],
+)
+def test_the_loss_has_a_line_where_its_objective_starts(
+    objective: ObjectiveSettings, line: tuple[float, str] | None
+) -> None:
+    header = ",".join(TRAINING_COLUMNS)
+    table = read_csv(f"{header}\n1,0.69,0.5,0.1,0.3,0.3,0.3,0.3,0.1,1.0,2e-5\n", "training.csv", TRAINING_COLUMNS)
+    loss = training_charts(table, objective.loss_at_zero)[0]
+    assert loss.reference == line
+    assert ("agree" in loss.note) == (line is not None)
 
 
 def test_the_best_validation_step_is_marked() -> None:

@@ -141,3 +141,31 @@ def test_the_way_out_is_named(tmp_path: Any) -> None:
         write_params(tmp_path, pair={"filters": filters}, train={"objective": "margin"}).train.objective.kind
         == "margin"
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [
+        ("dp2o", {}),
+        ("soft", {}),
+        ("soft", {"label_noise": 0.2}),
+        ("ipo", {"target": 0.5}),
+        ("dmpo", {}),
+        ("dmpo", {"label_noise": 0.2}),
+    ],
+)
+def test_the_loss_where_policy_and_reference_agree_is_what_the_settings_say(kind: str, own: dict[str, Any]) -> None:
+    zero = torch.zeros(1, dtype=torch.float64)
+    noise = {} if own or kind != "soft" else {"label_noise": torch.tensor([0.3], dtype=torch.float64)}
+    settings = OBJECTIVE_KINDS[kind].model_validate({"kind": kind, "beta": 2.0, **own})
+    assert value(kind, zero, noise, **own).item() == pytest.approx(settings.loss_at_zero)
+
+
+def test_no_such_loss_is_claimed_where_it_differs_by_pair() -> None:
+    for settings in (
+        OBJECTIVE_KINDS["margin"].model_validate({"kind": "margin", "beta": 2.0}),
+        OBJECTIVE_KINDS["capo"].model_validate({"kind": "capo", "beta": 2.0}),
+        OBJECTIVE_KINDS["dmpo"].model_validate({"kind": "dmpo", "beta": 2.0, "label_noise": None}),
+        OBJECTIVE_KINDS["winners_only"].model_validate({"kind": "winners_only"}),
+    ):
+        assert settings.loss_at_zero is None
