@@ -27,7 +27,7 @@ class Decision:
 def decide(new: int, comparisons: Sequence[Comparison], limits: DriftSettings) -> Decision:
     """Yes where enough is new, where what is new is different, or where that cannot be told.
 
-    What cannot be told is a reason: a reference that is missing or broken would otherwise silence the alarm for good.
+    What cannot be told is a reason: a training set that is missing or broken would silence the alarm for good.
     Too few new pictures are none: there will be more.
     """
     if new == 0:

@@ -19,7 +19,7 @@ Verdict = Literal["same", "drift", "unknown", "too few"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One statistic of the reference and of what is new.
+    """One statistic of the training set and of what is new.
 
     Attributes:
         verdict: `same`; `drift`; `unknown`, which is a reason to look, not a "no"; `too few` new pictures to say.
@@ -31,7 +31,7 @@ class Comparison:
     name: str
     verdict: Verdict
     reason: str
-    references: int
+    training_set: int
     news: int
     psi: float | None = None
     ks: float | None = None
@@ -46,32 +46,32 @@ class Comparison:
 
 
 def compare(
-    name: str, reference: Sequence[float], new: Sequence[float], limits: DriftSettings, tests: int = 1
+    name: str, training_set: Sequence[float], new: Sequence[float], limits: DriftSettings, tests: int = 1
 ) -> Comparison:
     """Drift is what is both large (PSI) and no chance (KS): few pictures make any PSI large, many make any KS certain.
 
     Args:
         tests: how many statistics are compared; `limits.alpha` is divided by it (Bonferroni).
     """
-    sizes = len(reference), len(new)
-    before, after = np.asarray(reference, np.float64), np.asarray(new, np.float64)
+    sizes = len(training_set), len(new)
+    before, after = np.asarray(training_set, np.float64), np.asarray(new, np.float64)
     if not sizes[0]:
-        return Comparison(name, "unknown", "there is no reference to compare with", *sizes)
+        return Comparison(name, "unknown", "there is no training set to compare with", *sizes)
     odd = int((~np.isfinite(before)).sum()), int((~np.isfinite(after)).sum())
     if any(odd):
         return Comparison(
-            name, "unknown", f"{odd[0]} values of the reference and {odd[1]} new ones are missing", *sizes
+            name, "unknown", f"{odd[0]} values of the training set and {odd[1]} new ones are missing", *sizes
         )
     if sizes[1] < limits.min_images:
         reason = f"{sizes[1]} new pictures, {limits.min_images} are needed (drift.min_images)"
         return Comparison(name, "too few", reason, *sizes)
     if sizes[0] < limits.min_images:
-        reason = f"the reference has {sizes[0]} pictures, {limits.min_images} are needed (drift.min_images)"
+        reason = f"the training set has {sizes[0]} pictures, {limits.min_images} are needed (drift.min_images)"
         return Comparison(name, "unknown", reason, *sizes)
     edges = bin_edges(before, limits.bins)
     if not len(edges):
         return Comparison(
-            name, "unknown", f"the reference is {before[0]:g} throughout: nothing can be told by it", *sizes
+            name, "unknown", f"the training set is {before[0]:g} throughout: nothing can be told by it", *sizes
         )
     expected, found = fractions(before, edges), fractions(after, edges)
     index = psi(expected * sizes[0], found * sizes[1])
@@ -92,11 +92,11 @@ def compare(
     return Comparison(name, "drift" if drifted else "same", text, *sizes, *figures, *bins)
 
 
-def bin_edges(reference: Values, bins: int) -> Values:
-    """Inner edges of bins that the reference fills equally; fewer where values repeat, none where all are one."""
-    inner = np.quantile(reference, np.arange(1, bins) / bins)
-    # a bin below the lowest value would be empty in the reference
-    edges: Values = np.unique(inner[inner > reference.min()])
+def bin_edges(training_set: Values, bins: int) -> Values:
+    """Inner edges of bins that the training set fills equally; fewer where values repeat, none where all are one."""
+    inner = np.quantile(training_set, np.arange(1, bins) / bins)
+    # a bin below the lowest value would be empty in the training set
+    edges: Values = np.unique(inner[inner > training_set.min()])
     return edges
 
 

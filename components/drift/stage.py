@@ -72,20 +72,20 @@ def run_drift(settings: Settings, root: Path) -> Outcome:
     """
     new = incoming.pending(root)
     shards = tuple(sorted({str(row["shard"]) for row in new}))
-    reference: Values = {}
+    training_set: Values = {}
     found: Values = {}
     if new:
         score = _Score(settings)
-        reference = _measured(_training_set(settings, root, set(shards)), score)
+        training_set = _measured(_training_set(settings, root, set(shards)), score)
         found = _measured(_arrived(settings, root, new), score)
     names = list(ABOUT) if new else []
     limits = settings.drift
     comparisons = tuple(
-        compare(name, reference.get(name, []), found.get(name, []), limits, len(names)) for name in names
+        compare(name, training_set.get(name, []), found.get(name, []), limits, len(names)) for name in names
     )
     outcome = Outcome(decide(len(new), comparisons, limits), comparisons, shards)
     write_json(root / REPORT, outcome.as_json())
-    write_text(root / PAGE, html(_page(settings, outcome, reference, found)))
+    write_text(root / PAGE, html(_page(settings, outcome, training_set, found)))
     logger.info("%s", outcome.decision.text)
     return outcome
 
@@ -99,7 +99,7 @@ class _Score:
 
         name = settings.drift.metric
         self._suite = Suite.load([name], resolve_device(settings.run.device))
-        if not self._suite.applicable(has_reference=False):
+        if not self._suite.applicable(has_hr=False):
             raise BadInput(f"drift.metric {name} needs an HR, which new images lack: name an NR metric")
         self._name, self._scale = name, settings.prepare.scale
 
@@ -159,7 +159,7 @@ def _arrived(settings: Settings, root: Path, rows: list[tables.Row]) -> Iterator
 _STYLES = {"same": "good", "drift": "bad", "unknown": "unsure", "too few": "unsure"}
 
 
-def _page(settings: Settings, outcome: Outcome, reference: Values, found: Values) -> Page:
+def _page(settings: Settings, outcome: Outcome, training_set: Values, found: Values) -> Page:
     limits = settings.drift
     rows = [
         Row(
@@ -173,11 +173,11 @@ def _page(settings: Settings, outcome: Outcome, reference: Values, found: Values
         for row in outcome.comparisons
     ]
     drawings = [
-        Drawing(name, histogram(name, about, reference.get(name, []), found.get(name, [])))
+        Drawing(name, histogram(name, about, training_set.get(name, []), found.get(name, [])))
         for name, about in ABOUT.items()
         if outcome.comparisons
     ]
-    counts = {name: len(next(iter(values.values()), [])) for name, values in (("old", reference), ("new", found))}
+    counts = {name: len(next(iter(values.values()), [])) for name, values in (("old", training_set), ("new", found))}
     facts = [
         ("training set", f"{counts['old']} source pictures of the align split"),
         (

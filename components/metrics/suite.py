@@ -52,9 +52,9 @@ def suite_digests(names: Sequence[str], folder: Path | None = None) -> dict[str,
     return {name: digest(name, folder) for name in names}
 
 
-def applicable(names: Iterable[str], has_reference: bool) -> list[str]:
+def applicable(names: Iterable[str], has_hr: bool) -> list[str]:
     """The metrics among `names` that an image with, or without, an HR reference can be scored with."""
-    kinds = (Kind.FR, Kind.NR, Kind.LR) if has_reference else (Kind.NR, Kind.LR)
+    kinds = (Kind.FR, Kind.NR, Kind.LR) if has_hr else (Kind.NR, Kind.LR)
     return of_kind(list(names), *kinds)
 
 
@@ -91,9 +91,9 @@ class Suite:
         """Each metric's digest by its name, in order."""
         return {name: metric.digest for name, metric in self.metrics.items()}
 
-    def applicable(self, has_reference: bool) -> list[str]:
+    def applicable(self, has_hr: bool) -> list[str]:
         """The metrics that an image with, or without, an HR reference can be scored with."""
-        return applicable(self.names, has_reference)
+        return applicable(self.names, has_hr)
 
     def score(
         self,

@@ -15,9 +15,9 @@ def align(name: str, raw: Values) -> Values:
     return raw if info(name).higher_is_better else -raw
 
 
-def rewarded_metrics(fr: Sequence[str], nr: Sequence[str], has_reference: bool) -> list[str]:
+def rewarded_metrics(fr: Sequence[str], nr: Sequence[str], has_hr: bool) -> list[str]:
     """The metrics that make the reward of an image: `fr` and `nr`, or, without HR, `lr_consistency` and `nr`."""
-    return [*fr, *nr] if has_reference else [LR_CONSISTENCY, *nr]
+    return [*fr, *nr] if has_hr else [LR_CONSISTENCY, *nr]
 
 
 def finite(scores: Mapping[str, Values]) -> dict[str, Values]:

@@ -15,14 +15,14 @@ Images = Callable[[Sequence[int]], torch.Tensor]
 
 
 def missing(
-    metrics: Mapping[str, str], known: Scores, image_digests: Sequence[str], has_reference: bool
+    metrics: Mapping[str, str], known: Scores, image_digests: Sequence[str], has_hr: bool
 ) -> dict[str, list[int]]:
     """Metric name -> positions of the candidates without a score by it; metrics that lack none are left out.
 
     `metrics`: digests by name, here and below.
     """
     result = {}
-    for name in applicable(metrics, has_reference):
+    for name in applicable(metrics, has_hr):
         scores = known.get(metrics[name], {})
         positions = [position for position, digest in enumerate(image_digests) if digest not in scores]
         if positions:
@@ -65,7 +65,7 @@ def _add(suite: Suite, scores: Scores, result: GroupScores, image_digests: list[
 
 
 def rows(
-    metrics: Mapping[str, str], scores: Scores, candidates: Sequence[Row], has_reference: bool, rewarded: Sequence[str]
+    metrics: Mapping[str, str], scores: Scores, candidates: Sequence[Row], has_hr: bool, rewarded: Sequence[str]
 ) -> tuple[list[Row], list[Row]]:
     """Rows of data/scores.parquet and of data/score_quarantine.parquet of one group.
 
@@ -77,7 +77,7 @@ def rows(
     for candidate in candidates:
         row: Row = {"lr_id": candidate["lr_id"], "index": candidate["index"], "split": candidate["split"]}
         row |= dict.fromkeys(metrics)
-        for name in applicable(metrics, has_reference):
+        for name in applicable(metrics, has_hr):
             score = scores[metrics[name]][candidate["image_digest"]]
             row[name] = score.value
             if score.value is None:

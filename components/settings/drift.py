@@ -21,7 +21,7 @@ class DriftSettings(BaseModel):
     alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         default=0.01, description="Of the Kolmogorov-Smirnov test over all statistics together."
     )
-    bins: Annotated[int, Field(ge=2)] = Field(default=10, description="Of the PSI, equally full in the reference.")
+    bins: Annotated[int, Field(ge=2)] = Field(default=10, description="Of the PSI, equally full in the training set.")
     min_images: Count = Field(default=30, description="With fewer pictures on either side there is no verdict.")
     sample: Count = Field(default=2000, description="Most pictures of the training set that are measured.")
     retrain_images: Count = Field(default=200, description="New pictures from which to train again, drift or not.")

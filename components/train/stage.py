@@ -22,6 +22,7 @@ from components.errors import BadInput
 from components.judge.guards import GUARDS
 from components.metrics.suite import Suite
 from components.process import resolve_device
+from components.rewards.alignment import rewarded_metrics
 from components.settings import Settings, TrainSettings
 from components.settings.families import FAMILIES
 from components.train import processes
@@ -181,7 +182,7 @@ def validation_of(
         lr_id, shard = row["lr_id"], shards[row["shard"]]
         hr = to_tensor(shard.image(f"{lr_id}.hr.png")) if row["has_hr"] else None
         images.append(ValidationImage(lr_id, to_tensor(shard.image(f"{lr_id}.lr.png")), hr, row["prompt"]))
-    rewarded = [*(settings.score.fr if with_hr else ["lr_consistency"]), *settings.score.nr]
+    rewarded = rewarded_metrics(settings.score.fr, settings.score.nr, bool(with_hr))
     limited = [name for name in FALLING if name in settings.train.limits and with_hr and name not in rewarded]
     suite = Suite.load([*rewarded, *limited], accelerator.device)
     return Validation(

@@ -9,7 +9,7 @@ from components.settings.drift import DriftSettings
 LIMITS = DriftSettings(retrain_images=100)
 SAME = Comparison("noise", "same", "PSI 0.01", 500, 40)
 DRIFT = Comparison("sharpness", "drift", "the distribution has changed: PSI 2", 500, 40)
-UNKNOWN = Comparison("noise", "unknown", "there is no reference to compare with", 0, 40)
+UNKNOWN = Comparison("noise", "unknown", "there is no training set to compare with", 0, 40)
 FEW = Comparison("noise", "too few", "3 new pictures, 30 are needed", 500, 3)
 
 
@@ -22,7 +22,7 @@ FEW = Comparison("noise", "too few", "3 new pictures, 30 are needed", 500, 3)
         (100, [SAME], True, "100 new pictures are 100 or more"),
         (100, [FEW], True, "100 new pictures"),
         (40, [SAME, DRIFT], True, "sharpness: the distribution has changed"),
-        (40, [SAME, UNKNOWN], True, "noise cannot be compared: there is no reference"),
+        (40, [SAME, UNKNOWN], True, "noise cannot be compared: there is no training set"),
         (40, [], True, "nothing was compared"),
     ],
 )

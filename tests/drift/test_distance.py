@@ -26,7 +26,7 @@ def test_psi_is_zero_for_the_same_symmetric_and_finite_for_empty_bins() -> None:
     assert math.isfinite(psi(np.array([100.0, 0.0]), np.array([0.0, 100.0])))
 
 
-def test_bins_are_equally_full_in_the_reference() -> None:
+def test_bins_are_equally_full_in_the_training_set() -> None:
     values = np.arange(100.0)
     edges = bin_edges(values, 10)
     assert len(edges) == 9
@@ -45,9 +45,9 @@ def test_ks_by_hand() -> None:
 
 def test_the_same_distribution_is_no_drift_and_a_shifted_one_is() -> None:
     generator = np.random.default_rng(0)
-    reference, same = generator.normal(0, 1, 500).tolist(), generator.normal(0, 1, 200).tolist()
-    assert compare("x", reference, same, LIMITS, 4).verdict == "same"
-    assert compare("x", reference, (np.array(same) + 1).tolist(), LIMITS, 4).verdict == "drift"
+    training_set, same = generator.normal(0, 1, 500).tolist(), generator.normal(0, 1, 200).tolist()
+    assert compare("x", training_set, same, LIMITS, 4).verdict == "same"
+    assert compare("x", training_set, (np.array(same) + 1).tolist(), LIMITS, 4).verdict == "drift"
 
 
 def test_chance_is_no_drift_however_large_its_psi() -> None:
@@ -62,28 +62,28 @@ def test_chance_is_no_drift_however_large_its_psi() -> None:
 
 
 def test_a_tiny_shift_is_no_drift_however_certain() -> None:
-    reference = np.random.default_rng(2).normal(0, 1, 20_000)
-    found = compare("x", reference.tolist(), (reference + 0.1).tolist(), LIMITS)
+    training_set = np.random.default_rng(2).normal(0, 1, 20_000)
+    found = compare("x", training_set.tolist(), (training_set + 0.1).tolist(), LIMITS)
     assert found.p is not None
     assert found.p < 1e-10
     assert found.verdict == "same"
 
 
 @pytest.mark.parametrize(
-    ("reference", "new", "verdict", "words"),
+    ("training_set", "new", "verdict", "words"),
     [
-        ([], [1.0] * 50, "unknown", "no reference"),
+        ([], [1.0] * 50, "unknown", "no training set"),
         ([1.0] * 50, [1.0] * 50, "unknown", "1 throughout"),
         ([1.0] * 50, np.arange(50.0).tolist(), "unknown", "throughout"),
         ([0.0] * 50, [0.0] * 50, "unknown", "0 throughout"),
-        ([*np.arange(49.0).tolist(), math.nan], np.arange(50.0).tolist(), "unknown", "1 values of the reference"),
+        ([*np.arange(49.0).tolist(), math.nan], np.arange(50.0).tolist(), "unknown", "1 values of the training set"),
         (np.arange(50.0).tolist(), [math.inf] * 50, "unknown", "50 new ones"),
-        (np.arange(5.0).tolist(), np.arange(50.0).tolist(), "unknown", "the reference has 5"),
+        (np.arange(5.0).tolist(), np.arange(50.0).tolist(), "unknown", "the training set has 5"),
         (np.arange(50.0).tolist(), [1.0] * 3, "too few", "3 new pictures"),
     ],
 )
-def test_what_cannot_be_told_says_so(reference: list[float], new: list[float], verdict: str, words: str) -> None:
-    found = compare("x", reference, new, LIMITS)
+def test_what_cannot_be_told_says_so(training_set: list[float], new: list[float], verdict: str, words: str) -> None:
+    found = compare("x", training_set, new, LIMITS)
     assert found.verdict == verdict
     assert words in found.reason
     assert found.psi is None

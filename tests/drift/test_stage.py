@@ -87,4 +87,4 @@ def test_no_training_set_is_a_reason_not_a_silence(tmp_path: Path) -> None:
     found = run_drift(settings, tmp_path)
     assert {row.verdict for row in found.comparisons} == {"unknown"}
     assert found.decision.retrain
-    assert "there is no reference" in found.decision.text
+    assert "there is no training set" in found.decision.text

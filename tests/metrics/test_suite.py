@@ -27,7 +27,7 @@ def test_constant_candidate_fails_alone(reference: torch.Tensor, lr: torch.Tenso
 
 def test_without_reference_only_nr_and_lr_metrics(lr: torch.Tensor, candidates: torch.Tensor) -> None:
     suite = Suite.load(["psnr", "piqe", "lr_consistency"])
-    assert suite.applicable(has_reference=False) == ["piqe", "lr_consistency"]
+    assert suite.applicable(has_hr=False) == ["piqe", "lr_consistency"]
     assert list(suite.score(candidates, None, lr).values) == ["piqe", "lr_consistency"]
     assert list(suite.score(candidates, None, lr, names=["piqe"]).values) == ["piqe"]
 

@@ -39,8 +39,8 @@ def test_constant_metric_says_nothing() -> None:
 def test_lr_consistency_takes_the_place_of_fr() -> None:
     scores = {"lr_consistency": np.array([30.0, 40.0, 35.0]), "musiq": np.array([1.0, 0.0, 0.5])}
     np.testing.assert_allclose(group_rewards(scores), [0.5, 0.5, 0.5])
-    assert rewarded_metrics(["stlpips"], ["niqe"], has_reference=False) == ["lr_consistency", "niqe"]
-    assert rewarded_metrics(["stlpips"], ["niqe"], has_reference=True) == ["stlpips", "niqe"]
+    assert rewarded_metrics(["stlpips"], ["niqe"], has_hr=False) == ["lr_consistency", "niqe"]
+    assert rewarded_metrics(["stlpips"], ["niqe"], has_hr=True) == ["stlpips", "niqe"]
     with pytest.raises(BadInput, match="cannot be rewarded beside stlpips"):
         group_rewards(scores | {"stlpips": np.array([0.1, 0.2, 0.3])})
 
