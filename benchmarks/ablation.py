@@ -26,7 +26,7 @@ from components.backbones.base import Backbone
 from components.backbones.loading import load_backbone
 from components.errors import BadInput
 from components.evaluate.comparison import Scored
-from components.evaluate.stage import Evaluator
+from components.evaluate.evaluator import Evaluator
 from components.generate import stage as generate
 from components.judge.bootstrap import ClusterBootstrap, Interval
 from components.pair import stage as pair

@@ -26,6 +26,8 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel
 
+from components.artifacts.evaluation import Evaluation
+from components.artifacts.registration import Registration
 from components.artifacts.store import Store
 from components.errors import BadInput, UserError, tell
 from components.task.document import Result
@@ -147,14 +149,12 @@ def _summary(outcome: Aligned, project: Project, repository: str, branch: str | 
     if outcome.ran:
         lines += ["| stage | why |", "|---|---|", rows, ""]
     lines.append(f"Repository `{repository}`" + (f", branch `{branch}`" if branch else ""))
-    registration = project.root / "reports/registration.json"
-    evaluation = project.root / "reports/evaluation.json"
-    if evaluation.is_file():
-        lines.append(f"\n{json.loads(evaluation.read_text()).get('headline', '')}")
-    if registration.is_file():
-        made = json.loads(registration.read_text())
-        lines.append(f"\nModel `{made['model']}` version {made['version']}, MLflow run `{made['run_id']}`"
-                     f"{_mlflow_link(made['run_id'])}")  # fmt: skip
+    evaluation, made = Evaluation.read_if_there(project.root), Registration.read_if_there(project.root)
+    if evaluation is not None:
+        lines.append(f"\n{evaluation.headline}")
+    if made is not None:
+        link = _mlflow_link(made.run_id)
+        lines.append(f"\nModel `{made.model}` version {made.version}, MLflow run `{made.run_id}`{link}")
     lines.append("\nReport: `reports/index.html` of that commit (`dvc pull reports/index.html`).")
     return "\n".join(lines)
 

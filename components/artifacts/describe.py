@@ -35,8 +35,9 @@ FOLDERS = """
 | `reports/training.csv` | one row an optimiser step: loss, implicit accuracy, margin, errors, weights' spread, gradient norm, learning rate |
 | `reports/throughput.csv` | candidates trained on a second, by step; apart because it differs from run to run |
 | `reports/validation.csv` | one row a validation: fixed-normaliser reward and mean of each rewarded metric |
-| `reports/evaluation.json` | `reward`, `metrics.<name>`: base, aligned, difference, ci_low, ci_high, higher_is_better, in_reward, verdict; win rate; Best/Mean/Worst@M; peers; digests, and each metric's own |
+| `reports/evaluation.json` | `reward`, `metrics.<name>`: base, aligned, difference, ci_low, ci_high, higher_is_better, in_reward, verdict; win rate; Best/Mean/Worst@M; peers; controls; digests, and each metric's own. All of the images with HR (`has_hr`; of those without where none has one); `without_hr` has the same figures of the others, whose reward is another formula. Read by `artifacts/evaluation.py` alone |
 | `reports/normaliser.json` | per-metric minimum and maximum of the base model's candidates on the test split |
+| `reports/registration.json` | model, version and alias that register set, MLflow's run, digests of weights and result. Read by `artifacts/registration.py` alone |
 | `reports/gate.json` | the last promotion's gate: challenger, champion, benchmark set, and a row a check |
 | `data/intake.json` | how far intake has come, by source: a time, and what was handled shortly before it |
 | `data/benchmark/vN-DIGEST/` | a frozen benchmark set: `manifest.json`, and `data/dataset` and `data/dataset.parquet` as above |

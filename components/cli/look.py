@@ -1,11 +1,14 @@
 """Look: what is out of date, figures, presets, costs, metrics."""
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from components.artifacts import paths
+from components.artifacts.evaluation import Evaluation
+from components.artifacts.registration import Registration
 from components.cli.context import LOOK, PARAMS, AsJson, Params, command, examples, print_json, show
 from components.errors import BadInput
 
@@ -19,14 +22,23 @@ def status(params: Params = PARAMS, as_json: AsJson = False) -> None:
 
     with command("status", params) as context:
         changed = out_of_date(context.root)
-        latest = _latest(context.root)
+        figures, headline = _figures_or_why_not(context.root)
     if as_json:
-        print_json({"out_of_date": changed, "results": latest})
+        print_json({"out_of_date": changed, "results": figures})
         return
     print(f"out of date: {', '.join(changed)}" if changed else "everything is up to date")
     for stage, reasons in changed.items():
         print(f"  {stage}: {_reasons(reasons)}")
-    print(latest["headline"] if latest else "no evaluation yet")
+    print(headline)
+
+
+def _figures_or_why_not(root: Path) -> tuple[dict[str, Any] | None, str]:
+    """The latest figures and what to say of them: a file of an older version must not keep the status from people."""
+    try:
+        latest = _Latest.read(root)
+    except BadInput as error:
+        return None, str(error)
+    return (latest.as_json(), latest.evaluation.headline) if latest else (None, "no evaluation yet")
 
 
 def _reasons(reasons: Any) -> str:
@@ -44,20 +56,23 @@ def _reasons(reasons: Any) -> str:
 def results(params: Params = PARAMS, as_json: AsJson = False) -> None:
     """Base against aligned with confidence intervals, and where the report is."""
     with command("results", params) as context:
-        latest = _latest(context.root)
+        latest = _Latest.read(context.root)
         if latest is None:
-            raise BadInput(f"{context.root / 'reports/evaluation.json'} does not exist: `dp2o run` makes it")
+            raise BadInput(f"{context.root / paths.EVALUATION} does not exist: `dp2o run` makes it")
     if as_json:
-        print_json(latest)
+        print_json(latest.as_json())
         return
-    for name, figures in latest["metrics"].items():
-        change = f"{figures['base']:.4f} -> {figures['aligned']:.4f}"
-        interval = f"{figures['difference']:+.4f} ({figures['ci_low']:+.4f} .. {figures['ci_high']:+.4f})"
-        kind = "rewarded" if figures["in_reward"] else "held out"
-        print(f"  {name:<16} {change:<22} {interval:<34} {kind:<9} {figures['verdict']}")
-    if latest["version"] is not None:
-        print(f"model: {latest['version']['model']} version {latest['version']['version']}")
-    print(f"{latest['headline']}; report: {latest['report'] or 'not made yet'}")
+    evaluation, version = latest.evaluation, latest.registration
+    for kind, compared in evaluation.kinds.items():
+        print(f"{compared.images} test {kind}, of {compared.photos} photos")
+        for name, row in compared.metrics.items():
+            change = f"{row.base:.4f} -> {row.aligned:.4f}"
+            interval = f"{row.difference:+.4f} ({row.ci_low:+.4f} .. {row.ci_high:+.4f})"
+            role = "rewarded" if row.in_reward else "held out"
+            print(f"  {name:<16} {change:<22} {interval:<34} {role:<9} {row.verdict}")
+    if version is not None:
+        print(f"model: {version.model} version {version.version}")
+    print(f"{evaluation.headline}; report: {latest.page or 'not made yet'}")
 
 
 @commands.command(
@@ -151,27 +166,29 @@ def metrics_command(
         print("all weights are in place")
 
 
-def _latest(root: Path) -> dict[str, Any] | None:
-    """Figures of reports/evaluation.json, the registered version, and the report's path; None before any evaluation.
+@dataclass(frozen=True)
+class _Latest:
+    """What the last run left: the figures, the registered version, and the report's path."""
 
-    Raises:
-        BadInput: a file is damaged.
-    """
-    evaluation = _json_file(root / "reports/evaluation.json")
-    if evaluation is None:
-        return None
-    page = root / "reports/index.html"
-    kept = ("headline", "images", "photos", "confidence", "reward", "win_rate", "metrics")
-    return {name: evaluation[name] for name in kept} | {
-        "version": _json_file(root / "reports/registration.json"),
-        "report": str(page) if page.is_file() else None,
-    }
+    evaluation: Evaluation
+    registration: Registration | None
+    page: Path | None
 
+    @classmethod
+    def read(cls, root: Path) -> "_Latest | None":
+        """None before any evaluation.
 
-def _json_file(path: Path) -> Any:
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{path} is damaged ({error}): run its stage again") from error
+        Raises:
+            BadInput: a file is damaged.
+        """
+        evaluation, registration = Evaluation.read_if_there(root), Registration.read_if_there(root)
+        page = root / paths.PAGE
+        return None if evaluation is None else cls(evaluation, registration, page if page.is_file() else None)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        kept = {"headline", "images", "photos", "confidence", "reward", "win_rate", "metrics", "has_hr", "without_hr"}
+        return self.evaluation.model_dump(mode="json", include=kept) | {
+            "version": None if self.registration is None else self.registration.model_dump(mode="json"),
+            "report": None if self.page is None else str(self.page),
+        }

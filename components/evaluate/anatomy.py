@@ -1,11 +1,11 @@
 """What a gain is made of: which half of the reward it comes from, and what became of the spread over seeds. Pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from components.artifacts.evaluation import Anatomy, Halves, SeedSpread
 from components.evaluate.comparison import Scored
 from components.metrics.table import info
 from components.rewards.normaliser import FixedNormaliser
@@ -18,7 +18,7 @@ def anatomy(
     nr: Sequence[str],
     normaliser: FixedNormaliser,
     photos: Mapping[str, str],
-) -> dict[str, Any]:
+) -> Anatomy:
     """Parts of the reward's difference, and spreads over seeds, of images that have an HR.
 
     Returns:
@@ -28,7 +28,7 @@ def anatomy(
         each metric (higher is better in all): what the reward pays for.
     """
     names = [*fr, *nr]
-    result: dict[str, Any] = {}
+    halves = None
     tables = {name: scored.table(names) for name, scored in (("base", base), ("aligned", aligned))}
     keys = [
         key
@@ -43,15 +43,16 @@ def anatomy(
             scaled = {model: own.normalised({name: column})[name] for model, column in columns.items()}
             return float((scaled["aligned"] - scaled["base"]).mean())
 
-        result["halves"] = {
-            label: 0.5 * float(np.mean([moved(name) for name in half])) for label, half in (("fr", fr), ("nr", nr))
-        }
-    result["spread"] = {
-        name: float(np.mean([group.std(ddof=1) for group in scored.groups() if len(group) > 1] or [np.nan]))
-        for name, scored in (("base", base), ("aligned", aligned))
-    }
-    result["reward_against"] = _within_image(base, aligned, photos)
-    return result
+        fr_half, nr_half = (0.5 * float(np.mean([moved(name) for name in half])) for half in (fr, nr))
+        halves = Halves(fr=fr_half, nr=nr_half)
+    spread = SeedSpread(base=_over_seeds(base), aligned=_over_seeds(aligned))
+    return Anatomy(halves=halves, spread=spread, reward_against=_within_image(base, aligned, photos))
+
+
+def _over_seeds(scored: Scored) -> float | None:
+    """Mean standard deviation of the reward over the seeds of an image; None where no image has several."""
+    deviations = [group.std(ddof=1) for group in scored.groups() if len(group) > 1]
+    return float(np.mean(deviations)) if deviations else None
 
 
 def _within_image(base: Scored, aligned: Scored, photos: Mapping[str, str]) -> dict[str, float]:

@@ -1,12 +1,12 @@
 """From measurements of base and aligned model to the figures of reports/evaluation.json. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from components.artifacts.evaluation import BestMeanWorst, Comparison, Difference, Estimate, Spreads, Verdict
 from components.errors import BadInput
 from components.evaluate.spread import Spread, spreads
 from components.judge.bootstrap import ClusterBootstrap, Interval, wins
@@ -28,6 +28,11 @@ class Scored:
         """Leave out the rows without a reward."""
         kept = [(row, value) for row, value in zip(measurements, rewards, strict=True) if value is not None]
         return cls([row for row, _ in kept], [value for _, value in kept])
+
+    def of_images(self, lr_ids: Container[str]) -> "Scored":
+        """The rows of some LR images."""
+        kept = [pair for pair in zip(self.measurements, self.rewards, strict=True) if pair[0].lr_id in lr_ids]
+        return Scored([row for row, _ in kept], [reward for _, reward in kept])
 
     def groups(self) -> list[Values]:
         """Rewards of each LR's restorations."""
@@ -54,12 +59,12 @@ def compare(
     resamples: int,
     confidence: float,
     seed: int,
-) -> dict[str, Any]:
+) -> Comparison:
     """Figures of a paired comparison; rows pair by (lr_id, index), where the noise is the same.
 
     Args:
         metrics: names of all metrics; those no row has a value of are left out.
-        rewarded: the metrics that are in the reward of any image.
+        rewarded: the metrics that are in the reward.
         photos: source photo by lr_id: the clusters of the bootstrap.
         resamples: bootstrap resamples.
         confidence: of the intervals, e.g. 0.95.
@@ -77,46 +82,48 @@ def compare(
     def column(table: dict[tuple[str, int], dict[str, float]], name: str) -> Values:
         return np.array([table[key][name] for key in keys])
 
-    def figures(name: str, higher_is_better: bool, in_reward: bool) -> dict[str, Any]:
+    def figures(name: str, higher_is_better: bool, in_reward: bool) -> Difference:
         before, after = column(left, name), column(right, name)
         both = np.isfinite(before) & np.isfinite(after)
         difference = bootstrap.mean(after - before)
-        return {
-            "base": float(before[both].mean()),
-            "aligned": float(after[both].mean()),
-            "difference": difference.mean,
-            "ci_low": difference.low,
-            "ci_high": difference.high,
-            "spread": float(before[both].std()),
-            "higher_is_better": higher_is_better,
-            "in_reward": in_reward,
-            "verdict": verdict(difference, higher_is_better),
-        }
+        return Difference(
+            base=float(before[both].mean()),
+            aligned=float(after[both].mean()),
+            difference=difference.mean,
+            ci_low=difference.low,
+            ci_high=difference.high,
+            spread=float(before[both].std()),
+            higher_is_better=higher_is_better,
+            in_reward=in_reward,
+            verdict=verdict(difference, higher_is_better),
+        )
 
     won = bootstrap.mean(wins(column(left, "reward"), column(right, "reward")))
     known = [name for name in metrics if np.isfinite(column(left, name) + column(right, name)).any()]
-    return {
-        "images": len({lr_id for lr_id, _ in keys}),
-        "photos": bootstrap.count,
-        "pairs": len(keys),
-        "confidence": confidence,
-        "reward": figures("reward", True, True),
-        "win_rate": {"value": won.mean, "ci_low": won.low, "ci_high": won.high},
-        "metrics": {name: figures(name, info(name).higher_is_better, name in rewarded) for name in known},
-        "best_mean_worst": {"base": _by_size(spreads(base.groups())), "aligned": _by_size(spreads(aligned.groups()))},
-    }
+    return Comparison(
+        images=len({lr_id for lr_id, _ in keys}),
+        photos=bootstrap.count,
+        pairs=len(keys),
+        confidence=confidence,
+        reward=figures("reward", True, True),
+        win_rate=Estimate(value=won.mean, ci_low=won.low, ci_high=won.high),
+        metrics={name: figures(name, info(name).higher_is_better, name in rewarded) for name in known},
+        best_mean_worst=Spreads(base=_by_size(spreads(base.groups())), aligned=_by_size(spreads(aligned.groups()))),
+    )
 
 
-def verdict(difference: Interval, higher_is_better: bool) -> str:
+def verdict(difference: Interval, higher_is_better: bool) -> Verdict:
     """`better` or `worse` if the interval excludes zero, else `no significant change`."""
     if not difference.excludes_zero:
         return "no significant change"
     return "better" if (difference.mean > 0.0) == higher_is_better else "worse"
 
 
-def _by_size(found: Sequence[Spread]) -> dict[str, dict[str, float]]:
+def _by_size(found: Sequence[Spread]) -> dict[str, BestMeanWorst]:
     # Keyed by M rather than listed: `dvc metrics` shows dictionaries of numbers and no lists.
-    return {str(spread.samples): {"best": spread.best, "mean": spread.mean, "worst": spread.worst} for spread in found}
+    return {
+        str(spread.samples): BestMeanWorst(best=spread.best, mean=spread.mean, worst=spread.worst) for spread in found
+    }
 
 
 def means(scored: Scored, metrics: Sequence[str]) -> dict[str, float]:
@@ -126,21 +133,17 @@ def means(scored: Scored, metrics: Sequence[str]) -> dict[str, float]:
     return {name: float(np.nanmean(column)) for name, column in columns.items() if np.isfinite(column).any()}
 
 
-def held_out_worse(evaluation: Mapping[str, Any]) -> list[str]:
-    """Metrics outside the reward that got significantly worse, of `compare`'s figures."""
-    return [
-        name
-        for name, figures in evaluation["metrics"].items()
-        if not figures["in_reward"] and figures["verdict"] == "worse"
-    ]
+def held_out_worse(compared: Comparison) -> list[str]:
+    """Metrics outside the reward that got significantly worse."""
+    return [name for name, row in compared.held_out.items() if row.verdict == "worse"]
 
 
-def headline(evaluation: Mapping[str, Any]) -> str:
-    """One line that says what changed, of `compare`'s figures."""
-    reward, won = evaluation["reward"], evaluation["win_rate"]
+def headline(compared: Comparison) -> str:
+    """One line that says what changed."""
+    reward, won = compared.reward, compared.win_rate
     return (
-        f"reward {reward['base']:.4f} -> {reward['aligned']:.4f} (difference {reward['difference']:+.4f}, "
-        f"{evaluation['confidence']:.0%} CI {reward['ci_low']:+.4f} .. {reward['ci_high']:+.4f}), "
-        f"win rate {won['value']:.1%} ({won['ci_low']:.1%} .. {won['ci_high']:.1%}); "
-        f"held-out metrics significantly worse: {', '.join(held_out_worse(evaluation)) or 'none'}"
+        f"reward {reward.base:.4f} -> {reward.aligned:.4f} (difference {reward.difference:+.4f}, "
+        f"{compared.confidence:.0%} CI {reward.ci_low:+.4f} .. {reward.ci_high:+.4f}), "
+        f"win rate {won.value:.1%} ({won.ci_low:.1%} .. {won.ci_high:.1%}); "
+        f"held-out metrics significantly worse: {', '.join(held_out_worse(compared)) or 'none'}"
     )

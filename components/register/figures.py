@@ -9,6 +9,8 @@ from typing import Any
 
 from mlflow.entities import Metric
 
+from components.artifacts.evaluation import Evaluation
+
 _FORBIDDEN = re.compile(r"[^\w\-. /:]")
 
 
@@ -28,11 +30,11 @@ def flatten(values: Mapping[str, Any], separator: str) -> dict[str, Any]:
     return leaves
 
 
-def evaluation_metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
+def evaluation_metrics(evaluation: Evaluation) -> dict[str, float]:
     """All numbers of reports/evaluation.json, for example `evaluation/metrics/psnr/difference`."""
     return {
         metric_name(f"evaluation/{name}"): float(value)
-        for name, value in flatten(evaluation, "/").items()
+        for name, value in flatten(evaluation.model_dump(), "/").items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
 

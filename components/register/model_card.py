@@ -3,20 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
+from components.artifacts.evaluation import Comparison, Difference, Evaluation
 
-def model_card(
-    name: str, sampling: Mapping[str, Any], evaluation: Mapping[str, Any], lineage: Mapping[str, str]
-) -> str:
+
+def model_card(name: str, sampling: Mapping[str, Any], evaluation: Evaluation, lineage: Mapping[str, str]) -> str:
     """Markdown: what the model is, how to use it, base against aligned with confidence intervals, and its lineage.
 
     Args:
         name: of the registered model.
         sampling: family, scale, steps and colour fix.
-        evaluation: content of reports/evaluation.json.
+        evaluation: of this model.
         lineage: tag names and values.
     """
-    rows = {"reward": evaluation["reward"], **evaluation["metrics"]}
-    confidence = f"{evaluation['confidence']:.0%}"
+    confidence = f"{evaluation.confidence:.0%}"
     return "\n".join(
         [
             f"# {name}",
@@ -47,14 +46,11 @@ def model_card(
             "",
             "## Base against aligned",
             "",
-            f"{evaluation['images']} test images of {evaluation['photos']} photos, {evaluation['seeds']} seeds each, "
-            f"the same noise for both; {confidence} bootstrap intervals, clustered by photo.",
+            f"{evaluation.seeds} seeds an image, the same noise for both; {confidence} bootstrap intervals, clustered "
+            "by photo.",
+            *(line for kind, compared in evaluation.kinds.items() for line in _table(kind, compared)),
             "",
-            f"| | base | aligned | difference | {confidence} CI | better | rewarded | verdict |",
-            "|---|---|---|---|---|---|---|---|",
-            *(_row(metric, figures) for metric, figures in rows.items()),
-            "",
-            evaluation["headline"],
+            evaluation.headline,
             "",
             "## Lineage",
             "",
@@ -66,15 +62,27 @@ def model_card(
     )
 
 
-def _row(metric: str, figures: Mapping[str, Any]) -> str:
+def _table(kind: str, compared: Comparison) -> list[str]:
+    """Lines of one kind of images: how many, and a row a measure."""
+    return [
+        "",
+        f"{compared.images} test {kind}, of {compared.photos} photos:",
+        "",
+        f"| | base | aligned | difference | {compared.confidence:.0%} CI | better | rewarded | verdict |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_row(name, row) for name, row in compared.measures.items()),
+    ]
+
+
+def _row(measure: str, row: Difference) -> str:
     cells = [
-        metric,
-        f"{figures['base']:.4f}",
-        f"{figures['aligned']:.4f}",
-        f"{figures['difference']:+.4f}",
-        f"{figures['ci_low']:+.4f} … {figures['ci_high']:+.4f}",
-        "higher" if figures["higher_is_better"] else "lower",
-        "yes" if figures["in_reward"] else "no",
-        figures["verdict"],
+        measure,
+        f"{row.base:.4f}",
+        f"{row.aligned:.4f}",
+        f"{row.difference:+.4f}",
+        f"{row.ci_low:+.4f} … {row.ci_high:+.4f}",
+        "higher" if row.higher_is_better else "lower",
+        "yes" if row.in_reward else "no",
+        row.verdict,
     ]
     return f"| {' | '.join(cells)} |"

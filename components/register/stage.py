@@ -6,14 +6,15 @@ import tempfile
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import mlflow
 from mlflow.entities import Metric, Param
 from mlflow.entities.model_registry import ModelVersion
 
+from components.artifacts import paths
+from components.artifacts.evaluation import Evaluation
 from components.artifacts.hub import source
-from components.artifacts.publish import write_json
+from components.artifacts.registration import Registration
 from components.artifacts.shards import Shard, ShardReader
 from components.backbones.loading import load_model
 from components.errors import BadInput
@@ -28,17 +29,15 @@ from components.settings import PromptSettings, Settings
 
 logger = logging.getLogger("dp2o.register")
 
-MODEL = Path("models/aligned/best")
-CURVES = {"training": Path("reports/training.csv"), "validation": Path("reports/validation.csv")}
+CURVES = {"training": paths.TRAINING_CURVE, "validation": paths.VALIDATION_CURVE}
 ATTACHED = [
-    Path("reports/index.html"),
-    Path("reports/evaluation.parquet"),
-    Path("reports/normaliser.json"),
-    Path("data/quarantine.parquet"),
+    paths.PAGE,
+    paths.EVALUATION_ROWS,
+    paths.NORMALISER,
+    paths.QUARANTINE,
     Path("params.yaml"),
     Path("dvc.lock"),
 ]
-PICTURES = Path("data/evaluation/images.tar")
 PICTURES_LOGGED = 8
 """LR images of the test split whose first restoration by each model is logged."""
 REQUIREMENTS = ("dp2o-sr", "diffusers", "mlflow", "numpy", "pandas", "pillow", "safetensors", "torch")
@@ -58,16 +57,16 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     """
     if shard is not None:
         raise BadInput("register cannot be sharded: it makes one model version")
-    evaluation = read_evaluation(root / "reports/evaluation.json")
+    evaluation = Evaluation.read(root)
     chosen = settings.backbone.located(root)
-    backbone = load_model(root / MODEL, chosen, resolve_device(settings.run.device))
+    backbone = load_model(root / paths.BEST, chosen, resolve_device(settings.run.device))
     digest = backbone.digest("policy")
-    evaluated = evaluation["digests"]["aligned"]
+    evaluated = evaluation.digests["aligned"]
     if evaluated != digest:
         raise BadInput(
-            f"reports/evaluation.json is of weights {evaluated[:12]}, {MODEL} holds {digest[:12]}: run evaluate again"
+            f"{paths.EVALUATION} is of weights {evaluated[:12]}, {paths.BEST} holds {digest[:12]}: run evaluate again"
         )
-    lineage = collect(settings, root, digest, evaluation["digests"])
+    lineage = collect(settings, root, digest, evaluation.digests)
     name = settings.register_.model_name
     with connected(settings.register_, root) as client:
         version = find_version(client, name, lineage.identity)
@@ -78,49 +77,29 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             logger.info("%s version %s is this very result already: no new version", name, version.version)
         client.set_registered_model_alias(name, CANDIDATE, version.version)
     logger.info("models:/%s@%s is version %s", name, CANDIDATE, version.version)
-    registration = {
-        "model": name,
-        "version": int(version.version),
-        "alias": CANDIDATE,
-        "run_id": version.run_id,
-        "model_digest": digest,
-        "identity": lineage.identity,
-    }
-    write_json(root / "reports/registration.json", registration)
-
-
-def read_evaluation(path: Path) -> dict[str, Any]:
-    """Content of reports/evaluation.json.
-
-    Raises:
-        BadInput: it is missing, not JSON, or lacks what every evaluation has.
-    """
-    if not path.is_file():
-        raise BadInput(f"{path} does not exist: run evaluate first (`dvc repro` runs all in order)")
-    try:
-        evaluation: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{path} is damaged ({error}): run evaluate again") from error
-    wanted = ("reward", "metrics", "images", "photos", "confidence", "seeds", "headline", "digests")
-    missing = [key for key in wanted if key not in evaluation]
-    if missing:
-        raise BadInput(f"{path} has no {', '.join(missing)}: run evaluate again")
-    return evaluation
+    Registration(
+        model=name,
+        version=int(version.version),
+        alias=CANDIDATE,
+        run_id=version.run_id,
+        model_digest=digest,
+        identity=lineage.identity,
+    ).write(root)
 
 
 def _register(
     client: mlflow.MlflowClient,
     settings: Settings,
     root: Path,
-    evaluation: dict[str, Any],
+    evaluation: Evaluation,
     lineage: Lineage,
     scale: int,
 ) -> ModelVersion:
     """One MLflow run with everything, then a model version of it."""
     experiment = experiment_id(client, settings.register_, root)
-    tags = lineage.tags() | {IDENTITY_TAG: lineage.identity, HEADLINE_TAG: evaluation["headline"]}
+    tags = lineage.tags() | {IDENTITY_TAG: lineage.identity, HEADLINE_TAG: evaluation.headline}
     # Metric by metric: their joint digest says that something changed, not what.
-    tags[METRICS_TAG] = json.dumps(evaluation.get("metric_digests", {}))
+    tags[METRICS_TAG] = json.dumps(evaluation.metric_digests)
     name = settings.register_.model_name
     sampling = settings.backbone.model_dump(mode="json") | {"scale": scale}
     card = model_card(name, sampling, evaluation, lineage.tags())
@@ -131,7 +110,7 @@ def _register(
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).with_name("served_model.py")),
-            artifacts={"backbone": str(root / MODEL)},
+            artifacts={"backbone": str(root / paths.BEST)},
             model_config=pyfunc.model_config(
                 settings.backbone.located(root), _prompt(settings.prepare.prompt, root), digest=lineage.model
             ),
@@ -152,7 +131,7 @@ def _prompt(prompt: PromptSettings, root: Path) -> PromptSettings:
 
 
 def _log_figures(
-    client: mlflow.MlflowClient, run_id: str, settings: Settings, root: Path, evaluation: dict[str, Any]
+    client: mlflow.MlflowClient, run_id: str, settings: Settings, root: Path, evaluation: Evaluation
 ) -> None:
     values = flatten(settings.model_dump(mode="json", by_alias=True), ".")
     params = [Param(name, str(value)) for name, value in values.items()]
@@ -174,16 +153,16 @@ def _log_figures(
 
 def _log_files(run_id: str, root: Path, card: str) -> None:
     mlflow.log_text(card, "model_card.md")
-    mlflow.log_artifact(str(root / "reports/evaluation.json"), "reports", run_id=run_id)
+    mlflow.log_artifact(str(root / paths.EVALUATION), "reports", run_id=run_id)
     for path in ATTACHED:
         if (root / path).is_file():
             mlflow.log_artifact(str(root / path), path.parent.as_posix() if path.parent.name else None, run_id=run_id)
         else:
             logger.warning("%s does not exist: the run is logged without it", path)
-    if not (root / PICTURES).is_file():
-        logger.warning("%s does not exist: the run has no pictures", PICTURES)
+    if not (root / paths.EVALUATION_PICTURES).is_file():
+        logger.warning("%s does not exist: the run has no pictures", paths.EVALUATION_PICTURES)
         return
-    reader = ShardReader(root / PICTURES)
+    reader = ShardReader(root / paths.EVALUATION_PICTURES)
     first = sorted(name for name in reader if name.endswith(".000.png"))
     chosen = set(sorted({name.split(".")[0] for name in first})[:PICTURES_LOGGED])
     with tempfile.TemporaryDirectory() as folder:

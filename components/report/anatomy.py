@@ -1,32 +1,29 @@
 """What the gain is made of, in sentences. Pure."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
+from components.artifacts.evaluation import Evaluation
 from components.pages.charts import fixed
 from components.report.curves import Table
 
 
-def anatomy_lines(evaluation: Mapping[str, Any], training: Table) -> list[str]:
+def anatomy_lines(evaluation: Evaluation, training: Table) -> list[str]:
     """The halves of the reward, the spread over seeds, what the reward goes with, and the errors' rise."""
-    found = evaluation.get("anatomy", {})
+    found = evaluation.anatomy
     lines = []
-    if "halves" in found:
-        fr, nr = found["halves"]["fr"], found["halves"]["nr"]
+    if found.halves is not None:
         lines.append(
-            f"Of the reward's difference, {fixed(fr, signed=True)} comes from the full-reference metrics and "
-            f"{fixed(nr, signed=True)} from the no-reference ones."
+            f"Of the reward's difference, {fixed(found.halves.fr, signed=True)} comes from the full-reference metrics "
+            f"and {fixed(found.halves.nr, signed=True)} from the no-reference ones."
         )
-    spread = found.get("spread", {})
-    if all(_known(spread.get(model)) for model in ("base", "aligned")):
+    if found.spread.base is not None and found.spread.aligned is not None:
         lines.append(
-            f"The reward's standard deviation over the seeds of an image is {fixed(spread['base'])} for the base and "
-            f"{fixed(spread['aligned'])} for the aligned model; in the paper it halves."
+            f"The reward's standard deviation over the seeds of an image is {fixed(found.spread.base)} for the base "
+            f"and {fixed(found.spread.aligned)} for the aligned model; in the paper it halves."
         )
-    against = {name: value for name, value in found.get("reward_against", {}).items() if _known(value)}
-    if against:
-        listed = ", ".join(f"{name} {value:+.2f}" for name, value in against.items())
+    if found.reward_against:
+        listed = ", ".join(f"{name} {value:+.2f}" for name, value in found.reward_against.items())
         lines.append(f"Within an image the reward goes with (Spearman; better is positive): {listed}.")
     for who in ("winner", "loser"):
         policy, reference = training[f"policy_{who}"], training[f"reference_{who}"]

@@ -1,11 +1,10 @@
 """Tables of base, aligned and peers, of reports/evaluation.json. Pure."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
+from components.artifacts.evaluation import Comparison, Difference, Evaluation
 from components.pages.charts import ForestScale, differences, fixed
 
 STYLES = {"better": "better", "worse": "worse"}
@@ -35,37 +34,37 @@ class MetricTable:
     axis: Markup
 
 
-def metric_table(evaluation: Mapping[str, Any]) -> MetricTable:
+def metric_table(compared: Comparison) -> MetricTable:
     """Differences with intervals; the drawings are in units of the base's standard deviation, right is better."""
-    figures = {"reward": evaluation["reward"], **evaluation["metrics"]}
-    ordered = sorted(figures, key=lambda name: (name != "reward", not figures[name]["in_reward"]))
+    figures = compared.measures
+    ordered = sorted(figures, key=lambda name: (name != "reward", not figures[name].in_reward))
     drawn = {name: _in_deviations(figures[name]) for name in ordered}
     scale = ForestScale.around([(low, high) for _, low, high in drawn.values()])
     return MetricTable([_row(name, figures[name], drawn[name], scale) for name in ordered], scale.axis())
 
 
-def _in_deviations(row: Mapping[str, Any]) -> tuple[float, float, float]:
+def _in_deviations(row: Difference) -> tuple[float, float, float]:
     """Centre, low and high of the difference over the base's deviation, turned so that positive is better."""
-    unit = row["spread"] or 1.0
-    centre, low, high = row["difference"] / unit, row["ci_low"] / unit, row["ci_high"] / unit
-    return (centre, low, high) if row["higher_is_better"] else (-centre, -high, -low)
+    unit = row.spread or 1.0
+    centre, low, high = row.difference / unit, row.ci_low / unit, row.ci_high / unit
+    return (centre, low, high) if row.higher_is_better else (-centre, -high, -low)
 
 
-def _row(name: str, row: Mapping[str, Any], drawn: tuple[float, float, float], scale: ForestScale) -> MetricRow:
-    like = max(abs(row["base"]), abs(row["aligned"]))
-    style = STYLES.get(row["verdict"], "unchanged")
-    difference, low, high = differences(row["difference"], row["ci_low"], row["ci_high"])
+def _row(name: str, row: Difference, drawn: tuple[float, float, float], scale: ForestScale) -> MetricRow:
+    like = max(abs(row.base), abs(row.aligned))
+    style = STYLES.get(row.verdict, "unchanged")
+    difference, low, high = differences(row.difference, row.ci_low, row.ci_high)
     interval = f"{low} … {high}"
     return MetricRow(
         name,
-        "↑" if row["higher_is_better"] else "↓",
-        "the reward" if name == "reward" else "in reward" if row["in_reward"] else "held out",
-        fixed(row["base"], like),
-        fixed(row["aligned"], like),
+        "↑" if row.higher_is_better else "↓",
+        "the reward" if name == "reward" else "in reward" if row.in_reward else "held out",
+        fixed(row.base, like),
+        fixed(row.aligned, like),
         difference,
         interval,
-        scale.cell(*drawn, style, f"{name}: {row['verdict']}, {interval}"),
-        row["verdict"],
+        scale.cell(*drawn, style, f"{name}: {row.verdict}, {interval}"),
+        row.verdict,
         style,
     )
 
@@ -79,16 +78,19 @@ class PeerRow:
     best: list[bool]
 
 
-def peer_table(evaluation: Mapping[str, Any]) -> tuple[list[str], list[PeerRow]]:
+def peer_table(evaluation: Evaluation) -> tuple[list[str], list[PeerRow]]:
     """Column headings and a row a model: base, aligned, peers."""
-    figures = {"reward": evaluation["reward"], **evaluation["metrics"]}
-    models = {model: {name: row[model] for name, row in figures.items()} for model in ("base", "aligned")}
-    models |= evaluation["peers"]
-    headings = [f"{name} {'↑' if row['higher_is_better'] else '↓'}" for name, row in figures.items()]
+    figures = evaluation.measures
+    models = {
+        "base": {name: row.base for name, row in figures.items()},
+        "aligned": {name: row.aligned for name, row in figures.items()},
+        **evaluation.peers,
+    }
+    headings = [f"{name} {'↑' if row.higher_is_better else '↓'}" for name, row in figures.items()]
     best = {}
     for name, row in figures.items():
         values = [model[name] for model in models.values() if name in model]
-        best[name] = max(values) if row["higher_is_better"] else min(values)
+        best[name] = max(values) if row.higher_is_better else min(values)
     rows = []
     for label, means in models.items():
         texts = [fixed(means[name]) if name in means else "–" for name in figures]
@@ -110,21 +112,21 @@ class ControlRow:
     verdict: str
 
 
-def control_table(evaluation: Mapping[str, Any]) -> list[ControlRow]:
+def control_table(evaluation: Evaluation) -> list[ControlRow]:
     """A row a control and measure: the reward first, then every metric."""
     rows = []
-    for control, found in evaluation.get("controls", {}).items():
-        for place, (name, row) in enumerate({"reward": found["reward"], **found["metrics"]}.items()):
+    for control, found in evaluation.controls.items():
+        for place, (name, row) in enumerate(found.measures.items()):
             rows.append(
                 ControlRow(
                     control if place == 0 else "",
-                    f"{found['value']:g}" if place == 0 else "",
+                    f"{found.value:g}" if place == 0 else "",
                     name,
-                    fixed(row["control"]),
-                    fixed(row["aligned"]),
-                    fixed(row["difference"], signed=True),
-                    f"{fixed(row['ci_low'], signed=True)} … {fixed(row['ci_high'], signed=True)}",
-                    row["verdict"],
+                    fixed(row.control),
+                    fixed(row.aligned),
+                    fixed(row.difference, signed=True),
+                    f"{fixed(row.ci_low, signed=True)} … {fixed(row.ci_high, signed=True)}",
+                    row.verdict,
                 )
             )
     return rows

@@ -4,8 +4,8 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from components.artifacts.evaluation import Comparison
 from components.errors import BadInput
 from components.pages.charts import Chart, Series, short
 
@@ -149,13 +149,12 @@ def validation_charts(validation: Table, directions: Mapping[str, bool]) -> list
     return charts
 
 
-def spread_chart(evaluation: Mapping[str, Any]) -> Chart:
+def spread_chart(evaluation: Comparison) -> Chart:
     """Best/Mean/Worst of M samples for base and aligned."""
     series = []
-    for model in ("base", "aligned"):
-        sizes = evaluation["best_mean_worst"][model]
+    for model, sizes in evaluation.best_mean_worst:
         for kind in ("best", "mean", "worst"):
-            points = [(float(size), float(values[kind])) for size, values in sizes.items()]
+            points = [(float(size), float(getattr(values, kind))) for size, values in sizes.items()]
             series.append(Series(f"{model}, {kind}", f"{model} {kind}", points))
     return Chart(
         "Best, mean and worst of M restorations",
@@ -166,12 +165,12 @@ def spread_chart(evaluation: Mapping[str, Any]) -> Chart:
     )
 
 
-def spread_csv(evaluation: Mapping[str, Any]) -> str:
+def spread_csv(evaluation: Comparison) -> str:
     """The same figures for `dvc plots`: model, samples, best, mean, worst."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["model", "samples", "best", "mean", "worst"])
-    for model, sizes in evaluation["best_mean_worst"].items():
+    for model, sizes in evaluation.best_mean_worst:
         for size, values in sizes.items():
-            writer.writerow([model, size, values["best"], values["mean"], values["worst"]])
+            writer.writerow([model, size, values.best, values.mean, values.worst])
     return buffer.getvalue()

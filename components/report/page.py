@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from components.artifacts.evaluation import Evaluation
 from components.pages.charts import Chart
 from components.report.comparison import ControlRow, MetricTable, PeerRow
 from components.report.groups import GroupView
@@ -41,8 +41,8 @@ class Page:
 
     verdict: Verdict
     figures: list[Figure]
-    evaluation: dict[str, Any]
-    metrics: MetricTable
+    evaluation: Evaluation
+    metrics: dict[str, MetricTable]
     peer_headings: list[str]
     peers: list[PeerRow]
     controls: list[ControlRow]

@@ -1,11 +1,9 @@
 """Everything the run made, as one page that needs nothing else to be read."""
 
-import json
 import logging
 from collections import Counter, defaultdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from components.artifacts import digests, tables
+from components.artifacts.evaluation import Evaluation
 from components.artifacts.publish import write_text
 from components.artifacts.shards import Shard, ShardFolder, ShardReader
 from components.errors import BadInput
@@ -46,20 +45,20 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     """
     if shard is not None:
         raise BadInput("report cannot be sharded: it is one page; run it without --shard")
-    evaluation = _evaluation(root)
+    evaluation = Evaluation.read(root)
     dataset = {row["lr_id"]: row for row in tables.read_rows(root / "data/dataset.parquet", tables.DATASET)}
     candidates = tables.read_rows(root / "data/candidates.parquet", tables.CANDIDATES)
     pairs = tables.read_rows(root / "data/pairs.parquet", tables.PAIRS)
     inputs = ShardFolder(root / "data/dataset")
     headings, peers = peer_table(evaluation)
     sliders = _sliders(settings, root, dataset, inputs)
-    directions = {name: row["higher_is_better"] for name, row in evaluation["metrics"].items()}
-    rewarded = [name for name, row in evaluation["metrics"].items() if row["in_reward"]]
+    directions = {name: row.higher_is_better for name, row in evaluation.metrics.items()}
+    rewarded = [name for name, row in evaluation.metrics.items() if row.in_reward]
     page = Page(
         verdict=judge(evaluation),
         figures=key_figures(evaluation),
         evaluation=evaluation,
-        metrics=metric_table(evaluation),
+        metrics={kind: metric_table(compared) for kind, compared in evaluation.kinds.items()},
         peer_headings=headings,
         peers=peers,
         controls=control_table(evaluation),
@@ -83,16 +82,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     text = html(page)
     write_text(root / "reports/plots/best_mean_worst.csv", curves.spread_csv(evaluation))
     write_text(root / "reports/index.html", text)
-    logger.info("%s (%.1f MB): %s", root / "reports/index.html", len(text.encode()) / 1e6, evaluation["headline"])
-
-
-def _evaluation(root: Path) -> dict[str, Any]:
-    path = root / "reports/evaluation.json"
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path} cannot be read ({error}); run evaluate first") from error
-    return content
+    logger.info("%s (%.1f MB): %s", root / "reports/index.html", len(text.encode()) / 1e6, evaluation.headline)
 
 
 def _csv(root: Path, name: str, columns: tuple[str, ...]) -> curves.Table:
@@ -214,7 +204,7 @@ def _splits(dataset: dict[str, tables.Row]) -> list[tuple[str, int, int]]:
     return result
 
 
-def _quarantine(root: Path, evaluation: dict[str, Any]) -> list[Reason]:
+def _quarantine(root: Path, evaluation: Evaluation) -> list[Reason]:
     """What each stage set aside, by reason."""
     items = [
         (row["stage"], row["reason"], f"{row['file']}: {row['detail']}")
@@ -227,10 +217,10 @@ def _quarantine(root: Path, evaluation: dict[str, Any]) -> list[Reason]:
     items += [
         (
             "evaluate",
-            f"{row['metric']}: {row['reason']}",
-            f"{row['model']} {row['lr_id']} #{row['index']}: {row['detail']}",
+            f"{row.metric}: {row.reason}",
+            f"{row.model} {row.lr_id} #{row.index}: {row.detail}",
         )
-        for row in evaluation["failures"]
+        for row in evaluation.failures
     ]
     counts = Counter((stage, reason) for stage, reason, _ in items)
     examples: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -240,13 +230,13 @@ def _quarantine(root: Path, evaluation: dict[str, Any]) -> list[Reason]:
     return [Reason(stage, reason, count, examples[stage, reason]) for (stage, reason), count in counts.most_common()]
 
 
-def _lineage(root: Path, candidates: list[tables.Row], evaluation: dict[str, Any]) -> list[tuple[str, str]]:
+def _lineage(root: Path, candidates: list[tables.Row], evaluation: Evaluation) -> list[tuple[str, str]]:
     files = ("data/dataset.parquet", "data/candidates.parquet", "data/scores.parquet", "data/pairs.parquet")
     made_by = sorted({row["model_digest"] for row in candidates})
     return [
         *(
             (f"{name} model" if name in ("base", "aligned") else name, digest)
-            for name, digest in evaluation["digests"].items()
+            for name, digest in evaluation.digests.items()
         ),
         ("model that made the candidates", ", ".join(made_by)),
         *((name, digests.of_file(root / name)) for name in files),

@@ -1,9 +1,8 @@
 """The sentence a reader sees first, and the figures behind it, of reports/evaluation.json. Pure."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from components.artifacts.evaluation import Comparison, Evaluation
 from components.pages.charts import fixed
 
 DISTORTION = ("psnr", "psnr_y", "ssim", "ssim_y", "ms_ssim")
@@ -20,20 +19,17 @@ class Verdict:
     text: str
 
 
-def judge(evaluation: Mapping[str, Any]) -> Verdict:
+def judge(evaluation: Evaluation) -> Verdict:
     """Better only if the reward rose significantly and no perceptual metric held out of it fell significantly."""
-    reward, won = evaluation["reward"], evaluation["win_rate"]
-    held_out = {name: row for name, row in evaluation["metrics"].items() if not row["in_reward"]}
-    worse = [name for name, row in held_out.items() if row["verdict"] == "worse" and name not in DISTORTION]
-    distorted = [name for name, row in held_out.items() if row["verdict"] == "worse" and name in DISTORTION]
-    better = [name for name, row in held_out.items() if row["verdict"] == "better"]
-    confidence = (
-        f"{evaluation['confidence']:.0%} CI {fixed(reward['ci_low'], 0, True)} to {fixed(reward['ci_high'], 0, True)}"
-    )
+    reward, won, held_out = evaluation.reward, evaluation.win_rate, evaluation.held_out
+    worse = [name for name, row in held_out.items() if row.verdict == "worse" and name not in DISTORTION]
+    distorted = [name for name, row in held_out.items() if row.verdict == "worse" and name in DISTORTION]
+    better = [name for name, row in held_out.items() if row.verdict == "better"]
+    confidence = f"{evaluation.confidence:.0%} CI {fixed(reward.ci_low, 0, True)} to {fixed(reward.ci_high, 0, True)}"
     figures = (
-        f"Reward {fixed(reward['base'], 0)} → {fixed(reward['aligned'], 0)} "
-        f"({fixed(reward['difference'], 0, True)}, {confidence}); "
-        f"the aligned model wins {won['value']:.0%} of {evaluation['pairs']} paired restorations."
+        f"Reward {fixed(reward.base, 0)} → {fixed(reward.aligned, 0)} "
+        f"({fixed(reward.difference, 0, True)}, {confidence}); "
+        f"the aligned model wins {won.value:.0%} of {evaluation.pairs} paired restorations{_of_which(evaluation)}."
     )
     moved = [f"{_list(better)} got significantly better"] if better else []
     moved += [f"{_list(worse)} got significantly worse"] if worse else []
@@ -43,8 +39,15 @@ def judge(evaluation: Mapping[str, Any]) -> Verdict:
         "better": ("mixed", "The reward rose, but a judge disagrees.") if worse else ("good", "Aligned beats base."),
         "worse": ("bad", "Aligned is worse than base."),
         "no significant change": ("neutral", "No significant change."),
-    }[reward["verdict"]]
+    }[reward.verdict]
     return Verdict(tone, title, f"{figures} {beside}")
+
+
+def _of_which(evaluation: Evaluation) -> str:
+    """What the figures are of, where that has to be said."""
+    if evaluation.without_hr is not None:
+        return " of images with HR"
+    return "" if evaluation.has_hr else " of images without HR"
 
 
 def _list(names: list[str]) -> str:
@@ -61,13 +64,12 @@ class Figure:
     tone: str = "neutral"
 
 
-def key_figures(evaluation: Mapping[str, Any]) -> list[Figure]:
+def key_figures(evaluation: Comparison) -> list[Figure]:
     """Four numbers: reward, win rate, the floor (worst of K), and how many held-out metrics moved which way."""
-    reward, won = evaluation["reward"], evaluation["win_rate"]
-    samples = list(evaluation["best_mean_worst"]["base"])[-1]
-    before = evaluation["best_mean_worst"]["base"][samples]["worst"]
-    after = evaluation["best_mean_worst"]["aligned"][samples]["worst"]
-    held_out = {name: row["verdict"] for name, row in evaluation["metrics"].items() if not row["in_reward"]}
+    reward, won, spreads = evaluation.reward, evaluation.win_rate, evaluation.best_mean_worst
+    samples = list(spreads.base)[-1]
+    before, after = spreads.base[samples].worst, spreads.aligned[samples].worst
+    held_out = {name: row.verdict for name, row in evaluation.held_out.items()}
     verdicts = list(held_out.values())
     counts = {name: verdicts.count(name) for name in ("better", "no significant change", "worse")}
     perceptual_worse = any(found == "worse" and name not in DISTORTION for name, found in held_out.items())
@@ -75,16 +77,15 @@ def key_figures(evaluation: Mapping[str, Any]) -> list[Figure]:
     return [
         Figure(
             "Reward, base → aligned",
-            fixed(reward["difference"], 0, True),
-            f"{fixed(reward['ci_low'], 0, True)} to {fixed(reward['ci_high'], 0, True)} "
-            f"({evaluation['confidence']:.0%} CI)",
-            tones.get(reward["verdict"], "neutral"),
+            fixed(reward.difference, 0, True),
+            f"{fixed(reward.ci_low, 0, True)} to {fixed(reward.ci_high, 0, True)} ({evaluation.confidence:.0%} CI)",
+            tones.get(reward.verdict, "neutral"),
         ),
         Figure(
             "Win rate",
-            f"{won['value']:.0%}",
-            f"{won['ci_low']:.0%} to {won['ci_high']:.0%}, of {evaluation['pairs']} pairs with the same noise",
-            "good" if won["ci_low"] > 0.5 else "bad" if won["ci_high"] < 0.5 else "neutral",
+            f"{won.value:.0%}",
+            f"{won.ci_low:.0%} to {won.ci_high:.0%}, of {evaluation.pairs} pairs with the same noise",
+            "good" if won.ci_low > 0.5 else "bad" if won.ci_high < 0.5 else "neutral",
         ),
         Figure(
             f"Worst of {samples}",

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from components.artifacts.shards import decode_png, encode_png
 from components.cli.app import app
 from components.stages import STAGES
 from components.upscale.upscaler import Upscaler
+from tests.evaluations import LR_ONLY, evaluation
 from tests.made import REPOSITORY
 from tests.register.project import make_project
 
@@ -193,6 +195,20 @@ def test_results_before_any_evaluation(tmp_path: Path) -> None:
     code, _, text = invoke("results", "--params", str(tmp_path / "params.yaml"))
     assert code == 2
     assert "`dp2o run` makes it" in text
+
+
+def test_results_say_what_they_are_of(tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / "params.yaml", tmp_path)
+    place = ("--params", str(tmp_path / "params.yaml"))
+    evaluation(without_hr=LR_ONLY).write(tmp_path)
+    code, text, _ = invoke("results", *place)
+    assert code == 0
+    with_hr, without_hr = text.split("3 test images without HR, of 2 photos\n")
+    assert with_hr.startswith("10 test images with HR, of 5 photos\n  stlpips-vgg ")
+    assert without_hr.startswith("  lr_consistency   30.0000 -> 29.5000")
+    assert json.loads(invoke("results", "--json", *place)[1])["without_hr"]["images"] == 3
+    evaluation().write(tmp_path)
+    assert "without HR" not in invoke("results", *place)[1]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from components.artifacts.evaluation import BestMeanWorst, Comparison
 from components.errors import BadInput
 from components.evaluate.comparison import Scored, compare, headline, held_out_worse, means, verdict
 from components.judge.bootstrap import Interval
@@ -14,7 +15,7 @@ def rows(values: dict[tuple[str, int], dict[str, float]]) -> list[Measurement]:
     return [Measurement(lr_id, index, scores) for (lr_id, index), scores in values.items()]
 
 
-def figures(base: Scored, aligned: Scored) -> dict[str, object]:
+def figures(base: Scored, aligned: Scored) -> Comparison:
     return compare(base, aligned, ["psnr", "niqe"], ["psnr"], PHOTOS, resamples=500, confidence=0.9, seed=0)
 
 
@@ -25,16 +26,16 @@ BETTER = rows({(lr, index): {"psnr": 21.0 + index, "niqe": 6.0} for lr in PHOTOS
 def test_figures_by_hand() -> None:
     base, aligned = Scored(BASE, [0.0, 0.5] * 3), Scored(BETTER, [0.25, 0.5] * 3)
     result = figures(base, aligned)
-    assert (result["images"], result["photos"], result["pairs"]) == (3, 2, 6)
-    psnr, niqe = result["metrics"]["psnr"], result["metrics"]["niqe"]
-    assert (psnr["base"], psnr["aligned"], psnr["difference"], psnr["ci_low"], psnr["ci_high"]) == (20.5, 21.5, 1, 1, 1)
-    assert (psnr["verdict"], psnr["in_reward"], psnr["spread"]) == ("better", True, 0.5)
-    assert (niqe["verdict"], niqe["in_reward"]) == ("worse", False), "niqe is lower-is-better and rose"
-    assert result["reward"]["difference"] == pytest.approx(0.125)
-    assert result["win_rate"]["value"] == 0.75  # index 0 won (1), index 1 tied (0.5)
-    assert result["best_mean_worst"]["base"] == {
-        "1": {"best": 0.25, "mean": 0.25, "worst": 0.25},
-        "2": {"best": 0.5, "mean": 0.25, "worst": 0.0},
+    assert (result.images, result.photos, result.pairs) == (3, 2, 6)
+    psnr, niqe = result.metrics["psnr"], result.metrics["niqe"]
+    assert (psnr.base, psnr.aligned, psnr.difference, psnr.ci_low, psnr.ci_high) == (20.5, 21.5, 1, 1, 1)
+    assert (psnr.verdict, psnr.in_reward, psnr.spread) == ("better", True, 0.5)
+    assert (niqe.verdict, niqe.in_reward) == ("worse", False), "niqe is lower-is-better and rose"
+    assert result.reward.difference == pytest.approx(0.125)
+    assert result.win_rate.value == 0.75  # index 0 won (1), index 1 tied (0.5)
+    assert result.best_mean_worst.base == {
+        "1": BestMeanWorst(best=0.25, mean=0.25, worst=0.25),
+        "2": BestMeanWorst(best=0.5, mean=0.25, worst=0.0),
     }
     assert held_out_worse(result) == ["niqe"]
     assert headline(result) == (
@@ -52,8 +53,8 @@ def test_rows_pair_by_image_and_index_whatever_their_order() -> None:
 def test_a_row_without_a_reward_drops_its_pair_and_is_not_zero() -> None:
     aligned = Scored.of(BETTER, [None, 0.5, 0.25, 0.5, 0.25, 0.5])
     result = figures(Scored(BASE, [0.0, 0.5] * 3), aligned)
-    assert result["pairs"] == 5
-    assert result["reward"]["base"] == pytest.approx((0.5 * 3 + 0.0 * 2) / 5)
+    assert result.pairs == 5
+    assert result.reward.base == pytest.approx((0.5 * 3 + 0.0 * 2) / 5)
     with pytest.raises(BadInput, match="no restoration has a reward under both"):
         figures(Scored(BASE, [0.0, 0.5] * 3), Scored.of(BETTER, [None] * 6))
 
@@ -103,4 +104,4 @@ def test_a_metric_that_failed_everywhere_is_named() -> None:
 
 def test_spread_of_the_base_is_over_rows() -> None:
     result = figures(Scored(BASE, list(np.linspace(0, 1, 6))), Scored(BETTER, list(np.linspace(0, 1, 6))))
-    assert result["reward"]["spread"] == pytest.approx(np.linspace(0, 1, 6).std())
+    assert result.reward.spread == pytest.approx(np.linspace(0, 1, 6).std())

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from components.artifacts import tables
+from components.artifacts.evaluation import Evaluation
 from components.artifacts.shards import Shard, ShardReader
 from components.errors import BadInput
-from components.evaluate.stage import Evaluator, run
+from components.evaluate.evaluator import Evaluator
+from components.evaluate.stage import run
 from components.judge import measure
 from components.rewards.normaliser import FixedNormaliser
 from tests.evaluate.project import SIDE, build, settings
@@ -136,6 +138,45 @@ def test_an_image_without_hr_has_no_full_reference_scores(tmp_path: Path) -> Non
     base = [row["reward"] for row in unreferenced if row["model"] == "base"]
     # Only one base group without HR: its own best LR consistency is 1, its worst 0, so rewards lie in [0, 1].
     assert all(0.0 <= reward <= 1.0 for reward in base)
+
+
+def test_images_with_and_without_hr_are_not_averaged(tmp_path: Path) -> None:
+    """Their rewards are other formulas: full-reference metrics, or the consistency with the LR in their place."""
+    root = build(tmp_path / "mixed", real_lr=True)
+    run(settings(), root)
+    found = Evaluation.read(root)
+    _, rows = tables.read_any(root / "reports/evaluation.parquet")
+    kinds = {has_hr: [row for row in rows if (row["psnr"] is not None) == has_hr] for has_hr in (True, False)}
+    assert found.has_hr
+    assert found.without_hr is not None
+    for compared, kind in ((found, kinds[True]), (found.without_hr, kinds[False])):
+        base, aligned = (
+            {(row["lr_id"], row["index"]): row for row in kind if row["model"] == model}
+            for model in ("base", "aligned")
+        )
+        assert (compared.images, compared.pairs) == (len({lr_id for lr_id, _ in base}), len(base))
+        for name, row in compared.measures.items():
+            assert row.base == pytest.approx(np.mean([values[name] for values in base.values()]))
+            assert row.aligned == pytest.approx(np.mean([values[name] for values in aligned.values()]))
+    assert {name for name, row in found.metrics.items() if row.in_reward} == {"gmsd", "piqe"}
+    assert {name for name, row in found.without_hr.metrics.items() if row.in_reward} == {"lr_consistency", "piqe"}
+    assert not {"gmsd", "psnr", "ssim"} & found.without_hr.metrics.keys()
+    bicubic = [row["reward"] for row in kinds[True] if row["model"] == "bicubic"]
+    assert found.peers["bicubic"]["reward"] == pytest.approx(np.mean(bicubic))
+    assert found.headline.startswith("images with HR: reward ")
+    assert "; images without HR: reward " in found.headline
+
+
+def test_where_no_image_has_an_hr_the_figures_are_of_those_without(tmp_path: Path) -> None:
+    root = build(tmp_path / "real", real_lr=True)
+    path = root / "data/dataset.parquet"
+    rows = tables.read_rows(path, tables.DATASET)
+    tables.write_rows(path, tables.DATASET, [row | {"has_hr": False} for row in rows])
+    run(settings(evaluate={"seeds": 1}), root)
+    found = Evaluation.read(root)
+    assert (found.has_hr, found.without_hr, found.images) == (False, None, 4)
+    assert {name for name, row in found.metrics.items() if row.in_reward} == {"lr_consistency", "piqe"}
+    assert found.anatomy.spread.base is None  # of one seed there is none
 
 
 def test_more_metrics_reuse_the_restorations(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """A project to promote in: real photos, a spoilt copy of the embedded model as base, and sabotaged challengers."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from components.register import stage
 from components.registry.tracking import tracking_uri
 from components.settings import Settings, load_settings
 from tests.made import REPOSITORY, small_params
-from tests.register.project import evaluation
+from tests.register.project import evaluated
 
 SIDE, SCALE, STEPS, PHOTOS = 64, 4, 2, 12
 WEIGHTS = REPOSITORY / "components/backbones/weights/tiny_flow"
@@ -61,9 +60,8 @@ class Project:
     def register(self, model: TinyFlow) -> None:
         digest = save(model, self.root / "models/aligned/best")
         base = TinyFlow.load(self.root / "base", STEPS, CPU).digest("policy")
-        figures = evaluation(digest)
-        figures["digests"]["base"] = base
-        (self.root / "reports/evaluation.json").write_text(json.dumps(figures))
+        known = evaluated(digest)
+        known.model_copy(update={"digests": known.digests | {"base": base}}).write(self.root)
         stage.run(self.settings, self.root)
 
 

@@ -1,6 +1,5 @@
 """A project as register finds it, and reports/evaluation.json as evaluate leaves it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,39 +8,26 @@ import torch
 import yaml
 
 from components.artifacts import tables
+from components.artifacts.evaluation import Evaluation
 from components.artifacts.shards import encode_png, write_shard
 from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig
 from components.settings import Settings, load_settings
+from tests.evaluations import evaluation, figures
 from tests.made import small_params
 
 
-def figures(base: float, aligned: float, in_reward: bool) -> dict[str, Any]:
-    return {
-        "base": base,
-        "aligned": aligned,
-        "difference": aligned - base,
-        "ci_low": aligned - base - 0.01,
-        "ci_high": aligned - base + 0.01,
-        "higher_is_better": True,
-        "in_reward": in_reward,
-        "verdict": "better",
-    }
-
-
-def evaluation(aligned_digest: str) -> dict[str, Any]:
-    """A small reports/evaluation.json."""
-    return {
-        "images": 2,
-        "photos": 2,
-        "confidence": 0.95,
-        "seeds": 4,
-        "reward": figures(0.5, 0.625, True),
-        "win_rate": {"value": 0.75, "ci_low": 0.6, "ci_high": 0.9},
-        "metrics": {"clipiqa+": figures(0.5, 0.75, True), "psnr": figures(24.0, 24.5, False)},
-        "digests": {"base": "b" * 64, "aligned": aligned_digest, "sampler": "5", "metrics": "e", "normaliser": "9"},
-        "metric_digests": {"clipiqa+": "c", "psnr": "p"},
-        "headline": "reward 0.5000 -> 0.6250",
-    }
+def evaluated(aligned_digest: str, **changes: Any) -> Evaluation:
+    """An evaluation of the model with these weights."""
+    digests = {"base": "b" * 64, "aligned": aligned_digest, "sampler": "5", "metrics": "e", "normaliser": "9"}
+    return evaluation(
+        images=2,
+        photos=2,
+        reward=figures(0.5, 0.125, rewarded=True),
+        metrics={"clipiqa+": figures(0.5, 0.25, rewarded=True), "psnr": figures(24.0, 0.5)},
+        metric_digests={"clipiqa+": "c", "psnr": "p"},
+        headline="reward 0.5000 -> 0.6250",
+        **({"digests": digests} | changes),
+    )
 
 
 def save_model(root: Path, seed: int) -> str:
@@ -51,8 +37,7 @@ def save_model(root: Path, seed: int) -> str:
     folder = root / "models/aligned/best"
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder)
-    (root / "reports").mkdir(exist_ok=True)
-    (root / "reports/evaluation.json").write_text(json.dumps(evaluation(model.digest("policy"))))
+    evaluated(model.digest("policy")).write(root)
     return model.digest("policy")
 
 

@@ -1,6 +1,7 @@
 import pytest
 
 from components.register.figures import curves, evaluation_metrics, flatten, metric_name
+from tests.evaluations import LR_ONLY, evaluation
 
 
 def test_forbidden_characters_are_spelt_out() -> None:
@@ -14,8 +15,11 @@ def test_flatten_joins_keys() -> None:
 
 
 def test_only_numbers_are_metrics() -> None:
-    evaluation = {"images": 2, "headline": "text", "metrics": {"psnr": {"base": 24.5, "in_reward": True}}}
-    assert evaluation_metrics(evaluation) == {"evaluation/images": 2.0, "evaluation/metrics/psnr/base": 24.5}
+    found = evaluation_metrics(evaluation(without_hr=LR_ONLY))
+    assert found["evaluation/images"] == 10.0
+    assert found["evaluation/metrics/psnr/base"] == 24.0
+    assert found["evaluation/without_hr/images"] == 3.0
+    assert not [name for name in found if name.endswith(("headline", "in_reward", "verdict", "has_hr"))]
 
 
 def test_curves_leave_out_empty_and_not_finite_cells() -> None:

@@ -17,6 +17,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from skimage import data
 
+from components.artifacts import paths
 from components.artifacts.shards import decode_png, encode_png
 from components.process import resolve_device
 from components.register import stage
@@ -65,7 +66,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> It
     command += ["-h", LOOPBACK, "-p", str(port), "-w", "1"]
     url = f"http://{LOOPBACK}:{port}"
     variables = {"MLFLOW_TRACKING_URI": tracking_uri(settings.register_, root)}
-    upscaler = Upscaler.load(root / stage.MODEL, settings.backbone, resolve_device("cpu"))
+    upscaler = Upscaler.load(root / paths.BEST, settings.backbone, resolve_device("cpu"))
     with process(command, root / "serve.log", lambda: answers(f"{url}/ping"), variables):
         yield Served(url, upscaler)
 

@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from skimage import data
 from typer.testing import CliRunner
 
+from components.artifacts import paths
 from components.artifacts.shards import Shard, decode_png, encode_png
 from components.cli.app import app
 from components.errors import BadInput, ResumeLater
@@ -58,7 +59,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -
 
 
 def expected(root: Path, settings: Settings, seed: int) -> torch.Tensor:
-    upscaler = Upscaler.load(root / stage.MODEL, settings.backbone, resolve_device("auto"))
+    upscaler = Upscaler.load(root / paths.BEST, settings.backbone, resolve_device("auto"))
     return torch.from_numpy(upscaler(PHOTO, seed))
 
 
@@ -220,7 +221,10 @@ def test_missing_evaluation_is_refused(project: tuple[Settings, Path]) -> None:
 def test_incomplete_evaluation_is_refused(project: tuple[Settings, Path]) -> None:
     settings, root = project
     (root / "reports/evaluation.json").write_text('{"reward": {}}')
-    with pytest.raises(BadInput, match="has no metrics, images"):
+    with pytest.raises(
+        BadInput,
+        match=r"is damaged, or of another version \(images: Field required\)",
+    ):
         stage.run(settings, root)
 
 

@@ -1,16 +1,23 @@
 """What the page says, from figures made by hand."""
 
-import copy
 import math
-from typing import Any
 
 import pytest
 
+from components.artifacts.evaluation import Evaluation
 from components.errors import BadInput
 from components.report import choices
 from components.report.comparison import metric_table, peer_table
-from components.report.curves import TRAINING_COLUMNS, read_csv, spread_csv, training_charts, validation_charts
+from components.report.curves import (
+    TRAINING_COLUMNS,
+    read_csv,
+    spread_chart,
+    spread_csv,
+    training_charts,
+    validation_charts,
+)
 from components.report.groups import ranked, view
+from components.report.page import Page, html
 from components.report.verdict import judge, key_figures
 from components.settings import (
     CaPOObjective,
@@ -19,55 +26,11 @@ from components.settings import (
     ObjectiveSettings,
     WinnersOnlyObjective,
 )
-
-
-def figures(
-    base: float, difference: float, verdict: str, higher: bool = True, rewarded: bool = False
-) -> dict[str, Any]:
-    return {
-        "base": base,
-        "aligned": base + difference,
-        "difference": difference,
-        "ci_low": difference - 0.01,
-        "ci_high": difference + 0.01,
-        "spread": 0.1,
-        "higher_is_better": higher,
-        "in_reward": rewarded,
-        "verdict": verdict,
-    }
-
-
-SAME = "no significant change"
-EVALUATION: dict[str, Any] = {
-    "images": 10,
-    "photos": 5,
-    "pairs": 40,
-    "confidence": 0.95,
-    "reward": figures(0.5, 0.04, "better", rewarded=True),
-    "win_rate": {"value": 0.65, "ci_low": 0.55, "ci_high": 0.75},
-    "metrics": {
-        "stlpips-vgg": figures(0.4, -0.02, "better", higher=False),
-        "stlpips": figures(0.3, -0.03, "better", higher=False, rewarded=True),
-        "psnr": figures(24.0, 0.005, SAME),
-    },
-    "peers": {"bicubic": {"reward": 0.2, "stlpips": 0.25, "stlpips-vgg": 0.5, "psnr": 25.0}},
-    "best_mean_worst": {
-        "base": {"1": {"best": 0.5, "mean": 0.5, "worst": 0.5}, "2": {"best": 0.6, "mean": 0.5, "worst": 0.4}},
-        "aligned": {"1": {"best": 0.54, "mean": 0.54, "worst": 0.54}, "2": {"best": 0.6, "mean": 0.54, "worst": 0.48}},
-    },
-}
-
-
-def changed(reward: str = "better", **verdicts: str) -> dict[str, Any]:
-    evaluation = copy.deepcopy(EVALUATION)
-    evaluation["reward"]["verdict"] = reward
-    for name, verdict in verdicts.items():
-        evaluation["metrics"][name.replace("_", "-")]["verdict"] = verdict
-    return evaluation
+from tests.evaluations import LR_ONLY, SAME, changed, evaluation
 
 
 @pytest.mark.parametrize(
-    ("evaluation", "tone", "words"),
+    ("found", "tone", "words"),
     [
         (changed(), "good", "stlpips-vgg got significantly better"),
         (changed(psnr="worse"), "good", "psnr, which measure distortion, fell"),
@@ -77,12 +40,16 @@ def changed(reward: str = "better", **verdicts: str) -> dict[str, Any]:
         (changed(reward="worse"), "bad", "+0.0300 to +0.0500"),
     ],
 )
-def test_the_verdict_needs_the_reward_and_the_held_out_judges(
-    evaluation: dict[str, Any], tone: str, words: str
-) -> None:
-    verdict = judge(evaluation)
+def test_the_verdict_needs_the_reward_and_the_held_out_judges(found: Evaluation, tone: str, words: str) -> None:
+    verdict = judge(found)
     assert verdict.tone == tone
     assert words in verdict.text
+
+
+def test_the_verdict_says_what_it_is_of_where_there_are_both_kinds() -> None:
+    assert "of 40 paired restorations. Held out" in judge(evaluation()).text
+    assert "of 40 paired restorations of images with HR." in judge(evaluation(without_hr=LR_ONLY)).text
+    assert "of 40 paired restorations of images without HR." in judge(evaluation(has_hr=False)).text
 
 
 def test_a_metric_in_the_reward_is_no_judge() -> None:
@@ -90,15 +57,49 @@ def test_a_metric_in_the_reward_is_no_judge() -> None:
 
 
 def test_key_figures() -> None:
-    reward, won, worst, held_out = key_figures(EVALUATION)
+    reward, won, worst, held_out = key_figures(evaluation())
     assert (reward.value, won.value, worst.value, held_out.value) == ("+0.0400", "65%", "+0.0800", "1 ↑ 0 ↓")
     assert (worst.label, won.tone, held_out.tone) == ("Worst of 2", "good", "good")
     assert key_figures(changed(psnr="worse"))[3].tone == "mixed"
     assert key_figures(changed(stlpips_vgg="worse"))[3].tone == "bad"
 
 
+def test_the_page_has_a_table_a_kind_of_images() -> None:
+    both = evaluation(without_hr=LR_ONLY)
+    headings, peers = peer_table(both)
+    page = Page(
+        verdict=judge(both),
+        figures=key_figures(both),
+        evaluation=both,
+        metrics={kind: metric_table(compared) for kind, compared in both.kinds.items()},
+        peer_headings=headings,
+        peers=peers,
+        controls=[],
+        anatomy=[],
+        spread=spread_chart(both),
+        validation=[],
+        training=[],
+        sliders=[],
+        versions=[],
+        groups=[],
+        builder="dp2o",
+        pair_count=1,
+        splits=[],
+        candidate_count=1,
+        quarantine=[],
+        lineage=[],
+        settings="",
+    )
+    text = html(page)
+    assert "10 test images with HR of 5 photos, 3 test images without HR of 2 photos" in text
+    with_hr, without_hr = text.split("<h3>3 test images without HR</h3>")
+    assert "<h3>10 test images with HR</h3>" in with_hr
+    assert "lr_consistency" not in with_hr
+    assert "lr_consistency" in without_hr.split("</table>")[0]
+
+
 def test_metric_table_leads_with_the_reward_and_turns_lower_is_better() -> None:
-    table = metric_table(EVALUATION)
+    table = metric_table(evaluation())
     assert [row.name for row in table.rows] == ["reward", "stlpips", "stlpips-vgg", "psnr"]
     assert [row.role for row in table.rows] == ["the reward", "in reward", "held out", "held out"]
     stlpips = table.rows[1]
@@ -108,7 +109,7 @@ def test_metric_table_leads_with_the_reward_and_turns_lower_is_better() -> None:
 
 
 def test_peer_table_marks_the_best_of_each_column() -> None:
-    headings, rows = peer_table(EVALUATION)
+    headings, rows = peer_table(evaluation())
     assert headings == ["reward ↑", "stlpips-vgg ↓", "stlpips ↓", "psnr ↑"]
     assert {row.name: row.best for row in rows} == {
         "base": [False, False, False, False],
@@ -214,7 +215,7 @@ def test_bad_csv_names_file_line_and_column() -> None:
 
 
 def test_spread_csv_has_a_row_a_model_and_size() -> None:
-    assert spread_csv(EVALUATION).splitlines()[:3] == [
+    assert spread_csv(evaluation()).splitlines()[:3] == [
         "model,samples,best,mean,worst",
         "base,1,0.5,0.5,0.5",
         "base,2,0.6,0.5,0.4",

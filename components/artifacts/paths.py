@@ -1,0 +1,30 @@
+"""Where the contract's artifacts lie, relative to a project's root."""
+
+from pathlib import Path
+
+EVALUATION = Path("reports/evaluation.json")
+EVALUATION_ROWS = Path("reports/evaluation.parquet")
+EVALUATION_PICTURES = Path("data/evaluation/images.tar")
+NORMALISER = Path("reports/normaliser.json")
+GATE_REPORT = Path("reports/gate.json")
+PAGE = Path("reports/index.html")
+REGISTRATION = Path("reports/registration.json")
+TRAINING_CURVE = Path("reports/training.csv")
+VALIDATION_CURVE = Path("reports/validation.csv")
+THROUGHPUT = Path("reports/throughput.csv")
+SPREAD_PLOT = Path("reports/plots/best_mean_worst.csv")
+
+ALIGNED = Path("models/aligned")
+BEST, LAST = ALIGNED / "best", ALIGNED / "last"
+TRAINING_SUMMARY = ALIGNED / "summary.json"
+
+DATASET = Path("data/dataset")
+DATASET_ROWS = Path("data/dataset.parquet")
+QUARANTINE = Path("data/quarantine.parquet")
+PROMPTS = Path("data/prompts.parquet")
+CANDIDATES = Path("data/candidates")
+CANDIDATE_ROWS = Path("data/candidates.parquet")
+SCORES = Path("data/scores.parquet")
+SCORE_QUARANTINE = Path("data/score_quarantine.parquet")
+GROUPS = Path("data/groups.parquet")
+PAIRS = Path("data/pairs.parquet")
