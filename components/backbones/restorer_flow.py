@@ -2,16 +2,20 @@
 
 The restorer's picture p of an LR (Real-ESRGAN x4plus, with the LR's colours) is made once an LR. The flow
 (`residual_flow`) knows it reduced `detail` times, D p, and goes from there to the HR reduced as much, D HR: the latents
-z are pictures of that size. What is decoded is p with its coarse part replaced, by back-projection (Irani and Peleg,
-1991):
+z are pictures of that size. What is decoded is a picture q with its coarse part replaced, by back-projection (Irani and
+Peleg, 1991):
 
-    x <- x + U (z - D x), starting at x = p, PROJECTIONS times; D reduces and U enlarges, both bicubic.
+    x <- x + U (z - D x), starting at x = q, PROJECTIONS times; D reduces and U enlarges, both bicubic.
 
-So edges and the finest texture stay the restorer's, clean as they are, and the flow decides what an LR of that kind
-leaves open: structure, contrast, texture down to 2 `detail` px. The flow's unit s is a map, the residual's expected
-size at each place, so that noise and residual are small where p is surely right: a clean input and a smooth area stay
-clean. Only the branch is the policy; the reference is a frozen copy of it, and restorer and projection are shared by
-both: the paper's ControlNet between a frozen text-to-image model and its frozen decoder, small.
+By default q = p: edges and the finest texture stay the restorer's, clean as they are, and the flow decides what an LR
+of that kind leaves open: structure, contrast, texture down to 2 `detail` px. With w = `second_look` > 0 the restorer
+looks again, at the LR with the sample's correction in it: q = restorer(LR + w (z - D p)). It was trained to tell
+texture from noise, so a small correction moves much of what it sees as texture, and seeds differ in visible detail.
+
+The flow's unit s is a map, the residual's expected size at each place, so that noise and residual are small where p is
+surely right: a clean input and a smooth area stay clean. Only the branch is the policy; the reference is a frozen copy
+of it, and the decoder is shared by both: the paper's ControlNet between a frozen text-to-image model and its frozen
+decoder, small.
 """
 
 from collections import OrderedDict
@@ -39,8 +43,9 @@ from components.backbones.stochastic_branch import StochasticBranch
 from components.errors import BadInput
 from components.settings import RestorerFlowSettings
 
-PICTURE, COARSE, SEEN, UNIT = "restored", "restored_coarse", "upsampled_coarse", "residual_unit"
-"""Names of a condition's encodings: p `[B, 3, H, W]` in [0, 1]; D p and D up(LR) `[B, 3, H/d, W/d]`; s, one channel."""
+LR, PICTURE, COARSE, SEEN, UNIT = "lr", "restored", "restored_coarse", "upsampled_coarse", "residual_unit"
+"""Names of a condition's encodings: the LR `[B, 3, h, w]` and p `[B, 3, H, W]`, both in [0, 1]; D p and D up(LR)
+`[B, 3, H/d, W/d]`; s, one channel."""
 
 PROJECTIONS = 2
 """Of the coarse part; more change little."""
@@ -67,6 +72,8 @@ class RestorerFlowConfig(ResidualFlowConfig):
         restorer: what the branch was trained on, see `load_restorer`.
         restorer_digest: sha256 of the restorer's weights.
         unit: coefficients of log s^2, see `residual_unit`.
+        second_look: w, how much of the sample's correction the LR has when the restorer looks again; 0: it does not,
+            and the finest texture of all samples is that of p. A look costs what p costs.
     """
 
     detail: int = 4
@@ -76,6 +83,7 @@ class RestorerFlowConfig(ResidualFlowConfig):
     restorer: str = "realesrgan-x4plus"
     restorer_digest: str = ""
     unit: tuple[float, ...] = (-4.6, 0.0, 0.0, 0.0)
+    second_look: float = 0.0
 
 
 def reduced(images: Tensor, detail: int) -> Tensor:
@@ -154,18 +162,21 @@ class RestorerFlow(ResidualFlow):
         return cls(config, StochasticBranch(config.channels, config.blocks, config.embedding), restorer, steps, device)
 
     @classmethod
-    def load(cls, folder: Path, steps: int, device: torch.device, restorer: str = "") -> "RestorerFlow":
+    def load(
+        cls, folder: Path, steps: int, device: torch.device, restorer: str = "", second_look: float | None = None
+    ) -> "RestorerFlow":
         """Policy and reference from a saved folder, on the restorer they were trained on, or another one.
 
         Args:
             restorer: see `load_restorer`, with an absolute path; empty for the one that the model's own configuration
                 names.
+            second_look: instead of the model's own, see `RestorerFlowConfig`.
 
         Raises:
             BadInput: a file is missing or does not hold this kind of model, or the restorer has other weights than
                 those the branch was trained on, and was not asked for by name, or enlarges by another factor.
         """
-        config = read_config(folder, restorer)
+        config = read_config(folder, restorer, second_look)
         policy = StochasticBranch(config.channels, config.blocks, config.embedding)
         policy.load_state_dict(read_weights(folder, policy.state_dict()))
         loaded = load_restorer(config.restorer, folder, device)
@@ -191,7 +202,8 @@ class RestorerFlow(ResidualFlow):
     def _restored(self, lr: Tensor, prompt: str) -> Condition:
         upsampled = F.interpolate(lr, scale_factor=self.config.scale, mode="bicubic", align_corners=False).clamp(0, 1)
         picture = fix_colours(self._restorer(lr), upsampled, "wavelet")
-        return condition_of(upsampled, picture, (prompt,), self.config)
+        condition = condition_of(upsampled, picture, (prompt,), self.config)
+        return replace(condition, encodings={**condition.encodings, LR: lr})
 
     def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
         return (3, height // self.config.detail, width // self.config.detail)
@@ -200,7 +212,16 @@ class RestorerFlow(ResidualFlow):
         return reduced(images.to(self.device, torch.float32), self.config.detail)
 
     def _decoded(self, latents: Tensor, condition: Condition) -> Tensor:
-        return projected(condition.encodings[PICTURE], latents, self.config.detail)
+        picture = self._second_look(latents, condition) if self.config.second_look else condition.encodings[PICTURE]
+        return projected(picture, latents, self.config.detail)
+
+    def _second_look(self, latents: Tensor, condition: Condition) -> Tensor:
+        """q `[B, 3, H, W]`; its colours are the projection's matter."""
+        lr = condition.encodings[LR]
+        correction = latents - condition.encodings[COARSE]
+        if correction.shape != lr.shape:
+            correction = F.interpolate(correction, size=lr.shape[-2:], mode="bicubic", antialias=True)
+        return self._restorer((lr + self.config.second_look * correction).clamp(0.0, 1.0))
 
     def _picture(self, condition: Condition) -> Tensor:
         return condition.encodings[COARSE]
@@ -225,7 +246,7 @@ def load(folder: Path, settings: RestorerFlowSettings, device: torch.device) -> 
     Raises:
         BadInput: as `RestorerFlow.load`.
     """
-    model = RestorerFlow.load(folder, settings.steps, device, settings.restorer)
+    model = RestorerFlow.load(folder, settings.steps, device, settings.restorer, settings.second_look)
     model.sampler = ResidualEuler(model.config.shift, settings.steps, settings.gain)
     return model
 
@@ -237,13 +258,13 @@ def saved_digests(settings: RestorerFlowSettings) -> tuple[str, str]:
         BadInput: a file is missing or damaged, or the model does not take so many steps. Whether weights and
             configuration fit together shows in `load`.
     """
-    config = read_config(settings.path, settings.restorer)
+    config = read_config(settings.path, settings.restorer, settings.second_look)
     sampler = ResidualEuler(config.shift, settings.steps, settings.gain)
     return model_digest(config, stored_weights(settings.path)), sampler.digest
 
 
-def read_config(folder: Path, restorer: str = "") -> RestorerFlowConfig:
-    """Configuration of a saved model, on its own restorer or on the named one.
+def read_config(folder: Path, restorer: str = "", second_look: float | None = None) -> RestorerFlowConfig:
+    """Configuration of a saved model, on its own restorer or on the named one, with its own second look or this one.
 
     Raises:
         BadInput: the file is missing, is not JSON, or has other keys; or its restorer is not what it was.
@@ -254,6 +275,8 @@ def read_config(folder: Path, restorer: str = "") -> RestorerFlowConfig:
         config = RestorerFlowConfig(**{**values, **lists})
     except (TypeError, KeyError) as error:
         raise BadInput(f"{folder / CONFIG} does not describe a restorer_flow model ({error})") from error
+    if second_look is not None:
+        config = replace(config, second_look=second_look)
     if restorer:
         return replace(config, restorer=restorer, restorer_digest=weights_digest(restorer, folder))
     found = weights_digest(config.restorer, folder)

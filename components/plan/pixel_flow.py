@@ -27,6 +27,7 @@ class _Kind:
         side: of the latents that it works on, px.
         parts: what else is in memory.
         condition: what an LR costs once.
+        decode: what a candidate costs beside the branch's passes.
     """
 
     make: Callable[[], nn.Module]
@@ -34,6 +35,7 @@ class _Kind:
     side: int
     parts: tuple[Part, ...] = ()
     condition: tuple[Work, ...] = ()
+    decode: tuple[Work, ...] = ()
 
 
 def measure_tiny(settings: TinyFlowSettings, root: Path, shape: Shape) -> Figures:
@@ -52,7 +54,7 @@ def measure_restorer(settings: RestorerFlowSettings, root: Path, shape: Shape) -
     Raises:
         BadInput: the model's folder has no readable configuration, or its restorer is not there.
     """
-    config = restorer_flow.read_config(root / settings.path, settings.restorer)
+    config = restorer_flow.read_config(root / settings.path, settings.restorer, settings.second_look)
     restorer = load_restorer(config.restorer, root, torch.device("cpu")).network.to(META)
     side = shape.side // config.scale
     with torch.no_grad():
@@ -63,6 +65,7 @@ def measure_restorer(settings: RestorerFlowSettings, root: Path, shape: Shape) -
         shape.side // config.detail,
         (networks.part("restorer", restorer, "float32"),),
         (Work("restorer", once),),
+        (Work("restorer, second look", once),) if config.second_look else (),
     )
     return _measure(kind, settings, shape)
 
@@ -92,7 +95,7 @@ def _measure(kind: _Kind, settings: PixelFlowSettings, shape: Shape) -> Figures:
             *kind.parts,
         ),
         origin=(f"model: {settings.path}",),
-        candidate=(Work("UNet", forward, settings.steps),),
+        candidate=(Work("UNet", forward, settings.steps), *kind.decode),
         condition=kind.condition,
         row=(
             Work("UNet, policy", forward),

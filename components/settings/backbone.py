@@ -105,10 +105,14 @@ class RestorerFlowSettings(PixelFlowSettings):
 
     Attributes:
         restorer: shipped restorer, or path of an ncnn `.param` file; empty for what the branch was trained on.
+        second_look: how much of a sample's correction the LR has when the restorer looks again; 0: it does not look
+            again, and all samples have the finest texture of its first picture; None: as the model says. A look costs
+            as much as the first one.
     """
 
     family: Literal["restorer_flow"]
     restorer: str = ""
+    second_look: Annotated[float, Field(ge=0.0, le=2.0)] | None = None
 
     def located(self, root: Path) -> Self:
         restorer = str(root / self.restorer) if self.restorer.endswith(".param") else self.restorer

@@ -94,8 +94,14 @@ def restorer_family(root: Path) -> Family:
     RestorerFlow.new(config, 2, CPU).save(folder)
 
     def made() -> tuple[Any, Any, Figures]:
-        settings = RestorerFlowSettings(family="restorer_flow", path=folder, steps=2, colour_fix="none")
-        return RestorerFlow.load(folder, 2, CPU), settings, measured(pixel_flow.measure_restorer, settings, root)
+        settings = RestorerFlowSettings(
+            family="restorer_flow", path=folder, steps=2, colour_fix="none", second_look=1.0
+        )
+        return (
+            RestorerFlow.load(folder, 2, CPU, second_look=1.0),
+            settings,
+            measured(pixel_flow.measure_restorer, settings, root),
+        )
 
     return made
 
