@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from components.errors import BadInput
@@ -54,6 +55,18 @@ def show_version(settings: RegisterSettings, root: Path, version_uri: str) -> tu
         return described(found, client.get_registered_model(found.name).aliases), found.description or ""
 
 
+def resolve_ours(client: MlflowClient, version_uri: str) -> ModelVersion:
+    """The version of `name@alias` or `name/version`, with or without `models:/`.
+
+    Raises:
+        BadInput: there is no such version, or it is none of this project's.
+    """
+    found = resolve(client, version_uri)
+    if IDENTITY_TAG not in found.tags:
+        raise BadInput(f"{version_uri} was not registered by `dp2o register`; `dp2o models list` shows those that were")
+    return found
+
+
 def load_upscaler(
     settings: RegisterSettings, root: Path, version_uri: str, tiling: Mapping[str, int], device: str, base: str = ""
 ) -> Upscaler:
@@ -66,11 +79,7 @@ def load_upscaler(
         BadInput: there is no such version, or it is none of this project's.
     """
     with connected(settings, root) as client:
-        found = resolve(client, version_uri)
-        if IDENTITY_TAG not in found.tags:
-            raise BadInput(
-                f"{version_uri} was not registered by `dp2o register`; `dp2o models list` shows those that were"
-            )
+        found = resolve_ours(client, version_uri)
         config = {"device": device, "base": base, **tiling}
         loaded = mlflow.pyfunc.load_model(f"{PREFIX}{found.name}/{found.version}", model_config=config)
     upscaler: Upscaler = loaded.unwrap_python_model().upscaler

@@ -13,11 +13,10 @@ from typing import Any
 import yaml
 
 from components.artifacts import lock
-from components.errors import BadInput
 from components.registry import ledger
-from components.registry.models import Version, described
+from components.registry.models import Version, described, resolve_ours
 from components.registry.tracking import connected
-from components.registry.versions import IDENTITY_TAG, gate_report, production_name, resolve
+from components.registry.versions import gate_report, production_name
 from components.settings import RegisterSettings
 
 MODEL = "models/aligned"
@@ -66,11 +65,7 @@ def trace(settings: RegisterSettings, root: Path, version_uri: str) -> Trace:
         BadInput: there is no such version, or it is none of this project's.
     """
     with connected(settings, root) as client:
-        found = resolve(client, version_uri)
-        if IDENTITY_TAG not in found.tags:
-            raise BadInput(
-                f"{version_uri} was not registered by `dp2o register`; `dp2o models list` shows those that were"
-            )
+        found = resolve_ours(client, version_uri)
         version = described(found, client.get_registered_model(found.name).aliases)
         report = gate_report(found)
         records = ledger.read(client, production_name(found.name)).records

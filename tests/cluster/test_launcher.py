@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from typing import Any
 
@@ -13,43 +12,15 @@ from kubernetes import client
 
 from flows.launchers.api import load_configuration
 from flows.launchers.base import Ended, Failure, State, Work
-from flows.launchers.kubernetes import KubernetesLauncher
 from flows.launchers.settings import Resources
 from tests.cluster.conftest import Place, unavailable, until
+from tests.flows.launchers.waiter import Waiter
 
 pytestmark = pytest.mark.slow
 
 
 def work(*command: str, shard: str = "whole", attempt: int = 0, gpus: int = 0) -> Work:
     return Work("run-1", "stage", shard, attempt, command, gpus, {"ATTEMPT": str(attempt)})
-
-
-class Waiter:
-    """Someone who waits, in a thread."""
-
-    def __init__(self, launcher: KubernetesLauncher, handle: str) -> None:
-        self.states: list[State] = []
-        self.lines: list[str] = []
-        self._result: list[Ended | Exception] = []
-        self._thread = threading.Thread(target=self._wait, args=(launcher, handle), daemon=True)
-        self._thread.start()
-
-    def _wait(self, launcher: KubernetesLauncher, handle: str) -> None:
-        try:
-            self._result.append(launcher.wait(handle, self.states.append, self.lines.append))
-        except Exception as error:  # noqa: BLE001  # it is raised where the test asks for it
-            self._result.append(error)
-
-    @property
-    def waits(self) -> bool:
-        return self._thread.is_alive()
-
-    def ended(self, seconds: float = 90) -> Ended:
-        self._thread.join(seconds)
-        assert not self.waits, f"still waits; states {self.states}"
-        if isinstance(self._result[0], Exception):
-            raise self._result[0]
-        return self._result[0]
 
 
 def test_a_job_succeeds_and_its_log_arrives(place: Place) -> None:

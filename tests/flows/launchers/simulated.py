@@ -1,6 +1,5 @@
 """The kubernetes launcher against an API server that breaks at a chosen moment: what its tests share."""
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +9,12 @@ from kubernetes import client
 
 from benchmarks.parts.fake_api import Server
 from benchmarks.parts.fake_cluster import FakeCluster
-from flows.launchers.base import Ended, State, Work
+from flows.launchers.base import Work
 from flows.launchers.kubernetes import KubernetesLauncher
 from flows.launchers.names import name_of
 from flows.launchers.settings import Api as Timing
 from flows.launchers.settings import KubernetesSettings
+from tests.flows.launchers import waiter
 
 TEMPLATE = Path(__file__).parents[3] / "k8s/stage-job.yaml"
 WORK = Work("run-1", "generate", "00000-of-00002", 0, ("components.generate",), gpus=1)
@@ -29,32 +29,13 @@ def make(server: Server, timing: Timing = QUICK, **changes: Any) -> KubernetesLa
     return KubernetesLauncher(settings, configuration)
 
 
-class Waiter:
-    """Someone who waits, in a thread."""
+class Waiter(waiter.Waiter):
+    """Waits for NAME, where everything is quick."""
+
+    patience = 20.0
 
     def __init__(self, launcher: KubernetesLauncher, handle: str = NAME) -> None:
-        self.states: list[State] = []
-        self.lines: list[str] = []
-        self._result: list[Ended | Exception] = []
-        self._thread = threading.Thread(target=self._wait, args=(launcher, handle), daemon=True)
-        self._thread.start()
-
-    def _wait(self, launcher: KubernetesLauncher, handle: str) -> None:
-        try:
-            self._result.append(launcher.wait(handle, self.states.append, self.lines.append))
-        except Exception as error:  # noqa: BLE001  # it is raised where the test asks for it
-            self._result.append(error)
-
-    @property
-    def waits(self) -> bool:
-        return self._thread.is_alive()
-
-    def ended(self, seconds: float = 20) -> Ended:
-        self._thread.join(seconds)
-        assert not self.waits, f"still waits; states {self.states}"
-        if isinstance(self._result[0], Exception):
-            raise self._result[0]
-        return self._result[0]
+        super().__init__(launcher, handle)
 
 
 def until(condition: Callable[[], object], seconds: float = 10) -> None:
