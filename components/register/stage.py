@@ -4,7 +4,6 @@ import json
 import logging
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 
 import mlflow
@@ -19,12 +18,13 @@ from components.artifacts.shards import Shard, ShardReader
 from components.backbones.loading import load_model
 from components.errors import BadInput
 from components.process import resolve_device
-from components.register import pyfunc
 from components.register.figures import curves, evaluation_metrics, flatten
 from components.register.lineage import Lineage, collect
 from components.register.model_card import model_card
 from components.registry.tracking import connected, experiment_id
 from components.registry.versions import CANDIDATE, HEADLINE_TAG, IDENTITY_TAG, find_version
+from components.serving import package
+from components.serving.pyfunc import model_config
 from components.settings import PromptSettings, Settings
 
 logger = logging.getLogger("dp2o.register")
@@ -40,7 +40,6 @@ ATTACHED = [
 ]
 PICTURES_LOGGED = 8
 """LR images of the test split whose first restoration by each model is logged."""
-REQUIREMENTS = ("dp2o-sr", "diffusers", "mlflow", "numpy", "pandas", "pillow", "safetensors", "torch")
 METRICS_TAG = "dp2o.metric_digests"
 METRICS_A_BATCH, PARAMS_A_BATCH = 1000, 100
 """MLflow's limits of one request."""
@@ -103,22 +102,13 @@ def _register(
     name = settings.register_.model_name
     sampling = settings.backbone.model_dump(mode="json") | {"scale": scale}
     card = model_card(name, sampling, evaluation, lineage.tags())
+    prompt = _prompt(settings.prepare.prompt, root)
+    config = model_config(settings.backbone.located(root), prompt, digest=lineage.model)
     with mlflow.start_run(experiment_id=experiment, run_name=f"{name} {lineage.model[:12]}", tags=tags) as started:
         run_id = started.info.run_id
         _log_figures(client, run_id, settings, root, evaluation)
         _log_files(run_id, root, card)
-        logged = mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(Path(__file__).with_name("served_model.py")),
-            artifacts={"backbone": str(root / paths.BEST)},
-            model_config=pyfunc.model_config(
-                settings.backbone.located(root), _prompt(settings.prepare.prompt, root), digest=lineage.model
-            ),
-            signature=pyfunc.SIGNATURE,
-            input_example=pyfunc.input_example(),
-            # Named, because MLflow would otherwise guess them by importing everything in another process.
-            pip_requirements=[f"{package}=={metadata.version(package)}" for package in REQUIREMENTS],
-        )
+        logged = mlflow.pyfunc.log_model(name="model", **package.arguments(root / paths.BEST, config))
     # The identity tag is written together with the version: no version is ever without it.
     version = mlflow.register_model(logged.model_uri, name, tags=tags)
     client.update_model_version(name, version.version, description=card)

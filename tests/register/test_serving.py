@@ -21,7 +21,7 @@ from components.artifacts import paths
 from components.artifacts.shards import decode_png, encode_png
 from components.process import resolve_device
 from components.register import stage
-from components.register.pyfunc import ServedUpscaler
+from components.serving.pyfunc import ServedUpscaler
 from components.registry.tracking import tracking_uri
 from components.upscale.upscaler import Tiling, Upscaler
 from tests.register.project import make_project

@@ -16,19 +16,10 @@ from numpy.typing import NDArray
 
 from components.artifacts.shards import encode_png
 from components.errors import BadInput
-from components.process import resolve_device
-from components.prompts.writer import prompt_writer
-from components.settings import BACKBONE, BackboneSettings, PromptSettings
+from components.serving.build import upscaler_of
+from components.settings import BackboneSettings, PromptSettings
 from components.upscale.picture import decode_picture
 from components.upscale.upscaler import Tiling, Upscaler, default_tiling
-
-BASE = "backbone.base"
-"""How errors about a base model begin."""
-
-BASE_MODEL_HINT = (
-    "Say where the base model is on this machine: `dp2o upscale --base FOLDER_OR_HUB_ID`, or "
-    'mlflow.pyfunc.load_model(..., model_config={"base": FOLDER_OR_HUB_ID})'
-)
 
 SIGNATURE = ModelSignature(
     inputs=Schema(
@@ -83,34 +74,12 @@ class ServedUpscaler(PythonModel):  # type: ignore[misc]  # mlflow has no type i
     upscaler: Upscaler
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the weights of artifact `backbone` with the stored sampling settings.
+        """Build it of artifact `backbone` with the stored sampling settings.
 
         Raises:
-            BadInput: the frozen base model of a ControlNet is not where it was, or is another one.
+            BadInput: see `upscaler_of`.
         """
-        config = context.model_config
-        folder = Path(context.artifacts["backbone"])
-        base = {"base": config["base"]} if config["base"] else {}
-        settings: BackboneSettings = BACKBONE.validate_python(config["backbone"] | base | {"path": folder})
-        device = resolve_device(config["device"])
-        writer = prompt_writer(PromptSettings(**config["prompt"]), settings, Path(), device)
-        tiling = Tiling(config["tile"], config["overlap"], config["max_pixels"])
-        try:
-            self.upscaler = Upscaler.load(folder, settings, device, tiling, writer)
-        except BadInput as error:
-            if settings.base_model is None or not str(error).startswith(BASE):
-                raise
-            raise BadInput(
-                f"this version holds a ControlNet, not the {settings.family.removesuffix('_controlnet')} model it "
-                f"leads, which was {config['backbone']['base']} when it was registered and was looked for at "
-                f"{settings.base_model}: {error}. {BASE_MODEL_HINT}"
-            ) from error
-        if config.get("digest") and self.upscaler.digest != config["digest"]:
-            raise BadInput(
-                f"the weights are not those that were registered ({self.upscaler.digest[:12]} for "
-                f"{config['digest'][:12]}): {settings.base_model or folder} is another model, or was changed. "
-                f"{BASE_MODEL_HINT}"
-            )
+        self.upscaler = upscaler_of(Path(context.artifacts["backbone"]), context.model_config)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None

@@ -2,6 +2,6 @@
 
 from mlflow.models import set_model
 
-from components.register.pyfunc import ServedUpscaler
+from components.serving.pyfunc import ServedUpscaler
 
 set_model(ServedUpscaler())
