@@ -1,1 +1,5 @@
 """Speed and memory against plain loops of the public kind, the base model's figures, and the ablation."""
+
+from components.interruption import end_module_well
+
+end_module_well()

@@ -16,7 +16,7 @@ class ExitCode(IntEnum):
     BAD_INPUT = 2  # settings or data must change first; trying again cannot help
     REFUSED = 3  # nothing is wrong, and the gate said no or waits for an approval: the report says which
     CORRUPT_INPUT = 65  # an object of the store is not what its name says: it was set aside; make it again (EX_DATAERR)
-    RESUME = 75  # stopped on request (SIGTERM) with everything saved: run the same command again (EX_TEMPFAIL)
+    RESUME = 75  # stopped on request (SIGTERM, Ctrl-C) with everything saved: run the same command again (EX_TEMPFAIL)
     OUT_OF_MEMORY = 137  # a worker was killed, as the kernel does when memory runs out; what a shell says of SIGKILL
 
 

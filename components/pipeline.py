@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,12 +46,15 @@ class _StageExit(logging.Handler):
 def reproduce(arguments: list[str]) -> int:
     """`dvc repro` with these arguments, in this process; returns the failed stage's own exit code where one failed.
 
-    SIGTERM is passed on to the running stage, which saves its state and says "resume later"; so then do we. A stage
-    killed by signal n counts as 128 + n, as in a shell.
+    SIGTERM is passed on to the running stage, which saves its state and says "resume later"; so then do we. Ctrl-C
+    reaches it from the terminal. A stage killed by signal n counts as 128 + n, as in a shell.
     """
     # Stages are started as `python -m …`: with this environment's python, activated or not.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     os.environ["DVC_NO_ANALYTICS"] = "true"
+    # DVC starts a stage through $SHELL. Ctrl-C ends dash at once, while the stage under it still saves its state.
+    if Path(os.environ.get("SHELL") or "/bin/sh").name in {"sh", "dash"} and (bash := shutil.which("bash")):
+        os.environ["SHELL"] = bash
     from dvc.cli import main as dvc_main  # noqa: PLC0415
 
     watch = _StageExit()
@@ -66,17 +70,24 @@ def reproduce(arguments: list[str]) -> int:
     if watch.status is not None and watch.status != 0:
         return watch.status if watch.status > 0 else 128 - watch.status
     if stopped:
+        name = signal.Signals(stopped[0]).name
+        print(f"dp2o run: stopped by {name}; what is finished is kept: run the same command again", file=sys.stderr)
         return ExitCode.RESUME
     return ExitCode.BAD_INPUT if watch.known_error else ExitCode.CRASHED
 
 
 @contextmanager
 def _terminate_stage() -> Iterator[list[int]]:
-    """Pass SIGTERM on to the stage's process, or interrupt DVC between stages; yields the list of those received."""
+    """Pass SIGTERM on to the stage's process, or interrupt DVC between stages; yields the list of those received.
+
+    While a stage runs DVC ignores SIGINT; what comes here came between two.
+    """
     stopped: list[int] = []
 
     def forward(number: int, _frame: FrameType | None) -> None:
         stopped.append(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         running = [process for process in psutil.Process().children() if process.is_running()]
         stages = [
             inner for process in running for inner in (process.children() if process.name() in _SHELLS else [process])
@@ -86,11 +97,12 @@ def _terminate_stage() -> Iterator[list[int]]:
         if not stages:
             raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, forward)
+    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stopped
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def out_of_date(root: Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import psutil
 
 from components.errors import OutOfMemory, ResumeLater
+from components.interruption import uninterrupted
 from components.process import set_up_process, start_logging
 from components.settings import Settings
 
@@ -177,7 +178,7 @@ class Workers(Generic[Item, Result]):
         return self._executor
 
     def _submit(self, executor: ProcessPoolExecutor, items: Iterator[Item]) -> set["Future[Result]"]:
-        with _uninterrupted():
+        with uninterrupted():
             futures: set[Future[Result]] = {executor.submit(_perform, item) for item in items}
         self._processes |= set(multiprocessing.active_children()) - self._others
         return futures
@@ -207,16 +208,6 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _said(code: int | None) -> str:
     return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold SIGINT back, and keep it from processes started meanwhile for good: Ctrl-C reaches all of a terminal's."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """The commands together, and how they end."""
 
-import sys
-
 import typer
 
 from components.cli import gate, look, models, operate, pipeline
@@ -21,6 +19,7 @@ app = typer.Typer(
             "3   the gate refused a promotion, or it waits for an approval",
             "65  an object of the store is damaged; it was set aside",
             "75  stopped with everything saved, or a server is away: run the same command again",
+            "130 stopped by Ctrl-C (143: by SIGTERM), and there is nothing to go on from",
             "Examples (each command's --help has more):",
             "dp2o run",
             "dp2o results",
@@ -30,8 +29,3 @@ app = typer.Typer(
 )
 for group in (pipeline, models, gate, operate, look):
     app.add_typer(group.commands)
-
-
-def main(*arguments: str) -> None:
-    """The console script; `arguments` come before those of the command line."""
-    app([*arguments, *sys.argv[1:]], prog_name="dp2o")

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from components.intake.examine import Taken, examine
+from components.interruption import uninterrupted
 from components.photos.unusable import Reason, UnusablePhotoError
 
 MEMORY = 4 * 2**30
@@ -61,7 +62,8 @@ class Examiner:
             context = multiprocessing.get_context("spawn")
             self._pipe, theirs = context.Pipe()
             self._child = context.Process(target=_serve, args=(theirs, *self._limits), daemon=True)
-            self._child.start()
+            with uninterrupted():
+                self._child.start()
             theirs.close()
             if not self._pipe.poll(_START_SECONDS):
                 self._stop()

@@ -1,4 +1,4 @@
-from components.entry import stage_main
+from components import start
 
 if __name__ == "__main__":
-    stage_main("prepare")
+    start.stage("prepare")

@@ -1,6 +1,6 @@
 import sys
 
-from components.entry import stage_main
+from components import start
 
 COMMANDS = {
     "freeze": ["freeze"],
@@ -19,4 +19,4 @@ if __name__ == "__main__":
         command = COMMANDS[sys.argv.pop(1)]
         main(*command)
     else:
-        stage_main("register")
+        start.stage("register")

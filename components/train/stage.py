@@ -49,7 +49,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
 
     Raises:
         BadInput: a shard is asked for, or an input is missing or does not fit.
-        ResumeLater: SIGTERM came and the state is saved.
+        ResumeLater: SIGTERM or SIGINT came and the state is saved.
     """
     if shard is not None:
         raise BadInput(

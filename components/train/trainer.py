@@ -3,6 +3,7 @@
 import logging
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -28,18 +29,25 @@ logger = logging.getLogger("dp2o.train")
 
 
 class StopRequest:
-    """Remembers that the process was asked to end, so that the loop can end between two steps."""
+    """Remembers that the process was asked to end, by SIGTERM or Ctrl-C, so that the loop can end between two steps."""
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous = signal.signal(signal.SIGTERM, self._remember)
+        self._previous = {number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:  # who presses it twice does not want to wait for the step
+            self.restore()
+            signal.raise_signal(number)
+            return
         self.requested = True
+        if number == signal.SIGINT:
+            print("the state is saved after this step; Ctrl-C again goes back to the last checkpoint", file=sys.stderr)
 
     def restore(self) -> None:
-        """Give SIGTERM back to whoever had it."""
-        signal.signal(signal.SIGTERM, self._previous)
+        """Give the signals back to whoever had them."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
 
 
 class Trainer:
@@ -85,8 +93,8 @@ class Trainer:
         """Train up to `settings.steps`, from the newest checkpoint if there is one.
 
         Raises:
-            ResumeLater: SIGTERM came, and the state up to the last finished step is saved; or the processes found
-                different checkpoints.
+            ResumeLater: SIGTERM or SIGINT came, and the state up to the last finished step is saved; or the processes
+                found different checkpoints.
             BadInput: the loss is not finite.
         """
         stop = StopRequest()

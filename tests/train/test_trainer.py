@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -170,36 +169,43 @@ def test_network_rows_a_group(project: Path, tmp_path: Path, noise_shared_by: st
     assert len(calls) == 12  # the other five groups have three pairs, over the same four candidates
 
 
-def stop_at(call: int) -> Callable[[], dict[str, float]]:
-    """A validation in whose n-th call SIGTERM arrives."""
+def stop_at(call: int, *numbers: signal.Signals) -> Callable[[], dict[str, float]]:
+    """A validation in whose n-th call signals arrive, by default SIGTERM."""
     calls: list[int] = []
 
     def validate() -> dict[str, float]:
         calls.append(1)
         if len(calls) == call:
-            os.kill(os.getpid(), signal.SIGTERM)
+            for number in numbers or (signal.SIGTERM,):
+                signal.raise_signal(number)
         return {"reward": 0.5}
 
     return validate
 
 
-@pytest.mark.parametrize(("call", "saved"), [(1, 1), (2, 3)])
-def test_sigterm_saves_the_next_step_and_the_end_is_the_same(
-    project: Path, tmp_path: Path, call: int, saved: int
+@pytest.mark.parametrize(("call", "saved", "number"), [(1, 1, signal.SIGTERM), (2, 3, signal.SIGINT)])
+def test_a_signal_saves_the_next_step_and_the_end_is_the_same(
+    project: Path, tmp_path: Path, call: int, saved: int, number: signal.Signals
 ) -> None:
     """The first call is before training, the second after step 3."""
     plan: dict[str, Any] = {"steps": 8, "validate_every": 3, "checkpoint_every": 100}
     straight = trainer(project, str(tmp_path / "straight"), **plan).run()
-    handler = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(number)
     with pytest.raises(ResumeLater, match=f"stopped after step {saved} of 8; run it again to continue"):
-        trainer(project, str(tmp_path / "stopped"), validate=stop_at(call), **plan).run()
-    assert signal.getsignal(signal.SIGTERM) is handler
+        trainer(project, str(tmp_path / "stopped"), validate=stop_at(call, number), **plan).run()
+    assert signal.getsignal(number) is handler
     assert [path.name for path in (tmp_path / "stopped").iterdir()] == [f"step-{saved:07d}"]
     resumed = trainer(project, str(tmp_path / "stopped"), **plan).run()
     assert torch.equal(flat(resumed.policy), flat(straight.policy))
     assert torch.equal(flat(resumed.best_policy), flat(straight.best_policy))
     assert without_speed(resumed) == without_speed(straight)
     assert resumed.validation == straight.validation
+
+
+def test_ctrl_c_twice_does_not_wait_for_the_step(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        trainer(project, str(tmp_path), validate=stop_at(1, signal.SIGINT, signal.SIGINT)).run()
+    assert not (tmp_path / "step-0000001").exists()
 
 
 def test_sigterm_in_the_last_step_is_no_reason_to_come_back(project: Path, tmp_path: Path) -> None:
