@@ -97,7 +97,7 @@ LOADS: dict[str, tuple[str, Callable[[Settings], Callable[[Group], int]]]] = {
 
 
 @contextmanager
-def beside(busy: int) -> Iterator[None]:
+def busy_processes(busy: int) -> Iterator[None]:
     """So many processes, of a low priority, each of which keeps a core busy."""
     spinning = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(busy)]
     try:
@@ -130,7 +130,7 @@ def measure(part: str, settings: Settings, count: int, items: int, rounds: int, 
         ours = Contender(f"{count} workers", units, lambda: list(workers.each(list(itertools.islice(source, items)))))
         peer = Contender(f"one process, {cores} threads", units, one_process)
         for number in busy:
-            with beside(number):
+            with busy_processes(number):
                 laps = interleaved([ours, peer], rounds)
             target = {0: TARGET, 1: TARGET_BUSY}.get(number)
             result["comparisons"].append(compare(f"{part}, {number} busy beside", unit, laps, ours, peer, target))

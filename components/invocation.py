@@ -64,6 +64,11 @@ class Invocation:
         )
 
     @property
+    def label(self) -> str:
+        """Which part, for people and for names of Jobs: `00001-of-00004`, `gather` or `whole`."""
+        return self.shard.name if self.shard else "whole" if self.action == "run" else self.action
+
+    @property
     def argv(self) -> list[str]:
         """What follows `python -m`: the module's name, and what `parse` reads."""
         line = [f"components.{self.stage}"]

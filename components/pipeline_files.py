@@ -24,7 +24,7 @@ def photo_folders(prepare: PrepareSettings) -> list[Path]:
     return [*prepare.sources, *prepare.align_sources, *prepare.lr_sources, *prepare.align_lr_sources]
 
 
-def unnoticed(settings: Settings, root: Path) -> list[tuple[str, str]]:
+def untracked_folders(settings: Settings, root: Path) -> list[tuple[str, str]]:
     """(stage, folder) of what settings name and dvc.yaml does not: DVC would not notice when it changes.
 
     Folders that are not there, and hub ids, are left out: the stage says what is wrong with them.
@@ -41,7 +41,7 @@ def unnoticed(settings: Settings, root: Path) -> list[tuple[str, str]]:
     backbone = [settings.backbone.path, getattr(settings.backbone, "base", None)]
     named = [("prepare", folder) for folder in photo_folders(settings.prepare)]
     named += [(stage, Path(folder)) for folder in backbone if folder for stage in USES_BASE]
-    named += [(stage, _code_of(part.kind, root)) for stage, part in _parts(settings) if part.brought]
+    named += [(stage, _code_of(part.kind, root)) for stage, part in _parts(settings) if part.is_custom]
     return list(
         dict.fromkeys(
             (stage, folder.as_posix())
@@ -85,7 +85,7 @@ def follow_settings(root: Path) -> list[tuple[str, str]]:
     """
     if not all((root / name).is_file() for name in ("params.yaml", "dvc.yaml")):
         return []
-    added = unnoticed(load_settings(root / "params.yaml"), root)
+    added = untracked_folders(load_settings(root / "params.yaml"), root)
     for stage, folder in added:
         add_dependency(root, folder, (stage,))
     return added

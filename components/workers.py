@@ -139,20 +139,20 @@ class Workers(Generic[Item, Result]):
         """
         count = self._count(len(items))
         if apart and (count > 1 or self._executor is not None):
-            return self._apart(items, count)
-        return map(self._do_here, items)
+            return self._in_workers(items, count)
+        return map(self._in_this_process, items)
 
     def _count(self, items: int) -> int:
         """Workers for so many items. A number that was asked for is not doubted."""
         return min(self._most, items if self._settings.run.workers else items // ITEMS_A_WORKER)
 
-    def _do_here(self, item: Item) -> Result:
+    def _in_this_process(self, item: Item) -> Result:
         with one_thread():
             if self._work is None:
                 self._work = self._load_here()
             return self._work(item)
 
-    def _apart(self, items: Sequence[Item], count: int) -> Iterator[Result]:
+    def _in_workers(self, items: Sequence[Item], count: int) -> Iterator[Result]:
         executor = self._started(count)
         coming = iter(items)
         try:
@@ -163,7 +163,7 @@ class Workers(Generic[Item, Result]):
                 for future in done:
                     yield future.result()
         except BrokenProcessPool as error:
-            raise self._fate() from error
+            raise self._pool_failure() from error
 
     def _started(self, count: int) -> ProcessPoolExecutor:
         if self._executor is None:
@@ -183,7 +183,7 @@ class Workers(Generic[Item, Result]):
         self._processes |= set(multiprocessing.active_children()) - self._others
         return futures
 
-    def _fate(self) -> Exception:
+    def _pool_failure(self) -> Exception:
         """What became of the worker that broke the pool. The others are ended by the executor, with SIGTERM."""
         assert self._executor is not None
         self._executor.shutdown()  # joins all
@@ -194,8 +194,8 @@ class Workers(Generic[Item, Result]):
                     f"worker process {pid} of {len(ends)} was killed (SIGKILL), as the kernel does when memory runs "
                     "out: set run.workers to fewer, or lower the batch; what is finished is in the cache"
                 )
-        told = ", ".join(f"{pid}: {_said(code)}" for pid, code in sorted(ends.items(), key=str))
-        return RuntimeError(f"a worker process ended before its work did ({told})")
+        ended = ", ".join(f"{pid}: {_exit_text(code)}" for pid, code in sorted(ends.items(), key=str))
+        return RuntimeError(f"a worker process ended before its work did ({ended})")
 
 
 class Stopped(ResumeLater):
@@ -206,7 +206,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(f"stopped by {signal.Signals(number).name}; what is finished is in the cache: run the same again")
 
 
-def _said(code: int | None) -> str:
+def _exit_text(code: int | None) -> str:
     return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
 
 

@@ -8,7 +8,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import cast
@@ -30,12 +30,13 @@ from components.artifacts.evaluation import Evaluation
 from components.artifacts.registration import Registration
 from components.artifacts.store import Store
 from components.errors import BadInput, UserError, tell
+from components.invocation import Invocation
 from components.task.document import Result
 from flows.checkout import checked_out
 from flows.options import DEFAULTS, MOST_TASKS, AlignSettings, launcher_of, runner_of, store_url
 from flows.project import Project
 from flows.reporter import Reporter
-from flows.stages import Mapped, Part
+from flows.stages import Mapped, Perform
 
 
 class Aligned(BaseModel):
@@ -113,8 +114,10 @@ def mapped_by_prefect(concurrency: int) -> Mapped:
     """Parts as Prefect tasks, a task a part: their states, logs and times are in Prefect's page of the run."""
     places = BoundedSemaphore(concurrency)
 
-    def mapped(parts: Sequence[Part], perform: Callable[[Part, Reporter], Result]) -> list[Result]:
-        by_label: dict[tuple[str, str, str], Part] = {(part.stage, part.action, part.label): part for part in parts}
+    def mapped(parts: Sequence[Invocation], perform: Perform) -> list[Result]:
+        by_label: dict[tuple[str, str, str], Invocation] = {
+            (part.stage, part.action, part.label): part for part in parts
+        }
 
         # Strings alone are its parameters: Prefect shows and stores them. Retries are the runner's, which knows why.
         @task(name="part", task_run_name="{stage} {action} {label}", persist_result=False, cache_policy=NO_CACHE)

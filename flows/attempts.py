@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from flows.launchers.base import Ended, Failure, WorkFailedError
+from flows.launchers.base import Failure, Outcome, WorkFailedError
 from flows.reporter import Reporter
 
 UNCOUNTED = {Failure.EVICTED: 50, Failure.LOST: 10, Failure.RESUME_LATER: 200}
@@ -59,7 +59,7 @@ def following(failures: Sequence[Failure], crash_retries: int = 1) -> Attempt | 
 
 
 @dataclass
-class Tries:
+class Attempts:
     """The tries of one piece of work, a stage's or the gate's.
 
     Attributes:
@@ -77,24 +77,24 @@ class Tries:
     attempt: Attempt = field(default_factory=Attempt)
     _failures: list[Failure] = field(default_factory=list)
 
-    def failed(self, ended: Ended) -> None:
+    def failed(self, outcome: Outcome) -> None:
         """Take note of how the present attempt failed, and wait for the next.
 
         Raises:
             WorkFailedError: there is none: it failed for good.
         """
-        self._tell(ended)
-        self._failures.append(ended.failure or Failure.CRASHED)
+        self._tell(outcome)
+        self._failures.append(outcome.failure or Failure.CRASHED)
         again = following(self._failures, self.crash_retries)
         if again is None:
-            raise WorkFailedError(self.what, ended)
+            raise WorkFailedError(self.what, outcome)
         self.attempt = replace(again, number=self.attempt.number + 1)
         self.sleep(again.pause)
 
-    def uncounted(self, ended: Ended) -> None:
+    def uncounted(self, outcome: Outcome) -> None:
         """Go on to an attempt like the present one, which failed by what is mended now."""
-        self._tell(ended)
+        self._tell(outcome)
         self.attempt = replace(self.attempt, number=self.attempt.number + 1)
 
-    def _tell(self, ended: Ended) -> None:
-        self.report.warning("%s: %s: %s", self.what, ended.failure or Failure.CRASHED, ended.detail)
+    def _tell(self, outcome: Outcome) -> None:
+        self.report.warning("%s: %s: %s", self.what, outcome.failure or Failure.CRASHED, outcome.detail)

@@ -12,11 +12,11 @@ from typing import Protocol
 from components.artifacts.store import Content
 from components.task.child import halved, takes_settings
 from components.task.document import Input, Task
-from flows.attempts import Tries
+from flows.attempts import Attempts
 from flows.checkout import Checkout
 from flows.launchers.base import Launcher, Work
 from flows.reporter import Reporter
-from flows.stages import Part, Runner
+from flows.stages import Runner
 from flows.tracking import track_folder, tracked
 
 STAGE = "register"
@@ -60,14 +60,14 @@ class JudgingInFolder:
 
     def run(self, name: str, command: Sequence[str], gpus: int = 0) -> None:
         """See `Judging`."""
-        tries = Tries(f"{STAGE} {name}", self.report, sleep=self.sleep)
+        attempts = Attempts(f"{STAGE} {name}", self.report, sleep=self.sleep)
         while True:
-            line = (f"components.{STAGE}", *command, *self._halved(command, tries.attempt.halvings))
-            work = Work(self.run_id, STAGE, name, tries.attempt.number, line, gpus)
-            ended = self.launcher.wait(self.launcher.submit(work), on_line=lambda line: self.report.info("%s", line))
-            if ended.has_answered:
+            line = (f"components.{STAGE}", *command, *self._halved(command, attempts.attempt.halvings))
+            work = Work(self.run_id, STAGE, name, attempts.attempt.number, line, gpus)
+            outcome = self.launcher.wait(self.launcher.submit(work), on_line=lambda line: self.report.info("%s", line))
+            if outcome.has_answered:
                 return
-            tries.failed(ended)
+            attempts.failed(outcome)
 
     def _halved(self, command: Sequence[str], halvings: int) -> list[str]:
         if not takes_settings(command):
@@ -96,7 +96,7 @@ class JudgingInClone:
         """See `Judging`; reports/gate.json and a benchmark set that was frozen are in the checkout then."""
         task = self._task(name, command)
         self.runner.store.write(task.key, task.model_dump(mode="json"))
-        result = self.runner.perform(Part(STAGE, task, "run", name=name, gpus=gpus), self.report)
+        result = self.runner.perform(task, task.invocation(), self.report, name, gpus)
         self._bring(result.contents())
 
     def _task(self, name: str, command: Sequence[str]) -> Task:

@@ -41,7 +41,7 @@ _ATTEMPTS = 10
 class HeldByAnotherError(Exception):
     """Another holds the lease; `held` says who, and until when."""
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: LeaseRecord) -> None:
         super().__init__(f"held by {held.owner} until {held.expires} (the S3 server's clock): {held.what}")
         self.held = held
 
@@ -51,7 +51,7 @@ class LostLeaseError(Exception):
 
 
 @dataclass(frozen=True)
-class Held:
+class LeaseRecord:
     """Content of the lease object.
 
     Attributes:
@@ -77,7 +77,7 @@ class Held:
 class Lease:
     """A lease that this process holds; it is renewed in the background until it is released."""
 
-    def __init__(self, client: Client, place: Place, held: Held, etag: str, seconds: float) -> None:
+    def __init__(self, client: Client, place: Place, held: LeaseRecord, etag: str, seconds: float) -> None:
         self._client, self._place, self._seconds = client, place, seconds
         self._held, self._etag = held, etag
         self._lock = threading.Lock()
@@ -87,7 +87,7 @@ class Lease:
         self._thread.start()
 
     @property
-    def held(self) -> Held:
+    def held(self) -> LeaseRecord:
         """What the server holds."""
         return self._held
 
@@ -174,7 +174,7 @@ def take(client: Client, place: Place, what: str, seconds: float = 300.0, owner:
                 raise HeldByAnotherError(found[0])
             holders = found[0].holders + 1 if found else 1
             times = (now.isoformat(), (now + timedelta(seconds=seconds)).isoformat())
-            held = Held(owner, uuid.uuid4().hex, what, *times, holders)
+            held = LeaseRecord(owner, uuid.uuid4().hex, what, *times, holders)
             try:
                 etag = _put(client, place, held, found[1] if found else None)
             except ClientError as error:
@@ -202,7 +202,7 @@ def holding(client: Client, place: Place, what: str, seconds: float = 300.0) -> 
         lease.release()
 
 
-def look(client: Client, place: Place) -> tuple[Held | None, bool]:
+def read_lease(client: Client, place: Place) -> tuple[LeaseRecord | None, bool]:
     """Who has, or had, the lease, and whether it is held now.
 
     Raises:
@@ -220,7 +220,7 @@ def _key(place: Place) -> str:
     return place.prefix.rstrip("/")
 
 
-def _read(client: Client, place: Place) -> tuple[Held, str] | None:
+def _read(client: Client, place: Place) -> tuple[LeaseRecord, str] | None:
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
     try:
@@ -230,14 +230,14 @@ def _read(client: Client, place: Place) -> tuple[Held, str] | None:
             return None
         raise
     values: dict[str, Any] = json.loads(answer["Body"].read())
-    return Held(**values), str(answer["ETag"])
+    return LeaseRecord(**values), str(answer["ETag"])
 
 
 def _now(client: Client, place: Place) -> datetime:
     return server_time(client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix, MaxKeys=1))
 
 
-def _put(client: Client, place: Place, held: Held, after: str | None) -> str:
+def _put(client: Client, place: Place, held: LeaseRecord, after: str | None) -> str:
     """Write where nothing is (`after` None), or over the object with that ETag; the new ETag.
 
     The standard has quotes around an ETag; Ceph 16 compares them with its own that has none. Either form is a

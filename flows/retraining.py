@@ -27,7 +27,6 @@ from flows.lease import Lease
 from flows.options import AlignSettings, launcher_of, runner_of, store_url
 from flows.project import Project
 from flows.reporter import Reporter
-from flows.stages import Part
 from flows.tracking import track_file, track_folder, tracked
 
 INCOMING, ORIGINS, STATE, TRAINED = "data/incoming", "data/incoming.parquet", "data/intake.json", "data/retrain.json"
@@ -240,7 +239,7 @@ class Retraining:
         store.write(task.key, task.model_dump(mode="json"))
         with launcher_of(self.options, checkout) as launcher:
             runner = runner_of(self.options, checkout, project, store, launcher)
-            result: Result = runner.perform(Part(name, task, "run"), self.log)
+            result: Result = runner.perform(task, task.invocation(), self.log)
         return result.contents()
 
     def _check(self) -> None:

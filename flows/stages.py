@@ -5,16 +5,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from components.artifacts.shards import Shard
 from components.artifacts.store import Content, Store
 from components.errors import BadInput, CorruptInput
 from components.invocation import Invocation
-from components.stages import IN_PARTS, Action
+from components.stages import IN_PARTS
 from components.task.document import Input, Result, Task, read_result
-from flows.attempts import Attempt, Tries
-from flows.launchers.base import Ended, Failure, Launcher, State, Work
+from flows.attempts import Attempt, Attempts
+from flows.launchers.base import Failure, Launcher, Outcome, State, Work
 from flows.project import NO_COMMIT, Commit, Project
 from flows.reporter import Reporter
 
@@ -25,36 +26,12 @@ PARTS = ".parts/"
 """In the path of rows that a stage's own parts published."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """One process of a stage, or one that runs a command of its component.
-
-    Attributes:
-        stage: whose.
-        task: all that determines what it makes.
-        action, shard: which part of the stage.
-        name: of a command, for people and for names of Jobs; empty for a stage, whose parts have names.
-        gpus: of a command; a stage's are the runner's.
-    """
-
-    stage: str
-    task: Task
-    action: Action
-    shard: Shard | None = None
-    name: str = ""
-    gpus: int = 0
-
-    @property
-    def label(self) -> str:
-        """For people and for names of Jobs: `00001-of-00004`, `gather`, `whole`, or the command's name."""
-        return self.name or (self.shard.name if self.shard else "whole" if self.action == "run" else self.action)
+Perform = Callable[[Invocation, Reporter], Result]
+Mapped = Callable[[Sequence[Invocation], Perform], list[Result]]
+"""Calls the function for every part of a stage, in parallel if it can; results in the order of the parts."""
 
 
-Mapped = Callable[[Sequence[Part], Callable[[Part, Reporter], Result]], list[Result]]
-"""Calls the function for every part, in parallel if it can; results in the order of the parts."""
-
-
-def in_turn(parts: Sequence[Part], perform: Callable[[Part, Reporter], Result]) -> list[Result]:
+def in_turn(parts: Sequence[Invocation], perform: Perform) -> list[Result]:
     """The simplest `Mapped`: one after the other."""
     return [perform(part, logging.getLogger("dp2o.flows")) for part in parts]
 
@@ -111,81 +88,84 @@ class Runner:
         count = self._count(name)
         files: dict[str, Content] = {}
         if name in IN_PARTS:
-            parts = [Part(name, task, "publish", Shard(index, count)) for index in range(count)]
-            for result in mapped(parts, self.perform):
+            parts = [task.invocation("publish", Shard(index, count)) for index in range(count)]
+            for result in mapped(parts, partial(self.perform, task)):
                 files |= result.contents()
             joined = self._with_parts(task, files)
             self.store.write(joined.key, joined.model_dump(mode="json"))
-            (whole,) = mapped([Part(name, joined, "gather")], self.perform)
+            (whole,) = mapped([joined.invocation("gather")], partial(self.perform, joined))
         else:
             if name in CACHED_IN_PARTS and count > 1:
-                mapped([Part(name, task, "run", Shard(index, count)) for index in range(count)], self.perform)
-            (whole,) = mapped([Part(name, task, "run")], self.perform)
+                parts = [task.invocation("run", Shard(index, count)) for index in range(count)]
+                mapped(parts, partial(self.perform, task))
+            (whole,) = mapped([task.invocation()], partial(self.perform, task))
         self.project.record(name, files | whole.contents(), self.store)
 
-    def perform(self, part: Part, report: Reporter) -> Result:
-        """One part, with the tries it takes; what the store has already is not made again.
+    def perform(
+        self, task: Task, part: Invocation, report: Reporter, name: str = "", gpus: int | None = None
+    ) -> Result:
+        """One part of a task, with the attempts it takes; what the store has already is not made again.
+
+        Args:
+            name: of a command, for people and for names of Jobs; a stage's parts have names of their own.
+            gpus: of a command; a stage's are the runner's.
 
         Raises:
             BadInput: an input is damaged, and was made by no stage.
             WorkFailedError: it failed for good.
         """
-        tries = Tries(f"{part.stage} {part.label}", report, self.crash_retries, self.sleep)
+        attempts = Attempts(f"{part.stage} {name or part.label}", report, self.crash_retries, self.sleep)
         repairs = 0
         while True:
-            result = read_result(self.store, part.task, part.action, part.shard)
+            result = read_result(self.store, task, part)
             if result is not None:
                 return result
-            ended = self._once(part, tries.attempt, report)
-            if ended.has_answered:
-                result = read_result(self.store, part.task, part.action, part.shard)
+            outcome = self._once(part, attempts.attempt, report, name or part.label, gpus)
+            if outcome.has_answered:
+                result = read_result(self.store, task, part)
                 if result is not None:
                     return result
-                ended = Ended(State.FAILED, Failure.LOST, "it ended well, but its result is not in the store")
-            if ended.failure is Failure.CORRUPT_INPUT and repairs <= len(part.task.inputs):
+                outcome = Outcome(State.FAILED, Failure.LOST, "it ended well, but its result is not in the store")
+            if outcome.failure is Failure.CORRUPT_INPUT and repairs <= len(task.inputs):
                 repairs += 1
-                tries.uncounted(ended)
-                self._repair(part, report)
+                attempts.uncounted(outcome)
+                self._repair(task, report)
             else:
-                tries.failed(ended)
+                attempts.failed(outcome)
 
-    def _once(self, part: Part, attempt: Attempt, report: Reporter) -> Ended:
-        gpus = part.gpus if part.name else self.gpus.get(part.stage, 0) if part.action != "gather" else 0
-        invocation = Invocation(
-            part.task.stage,
-            shard=part.shard,
-            action=part.action,
+    def _once(self, part: Invocation, attempt: Attempt, report: Reporter, label: str, gpus: int | None) -> Outcome:
+        if gpus is None:
+            gpus = self.gpus.get(part.stage, 0) if part.action != "gather" else 0
+        invocation = replace(
+            part,
             settings=tuple(self.settings),
-            task=part.task.url,
             halvings=attempt.halvings,
             processes=gpus if part.stage == TRAINING and gpus > 1 else 1,
-            log=f"runs/{self.run}/logs/{part.stage}-{part.label}-{attempt.number}.log",
+            log=f"runs/{self.run}/logs/{part.stage}-{label}-{attempt.number}.log",
         )
         nodes = self.train_nodes if part.stage == TRAINING else 1
-        work = Work(
-            self.run, part.stage, part.label, attempt.number, tuple(invocation.argv), gpus, self.environment, nodes
-        )
+        work = Work(self.run, part.stage, label, attempt.number, tuple(invocation.argv), gpus, self.environment, nodes)
         handle = self.launcher.submit(work)
         try:
             return self.launcher.wait(
                 handle,
-                lambda state: report.info("%s %s: %s", part.stage, part.label, state),
+                lambda state: report.info("%s %s: %s", part.stage, label, state),
                 lambda line: report.info("%s", line),
             )
         finally:
             self.launcher.delete(handle)
 
-    def _repair(self, part: Part, report: Reporter) -> None:
-        """Make again what this part's inputs lack: the parts of earlier stages whose results are not whole.
+    def _repair(self, task: Task, report: Reporter) -> None:
+        """Make again what the task's inputs lack: the parts of earlier stages whose results are not whole.
 
         Raises:
             BadInput: what is missing was made by no stage.
         """
         with self._repairing:  # of parts that miss the same object, one makes it
-            for entry in part.task.inputs:
+            for entry in task.inputs:
                 if entry.origin != "store" or self._whole(entry):
                     continue
-                producer = part.stage if PARTS in entry.path else self.project.producer(entry.path)
+                producer = task.stage if PARTS in entry.path else self.project.producer(entry.path)
                 if producer is None:
                     raise BadInput(
                         f"{entry.path} is damaged in {self.store.url}, and no stage makes it: `dvc push` it from a "

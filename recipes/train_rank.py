@@ -158,7 +158,7 @@ def fit(features: torch.Tensor, epochs: int, seed: int, painted_pairs: torch.Ten
 
 
 @torch.no_grad()
-def above(head: Head, pairs: torch.Tensor | None) -> float | None:
+def pair_accuracy(head: Head, pairs: torch.Tensor | None) -> float | None:
     """Share of pairs `[P, 2, F]` whose first scores higher; None without pairs."""
     if pairs is None:
         return None
@@ -276,7 +276,7 @@ def train(
         "held_out_accuracy": pairwise_accuracy(scores),
         "held_out_accuracy_smooth_crops": pairwise_accuracy(scores[smooth]),
         "held_out_accuracy_large_crops": pairwise_accuracy(large_scores) if len(large_scores) else {},
-        "photograph_above_restorers_picture": above(head, kept_pairs),
+        "photograph_above_restorers_picture": pair_accuracy(head, kept_pairs),
         "baselines": {name: baseline_accuracy(name, some) for name in BASELINES} if some else {},
     }
     return head, card

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from components.errors import BadInput
-from components.pipeline_files import follow_settings, unnoticed
+from components.pipeline_files import follow_settings, untracked_folders
 from components.settings import load_settings
 from tests.flows.made import make_project
 from tests.made import REPOSITORY
@@ -62,7 +62,7 @@ def test_only_what_settings_name_and_nothing_covers_is_added(tmp_path: Path) -> 
     (root / "params.yaml").write_text(yaml.safe_dump(values))
     (root / "models/mine").mkdir(parents=True)
     expected = [(stage, "models/mine") for stage in ("generate", "train", "evaluate")]
-    assert unnoticed(load_settings(root / "params.yaml"), root) == expected
+    assert untracked_folders(load_settings(root / "params.yaml"), root) == expected
     assert follow_settings(root) == expected
     assert follow_settings(root) == []
 

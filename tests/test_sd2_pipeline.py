@@ -105,9 +105,9 @@ def test_folder_registry_and_pyfunc_restore_alike(project: Path, lr: Path, monke
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     from_folder = upscaled(project, lr, "--model", str(project / "models/aligned/best"))
     assert from_folder.shape == (48, 48, 3)
-    reference = "models:/tiny-sd2@candidate"
-    assert np.array_equal(upscaled(project, lr, "--model", reference), from_folder)
-    model = mlflow.pyfunc.load_model(reference)
+    version_uri = "models:/tiny-sd2@candidate"
+    assert np.array_equal(upscaled(project, lr, "--model", version_uri), from_folder)
+    model = mlflow.pyfunc.load_model(version_uri)
     picture = base64.b64encode(lr.read_bytes()).decode()
     rows = pd.DataFrame({"image": [picture] * 2, "seed": [0, 0], "prompt": [None, "zz, zz"]})
     served = [np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) for text in model.predict(rows)["image"]]
@@ -122,9 +122,9 @@ def test_a_registered_controlnet_says_which_base_it_needs_and_where_it_looked(
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     base, moved = project / "models/sd2", tmp_path / "moved"
-    reference = "models:/tiny-sd2@candidate"
-    arguments = [str(lr), "--params", str(project / "params.yaml"), "--model", reference, "--force"]
-    expected = upscaled(project, lr, "--model", reference)
+    version_uri = "models:/tiny-sd2@candidate"
+    arguments = [str(lr), "--params", str(project / "params.yaml"), "--model", version_uri, "--force"]
+    expected = upscaled(project, lr, "--model", version_uri)
     base.rename(moved)
     try:
         lost = CliRunner().invoke(app, ["upscale", *arguments])
@@ -133,8 +133,8 @@ def test_a_registered_controlnet_says_which_base_it_needs_and_where_it_looked(
         assert f"was {base} when it was registered and was looked for at {base}" in lost.stderr
         assert "`dp2o upscale --base FOLDER_OR_HUB_ID`" in lost.stderr
         with pytest.raises(BadInput, match=r"model_config=.*base"):
-            mlflow.pyfunc.load_model(reference)
-        assert np.array_equal(upscaled(project, lr, "--model", reference, "--base", str(moved)), expected)
+            mlflow.pyfunc.load_model(version_uri)
+        assert np.array_equal(upscaled(project, lr, "--model", version_uri, "--base", str(moved)), expected)
         other = write_sd_base(tmp_path / "other", seed=9)
         wrong = CliRunner().invoke(app, ["upscale", *arguments, "--base", str(other)])
         assert wrong.exit_code == ExitCode.BAD_INPUT

@@ -148,10 +148,10 @@ def latency(settings: KubernetesSettings, command: Sequence[str], repeats: int) 
             asked = time.time()
             handle = launcher.submit(Work(run, "overhead", str(number), 0, tuple(command)))
             submitted = time.time()
-            ended = launcher.wait(handle)
+            outcome = launcher.wait(handle)
             known = time.time()
-            if ended.state is not State.SUCCEEDED:
-                raise RuntimeError(f"Job {handle}: {ended.failure}: {ended.detail}")
+            if outcome.state is not State.SUCCEEDED:
+                raise RuntimeError(f"Job {handle}: {outcome.failure}: {outcome.detail}")
             clock = [float(found[1]) for line in launcher.logs(handle) if (found := re.match(r"now ([\d.]+)", line))]
             launcher.delete(handle)
             if number:  # the first pulls the image

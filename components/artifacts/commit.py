@@ -11,7 +11,7 @@ UNKNOWN = "unknown"
 COMMIT_VARIABLE, DIRTY_VARIABLE = "DP2O_COMMIT", "DP2O_DIRTY"
 
 
-def told(commit: str, dirty: bool) -> dict[str, str]:
+def environment(commit: str, dirty: bool) -> dict[str, str]:
     """Environment of a process whose code is that commit; where it is unknown, the process asks git."""
     return {COMMIT_VARIABLE: commit, DIRTY_VARIABLE: str(dirty).lower() if commit else ""}
 

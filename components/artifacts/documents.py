@@ -9,13 +9,13 @@ from components.artifacts.publish import write_json
 from components.errors import BadInput
 
 
-class Part(BaseModel):
-    """A part of a document: what is in it cannot change, and nothing else may be in it."""
+class Section(BaseModel):
+    """An object in a document: what is in it cannot change, and nothing else may be in it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Document(Part):
+class Document(Section):
     """A JSON file of the contract.
 
     Attributes:

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from components.artifacts import paths
-from components.artifacts.documents import Document, Part
+from components.artifacts.documents import Document, Section
 
 Verdict = Literal["better", "worse", "no significant change"]
 
 
-class Estimate(Part):
+class Estimate(Section):
     """A figure with its confidence interval."""
 
     value: float
@@ -17,7 +17,7 @@ class Estimate(Part):
     ci_high: float
 
 
-class Difference(Part):
+class Difference(Section):
     """One measure, the reward or a metric, of base and aligned model.
 
     Attributes:
@@ -40,7 +40,7 @@ class Difference(Part):
     verdict: Verdict
 
 
-class BestMeanWorst(Part):
+class BestMeanWorst(Section):
     """Expected reward of the best, the average and the worst of some restorations of an LR."""
 
     best: float
@@ -48,7 +48,7 @@ class BestMeanWorst(Part):
     worst: float
 
 
-class Spreads(Part):
+class Spreads(Section):
     """Best, mean and worst by the number of restorations, of each model."""
 
     base: dict[str, BestMeanWorst]
@@ -60,7 +60,7 @@ class Spreads(Part):
         yield "aligned", self.aligned
 
 
-class Comparison(Part):
+class Comparison(Section):
     """Base against aligned on images that are rewarded by one formula: all have an HR, or none has.
 
     Attributes:
@@ -92,7 +92,7 @@ class Comparison(Part):
         return {name: row for name, row in self.metrics.items() if not row.in_reward}
 
 
-class ControlDifference(Part):
+class ControlDifference(Section):
     """One measure of a control and of the aligned model; see `Difference`."""
 
     control: float
@@ -103,7 +103,7 @@ class ControlDifference(Part):
     verdict: Verdict
 
 
-class Control(Part):
+class Control(Section):
     """The untrained base with another gain or number of steps.
 
     Attributes:
@@ -123,21 +123,21 @@ class Control(Part):
         return {"reward": self.reward, **self.metrics}
 
 
-class Halves(Part):
+class Halves(Section):
     """What the full-reference and the no-reference half of the reward add to its difference."""
 
     fr: float
     nr: float
 
 
-class SeedSpread(Part):
+class SeedSpread(Section):
     """Mean standard deviation of the reward over the seeds of an image; None with one seed."""
 
     base: float | None = None
     aligned: float | None = None
 
 
-class Anatomy(Part):
+class Anatomy(Section):
     """What a gain is made of; see `evaluate.anatomy`."""
 
     halves: Halves | None = None
@@ -145,7 +145,7 @@ class Anatomy(Part):
     reward_against: dict[str, float]
 
 
-class Failure(Part):
+class Failure(Section):
     """A score that is missing."""
 
     model: str

@@ -120,7 +120,7 @@ class Store:
         source = self.object_path(content.md5)
         with atomic_file(path) as temporary:
             try:
-                self._patiently(lambda: self._fs.get_file(source, str(temporary)))
+                self._with_retries(lambda: self._fs.get_file(source, str(temporary)))
             except FileNotFoundError as error:
                 raise CorruptInput(f"object {content.md5} ({path.name}) is not in {self.url}") from error
             found = md5_of(temporary)
@@ -140,7 +140,7 @@ class Store:
         """
         source = self.object_path(md5)
         try:
-            value: bytes = self._patiently(lambda: self._fs.cat_file(source))
+            value: bytes = self._with_retries(lambda: self._fs.cat_file(source))
         except FileNotFoundError as error:
             raise CorruptInput(f"object {md5} is not in {self.url}") from error
         digest = _md5()
@@ -160,7 +160,7 @@ class Store:
     def read(self, key: str) -> dict[str, Any] | None:
         """A JSON document, None where there is none; a damaged one counts as none."""
         try:
-            content: bytes = self._patiently(lambda: self._fs.cat_file(self._own(key)))
+            content: bytes = self._with_retries(lambda: self._fs.cat_file(self._own(key)))
         except FileNotFoundError:
             return None
         try:
@@ -179,7 +179,7 @@ class Store:
         """Bring a document's bytes to `path`; False where there is none."""
         try:
             with atomic_file(path) as temporary:
-                self._patiently(lambda: self._fs.get_file(self._own(key), str(temporary)))
+                self._with_retries(lambda: self._fs.get_file(self._own(key), str(temporary)))
                 self.fetched += temporary.stat().st_size
         except FileNotFoundError:
             return False
@@ -193,7 +193,7 @@ class Store:
     def names(self, key: str) -> list[str]:
         """Names right below a key, sorted."""
         try:
-            listed: list[str] = self._patiently(lambda: self._fs.ls(self._own(key), detail=False))
+            listed: list[str] = self._with_retries(lambda: self._fs.ls(self._own(key), detail=False))
         except FileNotFoundError:
             return []
         return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in listed)
@@ -201,7 +201,7 @@ class Store:
     def remove(self, key: str) -> None:
         """Remove a document, or all below a key; nothing happens where there is none."""
         with suppress(FileNotFoundError):
-            self._patiently(lambda: self._fs.rm(self._own(key), recursive=True))
+            self._with_retries(lambda: self._fs.rm(self._own(key), recursive=True))
 
     # ---- below
 
@@ -210,7 +210,7 @@ class Store:
 
     def _size(self, path: str) -> int | None:
         try:
-            return int(self._patiently(lambda: self._fs.info(path))["size"])
+            return int(self._with_retries(lambda: self._fs.info(path))["size"])
         except FileNotFoundError:
             return None
 
@@ -219,23 +219,23 @@ class Store:
             with atomic_file(Path(target)) as temporary:
                 shutil.copyfile(path, temporary)
         else:
-            self._patiently(lambda: self._fs.put_file(str(path), target))
+            self._with_retries(lambda: self._fs.put_file(str(path), target))
 
     def _write(self, target: str, value: bytes) -> None:
         if self._local:
             with atomic_file(Path(target)) as temporary:
                 temporary.write_bytes(value)
         else:
-            self._patiently(lambda: self._fs.pipe_file(target, value))
+            self._with_retries(lambda: self._fs.pipe_file(target, value))
 
     def _set_aside(self, source: str, md5: str) -> None:
         target = f"{self._base}/{CORRUPT}/{md5}"
         with suppress(FileNotFoundError):
             if self._local:
                 Path(target).parent.mkdir(parents=True, exist_ok=True)
-            self._patiently(lambda: self._fs.mv(source, target))
+            self._with_retries(lambda: self._fs.mv(source, target))
 
-    def _patiently(self, call: Callable[[], Result]) -> Result:
+    def _with_retries(self, call: Callable[[], Result]) -> Result:
         """`call`, again and again while the store is away."""
         give_up, pause = time.monotonic() + self._patience, FIRST_PAUSE
         while True:

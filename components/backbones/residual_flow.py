@@ -25,7 +25,7 @@ from components.artifacts import digests
 from components.backbones.base import Branch, Condition, Predictor, gradients_of
 from components.backbones.model_config import CONFIG, read_json, write_config
 from components.backbones.samplers.residual_euler import SIGMA_FLOOR, ResidualEuler
-from components.backbones.states import misfits, state_digest
+from components.backbones.states import mismatched_keys, state_digest
 from components.errors import BadInput
 
 WEIGHTS = "model.safetensors"
@@ -192,7 +192,7 @@ def read_weights(folder: Path, like: dict[str, Tensor]) -> dict[str, Tensor]:
         BadInput: the file is missing or damaged, or a tensor does not fit; the first few are named.
     """
     state = stored_weights(folder)
-    wrong = misfits(state, like)
+    wrong = mismatched_keys(state, like)
     if wrong:
         raise BadInput(
             f"{folder / WEIGHTS} does not fit the model {folder / CONFIG} describes: {len(wrong)} tensors, "

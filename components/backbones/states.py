@@ -17,7 +17,7 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def misfits(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+def mismatched_keys(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
     """Names, sorted, that only one of the two has, or whose shapes differ."""
     return sorted(
         name

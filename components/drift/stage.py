@@ -77,7 +77,7 @@ def run_drift(settings: Settings, root: Path) -> Outcome:
     if new:
         score = _Score(settings)
         training_set = _measured(_training_set(settings, root, set(shards)), score)
-        found = _measured(_arrived(settings, root, new), score)
+        found = _measured(_new_images(settings, root, new), score)
     names = list(ABOUT) if new else []
     limits = settings.drift
     comparisons = tuple(
@@ -143,7 +143,7 @@ def _training_set(settings: Settings, root: Path, without: set[str]) -> Iterator
             yield str(row["source"]), shards[str(row["shard"])].image(f"{row['lr_id']}.lr.png")
 
 
-def _arrived(settings: Settings, root: Path, rows: list[tables.Row]) -> Iterator[tuple[str, Picture]]:
+def _new_images(settings: Settings, root: Path, rows: list[tables.Row]) -> Iterator[tuple[str, Picture]]:
     """Crops of the new pictures, as prepare will cut them."""
     side = settings.prepare.crop // settings.prepare.scale
     readers: dict[str, ShardReader] = {}

@@ -16,7 +16,7 @@ _SCRIPTS = (b"<?php", b"<script", b"#!/bin/", b"#!/usr/bin/")
 
 
 @dataclass(frozen=True)
-class Taken:
+class CleanPhoto:
     """A picture that can be used.
 
     Attributes:
@@ -45,20 +45,20 @@ def check_entry(key: str, size: int, max_bytes: int) -> None:
         raise UnusablePhotoError(Reason.UNSUPPORTED, f"the name ends with {suffix[:20]}, which no picture's does")
 
 
-def examine(data: bytes, min_side: int, max_pixels: int) -> Taken:
+def examine(data: bytes, min_side: int, max_pixels: int) -> CleanPhoto:
     """Decode and judge by content; what the name says counts for nothing here.
 
     Raises:
         UnusablePhotoError: as `read_photo`, or the file is something else as well.
     """
     pixels = read_photo(data, min_side, max_pixels)
-    foreign = second_nature(data)
+    foreign = polyglot_kind(data)
     if foreign:
         raise UnusablePhotoError(Reason.HOSTILE, f"a picture that is {foreign} as well")
-    return Taken(digests.of_pixels(pixels), encode_png(pixels), pixels.shape[1], pixels.shape[0])
+    return CleanPhoto(digests.of_pixels(pixels), encode_png(pixels), pixels.shape[1], pixels.shape[0])
 
 
-def second_nature(data: bytes) -> str:
+def polyglot_kind(data: bytes) -> str:
     """What else than a picture a file is: an archive, a document or a script that some program would run; or nothing.
 
     Cameras do write things behind their pictures (previews, films), so that more bytes alone are no reason.

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Self
 
-from components.intake.examine import Taken, examine
+from components.intake.examine import CleanPhoto, examine
 from components.interruption import uninterrupted
 from components.photos.unusable import Reason, UnusablePhotoError
 
@@ -36,7 +36,7 @@ class Examiner:
     ) -> None:
         self._stop()
 
-    def __call__(self, data: bytes) -> Taken:
+    def __call__(self, data: bytes) -> CleanPhoto:
         """See `examine`.
 
         Raises:
@@ -48,11 +48,11 @@ class Examiner:
             if not pipe.poll(self._seconds):
                 self._stop()
                 raise UnusablePhotoError(Reason.HOSTILE, f"decoding took longer than {self._seconds:g} s")
-            answer: Taken | tuple[Reason, str] = pipe.recv()
+            answer: CleanPhoto | tuple[Reason, str] = pipe.recv()
         except (EOFError, ConnectionResetError, BrokenPipeError) as error:
             code = self._stop()
             raise UnusablePhotoError(Reason.HOSTILE, f"decoding ended the decoder (exit code {code})") from error
-        if isinstance(answer, Taken):
+        if isinstance(answer, CleanPhoto):
             return answer
         raise UnusablePhotoError(*answer)
 

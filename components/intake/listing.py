@@ -14,7 +14,7 @@ PAGE = 1000
 
 
 @dataclass(frozen=True)
-class Found:
+class SourceObject:
     """One version of an object.
 
     Attributes:
@@ -41,7 +41,7 @@ class Found:
         return max(0.0, (self.now - self.modified).total_seconds())
 
 
-def listed(client: Client, place: Place, page: int = PAGE) -> Iterator[Found]:
+def listed(client: Client, place: Place, page: int = PAGE) -> Iterator[SourceObject]:
     """All objects of `place`, in the order of their keys; in a versioned bucket all versions.
 
     What was overwritten is still an image that came in. What was deleted is not: a key whose newest entry is a delete
@@ -61,7 +61,7 @@ def listed(client: Client, place: Place, page: int = PAGE) -> Iterator[Found]:
                 yield _found(entry, "", now)
 
 
-def _versions(client: Client, place: Place, page: int) -> Iterator[Found]:
+def _versions(client: Client, place: Place, page: int) -> Iterator[SourceObject]:
     pages = client.get_paginator("list_object_versions").paginate(
         Bucket=place.bucket, Prefix=place.prefix, PaginationConfig={"PageSize": page}
     )
@@ -78,5 +78,5 @@ def _versions(client: Client, place: Place, page: int) -> Iterator[Found]:
         last_deleted = max(deleted, default=last_deleted)
 
 
-def _found(entry: dict[str, Any], version: str, now: datetime) -> Found:
-    return Found(entry["Key"], version, entry["ETag"].strip('"'), int(entry["Size"]), entry["LastModified"], now)
+def _found(entry: dict[str, Any], version: str, now: datetime) -> SourceObject:
+    return SourceObject(entry["Key"], version, entry["ETag"].strip('"'), int(entry["Size"]), entry["LastModified"], now)

@@ -12,14 +12,16 @@ from typing import Any
 from urllib.parse import quote
 
 from components.artifacts.s3 import Client, Place, status_of
-from components.intake.listing import Found
+from components.intake.listing import SourceObject
 from components.photos.unusable import UnusablePhotoError
 
 COPY_AT_ONCE = 5 * 2**30
 """Bytes that one request copies at most; larger objects are copied in parts."""
 
 
-def set_aside(client: Client, source: Place, quarantine: Place, found: Found, problem: UnusablePhotoError) -> bool:
+def set_aside(
+    client: Client, source: Place, quarantine: Place, found: SourceObject, problem: UnusablePhotoError
+) -> bool:
     """Copy `found` to `<quarantine>/<identity>/object`, then write `reason.json` beside it; False if that was done
     before.
 
@@ -63,7 +65,7 @@ def set_aside(client: Client, source: Place, quarantine: Place, found: Found, pr
     return True
 
 
-def _record(source: Place, found: Found, problem: UnusablePhotoError) -> dict[str, Any]:
+def _record(source: Place, found: SourceObject, problem: UnusablePhotoError) -> dict[str, Any]:
     return {
         "bucket": source.bucket,
         "key": found.key,

@@ -18,7 +18,7 @@ from components.failpoints import Failpoint, no_failpoint
 from components.intake import watermark
 from components.intake.examine import check_entry
 from components.intake.examiner import Examiner
-from components.intake.listing import Found, listed
+from components.intake.listing import SourceObject, listed
 from components.intake.quarantine import set_aside
 from components.photos.unusable import Reason, UnusablePhotoError
 from components.settings import Settings
@@ -175,16 +175,16 @@ class _Run:
                 path.unlink()
         return self.outcome
 
-    def _wanted(self, found: Found, state: watermark.Watermark) -> bool:
+    def _wanted(self, found: SourceObject, state: watermark.Watermark) -> bool:
         if self.limits.backfill:
             return self.limits.includes(found.modified) and found.identity not in self.taken
         return state.is_new(found, self.overlap) and found.identity not in self.taken
 
-    def _was_handled(self, found: Found, state: watermark.Watermark) -> bool:
+    def _was_handled(self, found: SourceObject, state: watermark.Watermark) -> bool:
         done = found.identity in state.handled or found.identity in self.taken
         return done and not state.passed(found.modified, self.overlap)
 
-    def _handle(self, found: Found) -> None:
+    def _handle(self, found: SourceObject) -> None:
         try:
             self._take(found)
         except UnusablePhotoError as problem:
@@ -194,7 +194,7 @@ class _Run:
             # the key is a stranger's text: quoted, so that it cannot forge lines of the log
             logger.info("%r set aside: %s", found.key, problem)
 
-    def _take(self, found: Found) -> None:
+    def _take(self, found: SourceObject) -> None:
         check_entry(found.key, found.size, self.limits.max_bytes)
         path = self.spooled.get(found.identity)
         if path is not None:
@@ -215,7 +215,7 @@ class _Run:
                 temporary.write_bytes(taken.png)
         self._keep(found, taken.pixels, taken.width, taken.height, path)
 
-    def _keep(self, found: Found, pixels: str, width: int, height: int, path: Path | None) -> None:
+    def _keep(self, found: SourceObject, pixels: str, width: int, height: int, path: Path | None) -> None:
         if pixels in self.known:
             raise UnusablePhotoError(Reason.DUPLICATE, f"same pixels as {self.known[pixels]}")
         self.known[pixels] = found.key
@@ -223,7 +223,7 @@ class _Run:
         row |= {"key": found.key, "version": found.version, "etag": found.etag}
         self.kept.append(_Kept(row | {"modified": found.modified.isoformat()}, path))
 
-    def _download(self, found: Found) -> bytes | None:
+    def _download(self, found: SourceObject) -> bytes | None:
         """The object's bytes; None where it is gone, or no longer what was listed."""
         from botocore.exceptions import (  # noqa: PLC0415
             ClientError,
@@ -288,7 +288,7 @@ def _origins(root: Path) -> list[tables.Row]:
 
 def _identity(row: tables.Row) -> str:
     epoch = datetime.fromtimestamp(0)
-    return Found(str(row["key"]), str(row["version"]), str(row["etag"]), 0, epoch, epoch).identity
+    return SourceObject(str(row["key"]), str(row["version"]), str(row["etag"]), 0, epoch, epoch).identity
 
 
 def _of_dataset(root: Path) -> dict[str, str]:

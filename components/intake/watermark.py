@@ -20,7 +20,7 @@ from typing import Any
 from components.artifacts.publish import write_json
 from components.artifacts.s3 import Place
 from components.errors import BadInput
-from components.intake.listing import Found
+from components.intake.listing import SourceObject
 
 STATE = Path("data/intake.json")
 
@@ -33,7 +33,7 @@ class Watermark:
     handled: frozenset[str] = field(default_factory=frozenset)
     """Identities of what was handled and is dated after `time` less the overlap."""
 
-    def is_new(self, found: Found, overlap: timedelta) -> bool:
+    def is_new(self, found: SourceObject, overlap: timedelta) -> bool:
         """False for what an earlier run handled, or passed."""
         return found.identity not in self.handled and not self.passed(found.modified, overlap)
 

@@ -71,11 +71,11 @@ class Judge:
         self.digests = suite_digests(metrics)
         self.cache = EvaluationCache(settings.run.cache_folder(root))
         self.models = Models()
-        self._here = _Desk(settings, root, tuple(metrics), device, self.models)
+        self._measurer = _Measurer(settings, root, tuple(metrics), device, self.models)
         weights = size_of(*files, *(file for name in metrics for file in required(name)))
-        load = partial(_Desk, settings, root, tuple(metrics), device)
+        load = partial(_Measurer, settings, root, tuple(metrics), device)
         self._workers: Workers[_Item, tuple[str, str, Scores]] = Workers(
-            load, settings, most_workers(settings, device, weights), lambda: self._here
+            load, settings, most_workers(settings, device, weights), lambda: self._measurer
         )
 
     def __enter__(self) -> Self:
@@ -124,7 +124,7 @@ class Judge:
     def restored(self, restorer: Restorer, image: EvaluationImage) -> list[bytes]:
         """Restorations of `image` as PNGs by index, from the cache where they are there."""
         with one_thread():
-            return self._here.restored(restorer, image)
+            return self._measurer.restored(restorer, image)
 
 
 def _measured(name: str, scores: dict[str, Scores | None]) -> Measured:
@@ -141,7 +141,7 @@ def _measured(name: str, scores: dict[str, Scores | None]) -> Measured:
     return Measured(name, measurements, failures)
 
 
-class _Desk:
+class _Measurer:
     """Restores and scores one image after the other, into the cache; in whatever process."""
 
     def __init__(
@@ -186,9 +186,9 @@ class _Desk:
 
 def _score(image: EvaluationImage, restorations: list[bytes], suite: Suite, batch: int) -> Scores:
     candidates = to_tensor(*(decode_png(content) for content in restorations))
-    reference = None if image.hr is None else to_tensor(image.hr)
+    hr = None if image.hr is None else to_tensor(image.hr)
     with torch.inference_mode():
-        result = suite.score(candidates, reference, to_tensor(image.lr), batch)
+        result = suite.score(candidates, hr, to_tensor(image.lr), batch)
     values: dict[str, list[float | None]] = {
         name: [float(value) if math.isfinite(value) else None for value in column]
         for name, column in result.values.items()

@@ -1,7 +1,7 @@
 """A-FINE's fidelity and naturalness terms from one network, in batches.
 
 pyiqa's module normalises its input in place, takes one image a call, and holds a copy of the network per term. Here
-the network is shared, the reference is encoded once per LR, and the candidates are encoded together.
+the network is shared, the HR image is encoded once per LR, and the candidates are encoded together.
 """
 
 import weakref
@@ -31,13 +31,13 @@ class _Seen:
 
 
 class AFineTerms:
-    """The network, and what it gave for the reference and the candidates seen last: the second term costs nothing."""
+    """The network, and what it gave for the HR image and the candidates seen last: the second term costs nothing."""
 
     def __init__(self, net: Any) -> None:
         self._net = net
         self._mean = torch.tensor(net.mean).view(1, 3, 1, 1)
         self._std = torch.tensor(net.std).view(1, 3, 1, 1)
-        self._reference: tuple[_Seen, Context] | None = None
+        self._hr: tuple[_Seen, Context] | None = None
         self._last: tuple[_Seen, Context, torch.Tensor, torch.Tensor] | None = None
 
     def _encode(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -46,16 +46,16 @@ class AFineTerms:
         _, features = self._net.clip_model.encode_image(normalised)
         return (normalised, *features)
 
-    def context(self, reference: torch.Tensor | None) -> Context:
-        """The encoded reference, the same object for both terms."""
-        if reference is None:
+    def context(self, hr: torch.Tensor | None) -> Context:
+        """The encoded HR image, the same object for both terms."""
+        if hr is None:
             return Context(None, None)
-        if self._reference is None or not self._reference[0].is_still(reference):
-            self._reference = (_Seen(reference), Context(reference, None, self._encode(reference)))
-        return self._reference[1]
+        if self._hr is None or not self._hr[0].is_still(hr):
+            self._hr = (_Seen(hr), Context(hr, None, self._encode(hr)))
+        return self._hr[1]
 
     def terms(self, candidates: torch.Tensor, context: Context) -> tuple[torch.Tensor, torch.Tensor]:
-        """Fidelity and naturalness `[M]`, each; fidelity is NaN where the context has no reference."""
+        """Fidelity and naturalness `[M]`, each; fidelity is NaN where the context has no HR image."""
         if self._last is None or not self._last[0].is_still(candidates) or self._last[1] is not context:
             self._last = (_Seen(candidates), context, *self._compute(candidates, context))
         return self._last[2], self._last[3]
@@ -65,9 +65,9 @@ class AFineTerms:
         naturalness = _each(self._net.net_scale_nr, self._net.net_qhead(normalised, features))
         if not context.features:
             return torch.full_like(naturalness, float("nan")), naturalness
-        # expand, not repeat: every image is compared by itself, and the reference is not copied.
-        reference, *kept = (part.expand(len(candidates), *part.shape[1:]) for part in context.features)
-        fidelity = _each(self._net.net_scale_fr, self._net.net_dhead(normalised, reference, features, kept))
+        # expand, not repeat: every image is compared by itself, and the HR image is not copied.
+        of_hr, *kept = (part.expand(len(candidates), *part.shape[1:]) for part in context.features)
+        fidelity = _each(self._net.net_scale_fr, self._net.net_dhead(normalised, of_hr, features, kept))
         return fidelity, naturalness
 
 
@@ -86,16 +86,16 @@ class AFine:
         self._shared = shared
 
     @torch.no_grad()
-    def prepare(self, reference: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
-        """See `Metric.prepare`; keeps the encoded reference."""
+    def prepare(self, hr: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
+        """See `Metric.prepare`; keeps the encoded HR image."""
         if self.info.kind is Kind.FR:
-            need(self.info, reference, "HR reference")
-        return self._shared.context(reference)
+            need(self.info, hr, "HR image")
+        return self._shared.context(hr)
 
     @torch.no_grad()
     def __call__(self, candidates: torch.Tensor, context: Context) -> torch.Tensor:
         """See `Metric.__call__`. Sides must be multiples of 32, the patch of CLIP ViT-B/32."""
-        check_inputs(self.info, candidates, context.reference)
+        check_inputs(self.info, candidates, context.hr)
         if candidates.shape[2] % _PATCH or candidates.shape[3] % _PATCH:
             raise BadInput(
                 f"metric {self.info.name} needs sides that are multiples of {_PATCH} px, these are "

@@ -19,11 +19,11 @@ from components.metrics.weights import required, weights_folder
 class Context:
     """What a metric computes once per LR and uses for all of its candidates.
 
-    `reference`: HR `[1, 3, H, W]`; `lr`: `[1, 3, h, w]`, both in [0, 1], or None; `features`: of the reference,
+    `hr`: HR `[1, 3, H, W]`; `lr`: `[1, 3, h, w]`, both in [0, 1], or None; `features`: of the HR image,
     whatever the metric wants to keep.
     """
 
-    reference: torch.Tensor | None
+    hr: torch.Tensor | None
     lr: torch.Tensor | None
     features: tuple[torch.Tensor, ...] = ()
 
@@ -37,7 +37,7 @@ class Metric(Protocol):
     info: MetricInfo
     digest: str
 
-    def prepare(self, reference: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
+    def prepare(self, hr: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
         """Context of one LR: HR `[1, 3, H, W]` in [0, 1] or None where there is none, LR `[1, 3, h, w]` or None.
 
         Raises:
@@ -49,7 +49,7 @@ class Metric(Protocol):
         """Raw values `[M]` float32 of candidates `[M, 3, H, W]` in [0, 1]; not direction-aligned, NaN where undefined.
 
         Raises:
-            BadInput: the candidates have another size than the reference, or are smaller than the metric takes.
+            BadInput: the candidates have another size than the HR image, or are smaller than the metric takes.
         """
         ...
 
@@ -61,7 +61,7 @@ def digest_of(row: MetricInfo, folder: Path, revision: int, *extra: str) -> str:
     return of_json([row.name, row.pyiqa_name, version, weights, revision, *extra])
 
 
-def check_inputs(row: MetricInfo, candidates: torch.Tensor, reference: torch.Tensor | None) -> None:
+def check_inputs(row: MetricInfo, candidates: torch.Tensor, hr: torch.Tensor | None) -> None:
     """Raise BadInput if `candidates` are not images `[M, 3, H, W]` the metric is defined for."""
     if candidates.ndim != 4 or candidates.shape[1] != 3:
         raise BadInput(f"metric {row.name}: candidates have shape {tuple(candidates.shape)}, expected [M, 3, H, W]")
@@ -70,10 +70,10 @@ def check_inputs(row: MetricInfo, candidates: torch.Tensor, reference: torch.Ten
             f"metric {row.name} needs images of at least {row.min_size} px, these are {candidates.shape[3]} x "
             f"{candidates.shape[2]}: take larger crops (prepare) or another metric (score)"
         )
-    if row.kind is Kind.FR and reference is not None and candidates.shape[1:] != reference.shape[1:]:
+    if row.kind is Kind.FR and hr is not None and candidates.shape[1:] != hr.shape[1:]:
         raise BadInput(
-            f"metric {row.name}: candidates are {candidates.shape[3]} x {candidates.shape[2]} px, the reference is "
-            f"{reference.shape[3]} x {reference.shape[2]}: both come from one dataset and one scale; run generate again"
+            f"metric {row.name}: candidates are {candidates.shape[3]} x {candidates.shape[2]} px, the HR image is "
+            f"{hr.shape[3]} x {hr.shape[2]}: both come from one dataset and one scale; run generate again"
         )
 
 

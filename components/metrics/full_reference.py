@@ -1,4 +1,4 @@
-"""PSNR and SSIM as pyiqa defines them, with the reference's share computed once for all candidates.
+"""PSNR and SSIM as pyiqa defines them, with the HR image's share computed once for all candidates.
 
 `psnr` is over RGB and `ssim` over the rounded luma of YIQ, pyiqa's defaults; `psnr_y` and `ssim_y` are over Y of YCbCr,
 the papers' protocol (pyiqa's `test_y_channel` with `color_space='ycbcr'`). They are about 1.4 dB apart.
@@ -26,24 +26,24 @@ class Psnr:
         self.digest = digest(row, folder)
         self._of_y = row.name == "psnr_y"
 
-    def prepare(self, reference: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
+    def prepare(self, hr: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
         """See `Metric.prepare`."""
-        return Context(need(self.info, reference, "HR reference").to(self.device), None)
+        return Context(need(self.info, hr, "HR image").to(self.device), None)
 
     @torch.no_grad()
     def __call__(self, candidates: torch.Tensor, context: Context) -> torch.Tensor:
         """See `Metric.__call__`."""
-        reference = need(self.info, context.reference, "HR reference")
-        check_inputs(self.info, candidates, reference)
+        hr = need(self.info, context.hr, "HR image")
+        check_inputs(self.info, candidates, hr)
         images = candidates.to(self.device)
         if self._of_y:
-            images, reference = y_of_ycbcr(images)[:, None], y_of_ycbcr(reference)[:, None]
-        return psnr(images, reference).cpu()
+            images, hr = y_of_ycbcr(images)[:, None], y_of_ycbcr(hr)[:, None]
+        return psnr(images, hr).cpu()
 
 
-def psnr(images: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+def psnr(images: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
     """PSNR in dB `[M]` of images `[M, C, H, W]` against `[1, C, H, W]`, both in [0, 1]."""
-    error = (images - reference).square().mean(dim=(1, 2, 3))
+    error = (images - hr).square().mean(dim=(1, 2, 3))
     return 10 * torch.log10(1 / (error + 1e-8))
 
 
@@ -80,9 +80,9 @@ class Ssim:
         rows = F.conv2d(maps[:, None], self._window.view(1, 1, 1, -1))
         return F.conv2d(rows, self._window.view(1, 1, -1, 1))[:, 0]
 
-    def prepare(self, reference: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
-        """See `Metric.prepare`; keeps the reference's luma, mean and variance maps."""
-        image = need(self.info, reference, "HR reference").to(self.device)
+    def prepare(self, hr: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
+        """See `Metric.prepare`; keeps the HR image's luma, mean and variance maps."""
+        image = need(self.info, hr, "HR image").to(self.device)
         check_inputs(self.info, image, None)
         plane = self._luma(image)
         mean, square = self._blur(torch.cat([plane, plane.square()]))
@@ -91,7 +91,7 @@ class Ssim:
     @torch.no_grad()
     def __call__(self, candidates: torch.Tensor, context: Context) -> torch.Tensor:
         """See `Metric.__call__`."""
-        check_inputs(self.info, candidates, context.reference)
+        check_inputs(self.info, candidates, context.hr)
         plane, mean, variance = context.features
         images = self._luma(candidates.to(self.device))
         means, squares, products = self._blur(torch.cat([images, images.square(), images * plane])).chunk(3)

@@ -20,7 +20,7 @@ class LrConsistency:
         self.device = device
         self.digest = digest(row, folder)
 
-    def prepare(self, reference: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
+    def prepare(self, hr: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
         """See `Metric.prepare`."""
         return Context(None, need(self.info, lr, "LR input").to(self.device))
 

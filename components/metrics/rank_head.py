@@ -70,7 +70,7 @@ class RankMetric:
         self._head.load_state_dict(load_file(head_file(row.name)))
         self._head.to(device).eval().requires_grad_(False)
 
-    def prepare(self, reference: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
+    def prepare(self, hr: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
         """See `Metric.prepare`."""
         return Context(None, None)
 

@@ -1,4 +1,4 @@
-"""Shift-tolerant LPIPS (Ghildyal & Liu, ECCV 2022), with the reference's features computed once for all candidates."""
+"""Shift-tolerant LPIPS (Ghildyal & Liu, ECCV 2022), with the HR image's features computed once for all candidates."""
 
 from functools import reduce
 from pathlib import Path
@@ -70,23 +70,23 @@ class Stlpips:
         return tuple(_unit(layer) for layer in self._trunk(scaled))
 
     @torch.no_grad()
-    def prepare(self, reference: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
-        """See `Metric.prepare`; keeps the reference's five feature maps, `[1, C, h, w]` each."""
-        image = need(self.info, reference, "HR reference").to(self.device)
+    def prepare(self, hr: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
+        """See `Metric.prepare`; keeps the HR image's five feature maps, `[1, C, h, w]` each."""
+        image = need(self.info, hr, "HR image").to(self.device)
         check_inputs(self.info, image, None)
         return Context(image, None, self._features(image))
 
     @torch.no_grad()
     def __call__(self, candidates: torch.Tensor, context: Context) -> torch.Tensor:
         """See `Metric.__call__`."""
-        check_inputs(self.info, candidates, context.reference)
+        check_inputs(self.info, candidates, context.hr)
         return torch.cat([self._distances(block.to(self.device), context) for block in candidates.split(_BLOCK)]).cpu()
 
     def _distances(self, candidates: torch.Tensor, context: Context) -> torch.Tensor:
         total = torch.zeros(len(candidates), device=self.device)
-        for layer, reference, head in zip(self._features(candidates), context.features, self._heads, strict=True):
+        for layer, of_hr, head in zip(self._features(candidates), context.features, self._heads, strict=True):
             # Mean over the positions first: what is left to weigh is one number a channel.
-            total += layer.sub_(reference).square_().mean(dim=(2, 3)) @ head
+            total += layer.sub_(of_hr).square_().mean(dim=(2, 3)) @ head
         return total
 
 

@@ -53,7 +53,7 @@ def suite_digests(names: Sequence[str], folder: Path | None = None) -> dict[str,
 
 
 def applicable(names: Iterable[str], has_hr: bool) -> list[str]:
-    """The metrics among `names` that an image with, or without, an HR reference can be scored with."""
+    """The metrics among `names` that an image with, or without, an HR image beside it can be scored with."""
     kinds = (Kind.FR, Kind.NR, Kind.LR) if has_hr else (Kind.NR, Kind.LR)
     return of_kind(list(names), *kinds)
 
@@ -92,20 +92,20 @@ class Suite:
         return {name: metric.digest for name, metric in self.metrics.items()}
 
     def applicable(self, has_hr: bool) -> list[str]:
-        """The metrics that an image with, or without, an HR reference can be scored with."""
+        """The metrics that an image with, or without, an HR image beside it can be scored with."""
         return applicable(self.names, has_hr)
 
     def score(
         self,
         candidates: torch.Tensor,
-        reference: torch.Tensor | None,
+        hr: torch.Tensor | None,
         lr: torch.Tensor | None,
         batch: int | None = None,
         names: Sequence[str] | None = None,
     ) -> GroupScores:
         """Raw scores of candidates `[M, 3, H, W]` in [0, 1] of one LR.
 
-        `reference` `[1, 3, H, W]` or None, `lr` `[1, 3, h, w]` or None (then `lr_consistency` must not be among the
+        `hr` `[1, 3, H, W]` or None, `lr` `[1, 3, h, w]` or None (then `lr_consistency` must not be among the
         metrics); `batch`: candidates per network call (default all), which bounds memory and does not change scores;
         `names`: only these metrics (default all that apply). A candidate a metric cannot judge is a `Failure`, not an
         error.
@@ -117,9 +117,9 @@ class Suite:
         failures: list[Failure] = []
         # One set of tensors for all metrics: those that share a network recognise their input by identity.
         parts = _parts(candidates, batch or len(candidates))
-        for name in self.applicable(reference is not None) if names is None else names:
+        for name in self.applicable(hr is not None) if names is None else names:
             metric = self.metrics[name]
-            context = metric.prepare(reference, lr)
+            context = metric.prepare(hr, lr)
             scores = [_score_part(metric, part, context, offset, failures) for offset, part in parts]
             raw = torch.cat(scores).double().numpy()
             known = {failure.candidate for failure in failures if failure.metric == name}

@@ -11,7 +11,7 @@ from components.errors import BadInput
 class Kind(StrEnum):
     """What a metric compares a candidate with."""
 
-    FR = "FR"  # the HR reference
+    FR = "FR"  # full-reference: the HR image
     NR = "NR"  # nothing
     LR = "LR"  # the LR input; takes the place of FR where there is no HR
 

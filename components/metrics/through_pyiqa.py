@@ -98,7 +98,7 @@ def network(row: MetricInfo, device: torch.device, folder: Path) -> Any:
 
 
 class PyiqaMetric:
-    """A metric whose network takes a batch and the reference beside it, or one image at a time."""
+    """A metric whose network takes a batch and the HR image beside it, or one image at a time."""
 
     def __init__(self, row: MetricInfo, device: torch.device, folder: Path) -> None:
         self.info = row
@@ -106,24 +106,24 @@ class PyiqaMetric:
         self.digest = digest(row, folder)
         self._network = network(row, device, folder)
 
-    def prepare(self, reference: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
+    def prepare(self, hr: torch.Tensor | None, lr: torch.Tensor | None) -> Context:
         """See `Metric.prepare`."""
         if self.info.kind is not Kind.FR:
             return Context(None, None)
-        return Context(need(self.info, reference, "HR reference").to(self.device), None)
+        return Context(need(self.info, hr, "HR image").to(self.device), None)
 
     @torch.no_grad()
     def __call__(self, candidates: torch.Tensor, context: Context) -> torch.Tensor:
         """See `Metric.__call__`. One image at a time where the table says so."""
-        check_inputs(self.info, candidates, context.reference)
+        check_inputs(self.info, candidates, context.hr)
         parts = [candidates] if self.info.batched else [image[None] for image in candidates]
-        return torch.cat([self._score(part.to(self.device), context.reference) for part in parts])
+        return torch.cat([self._score(part.to(self.device), context.hr) for part in parts])
 
-    def _score(self, images: torch.Tensor, reference: torch.Tensor | None) -> torch.Tensor:
+    def _score(self, images: torch.Tensor, hr: torch.Tensor | None) -> torch.Tensor:
         # A clone, since some of pyiqa's networks normalise their input in place.
         inputs = [images.clone()]
-        if reference is not None:
-            inputs.append(reference.expand_as(images).clone())
+        if hr is not None:
+            inputs.append(hr.expand_as(images).clone())
         scores: torch.Tensor = self._network(*inputs)
         return scores.float().reshape(len(images)).cpu()
 

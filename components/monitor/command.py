@@ -47,7 +47,7 @@ class Record:
 
     champion: str
     gate: GateReport | None
-    reference: Scores
+    evaluated: Scores
 
 
 def run_monitor(settings: Settings, root: Path) -> Health:
@@ -75,7 +75,7 @@ def run_monitor(settings: Settings, root: Path) -> Health:
         for name, value in scores.items():
             found[name].append(value)
     directions = {name: info(name).higher_is_better for name in metrics}
-    health = judge(record.champion, count, broken, found, record.reference, directions, watched, settings.gate)
+    health = judge(record.champion, count, broken, found, record.evaluated, directions, watched, settings.gate)
     write_json(root / REPORT, health.as_json())
     write_text(root / PAGE, html(_page(settings, record, health, found, count)))
     with connected(settings.register_, root) as client:
@@ -90,19 +90,19 @@ def _record(client: mlflow.MlflowClient, settings: Settings, metrics: list[str])
     if number is None:
         raise BadInput(f"{name} has no champion: nothing serves that could be watched; `dp2o promote` makes one")
     version = client.get_model_version(name, str(number))
-    reference: Scores = {}
+    evaluated: Scores = {}
     with tempfile.TemporaryDirectory() as folder:
         listed = {file.path for file in client.list_artifacts(version.run_id, "reports")}
         if EVALUATION in listed:
             path = client.download_artifacts(version.run_id, EVALUATION, folder)
             columns, rows = tables.read_any(Path(path))
             aligned = [row for row in rows if row["model"] == "aligned"]
-            reference = {
+            evaluated = {
                 name: [float(row[name]) if row[name] is not None else float("nan") for row in aligned]
                 for name in metrics
                 if name in columns
             }
-    return Record(f"{name}/{number}", gate_report(version), reference)
+    return Record(f"{name}/{number}", gate_report(version), evaluated)
 
 
 def _scores(pair: Pair, suite: Suite, settings: Settings) -> dict[str, float]:
@@ -131,7 +131,7 @@ def _page(settings: Settings, record: Record, health: Health, found: Scores, cou
         for row in health.rows
     ]
     drawings = [
-        Drawing(name, histogram(name, "one value a pair", record.reference.get(name, []), values))
+        Drawing(name, histogram(name, "one value a pair", record.evaluated.get(name, []), values))
         for name, values in sorted(found.items())
     ]
     gate = record.gate

@@ -66,7 +66,7 @@ def judge(
     pairs: int,
     broken: Sequence[str],
     found: Values,
-    reference: Values,
+    evaluated: Values,
     directions: Mapping[str, bool],
     limits: MonitorSettings,
     gate: GateSettings,
@@ -76,7 +76,7 @@ def judge(
     Args:
         pairs: looked at; `broken` says of each that cannot be scored why.
         found: values of NR metrics, `lr_consistency` and guards.
-        reference: values of the NR metrics when the version was evaluated, on the test split.
+        evaluated: values of the NR metrics when the version was evaluated, on the test split.
         directions: of the NR metrics, whether higher is better; all of them are checked.
     """
     usable = pairs - len(broken)
@@ -92,7 +92,7 @@ def judge(
         _row("usable", part, USABLE, part >= USABLE, f"{len(broken)} of {pairs} cannot be scored{_first(broken)}"),
     ]
     for name, higher in directions.items():
-        rows.append(_against_reference(name, found.get(name, []), reference.get(name, []), higher, limits.drop))
+        rows.append(_compared(name, found.get(name, []), evaluated.get(name, []), higher, limits.drop))
     consistency = gate.fidelity.get("lr_consistency")
     if consistency is not None:
         mean = _mean(found.get("lr_consistency", []))
@@ -106,9 +106,9 @@ def judge(
     return Health(champion, tuple(rows))
 
 
-def _against_reference(name: str, found: Sequence[float], reference: Sequence[float], higher: bool, drop: float) -> Row:
-    now, then = _mean(found), _mean(reference)
-    spread = float(np.std(np.asarray(reference, np.float64))) if then is not None else 0.0
+def _compared(name: str, found: Sequence[float], evaluated: Sequence[float], higher: bool, drop: float) -> Row:
+    now, then = _mean(found), _mean(evaluated)
+    spread = float(np.std(np.asarray(evaluated, np.float64))) if then is not None else 0.0
     if now is None or then is None or not spread > 0:
         what = "production has no whole scores" if now is None else "there is no usable record of the promotion"
         return _row(name, None, -drop, False, f"{what}: cannot be compared")

@@ -29,14 +29,14 @@ class Series:
 class Chart:
     """A line chart, its heading and the sentence that says what to look for.
 
-    `reference`: a labelled horizontal line; `mark`: a labelled x; `log_x`: base-2 logarithmic x.
+    `baseline`: a labelled horizontal line; `mark`: a labelled x; `log_x`: base-2 logarithmic x.
     """
 
     title: str
     note: str
     x_label: str
     series: Sequence[Series]
-    reference: tuple[float, str] | None = None
+    baseline: tuple[float, str] | None = None
     mark: tuple[float, str] | None = None
     log_x: bool = False
 
@@ -115,8 +115,8 @@ class _Frame:
         if not points:
             raise ValueError(f"chart {chart.title!r} has no points")
         xs, ys = [x for x, _ in points], [y for _, y in points]
-        if chart.reference:
-            ys.append(chart.reference[0])
+        if chart.baseline:
+            ys.append(chart.baseline[0])
         margin = 0.06 * (max(ys) - min(ys)) or max(0.05 * abs(max(ys)), 1e-6)
         return cls(min(xs), max(xs), min(ys) - margin, max(ys) + margin, chart.log_x)
 
@@ -165,10 +165,10 @@ def _draw(chart: Chart) -> Markup:
     parts.append(
         f'<text class="label" x="{middle:.1f}" y="{HEIGHT - 5}" text-anchor="middle">{escape(chart.x_label)}</text>'
     )
-    if chart.reference:
-        value, label = chart.reference
+    if chart.baseline:
+        value, label = chart.baseline
         y = frame.y(value)
-        parts.append(f'<line class="reference" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<line class="baseline" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="note" x="{right}" y="{y - 4:.1f}" text-anchor="end">{escape(label)}</text>')
     if chart.mark:
         value, label = chart.mark

@@ -67,10 +67,10 @@ td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .drawings { display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); gap: 20px; }
 @media (max-width: 460px) { .drawings { grid-template-columns: 1fr; } }
 figure { margin: 0; } figcaption { font-weight: 600; } svg { width: 100%; height: auto; }
-svg .reference { fill: var(--fill); } svg .new { fill: none; stroke: var(--new); stroke-width: 2; }
+svg .before { fill: var(--fill); } svg .after { fill: none; stroke: var(--new); stroke-width: 2; }
 svg .axis { stroke: var(--faint); } svg text { fill: var(--faint); font-size: 11px; }
 .key { color: var(--faint); } .swatch { display: inline-block; width: 14px; height: 10px; margin: 0 4px 0 12px; }
-.swatch.reference { background: var(--fill); } .swatch.new { border: 2px solid var(--new); height: 6px; }
+.swatch.before { background: var(--fill); } .swatch.after { border: 2px solid var(--new); height: 6px; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; } dt { color: var(--faint); } dd { margin: 0;
   overflow-wrap: anywhere; }
 </style>
@@ -91,8 +91,8 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; } dt 
 {% endif %}
 {% if page.drawings %}
 <h2>Distributions</h2>
-<p class="key"><span class="swatch reference"></span>{{ page.legend[0] }}
-<span class="swatch new"></span>{{ page.legend[1] }}
+<p class="key"><span class="swatch before"></span>{{ page.legend[0] }}
+<span class="swatch after"></span>{{ page.legend[1] }}
 (fraction of each)</p>
 <div class="drawings">
 {% for drawing in page.drawings %}<figure><figcaption>{{ drawing.title }}</figcaption>{{ drawing.svg }}</figure>

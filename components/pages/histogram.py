@@ -13,21 +13,21 @@ LEFT, RIGHT, TOP, BOTTOM = 40, 14, 12, 40
 BARS = 24
 
 
-def histogram(title: str, about: str, reference: Sequence[float], new: Sequence[float]) -> Markup:
-    """Both samples as fractions over one axis: the reference filled, the new as an outline.
+def histogram(title: str, about: str, before: Sequence[float], after: Sequence[float]) -> Markup:
+    """Both samples as fractions over one axis: `before` filled, `after` as an outline.
 
     Values that are not finite are left out; the ends of the axis are the outermost hundredths of both samples
     together, and what lies beyond is counted in the last bars.
     """
-    before, after = _finite(reference), _finite(new)
-    both = np.concatenate([before, after])
+    filled, outlined = _finite(before), _finite(after)
+    both = np.concatenate([filled, outlined])
     if not len(both):
         return Markup(f'<p class="empty">{escape(title)}: no values</p>')
     low, high = (float(value) for value in np.quantile(both, (0.01, 0.99)))
     if high <= low:
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, BARS + 1)
-    bars = [_bars(values, edges) for values in (before, after)]
+    bars = [_bars(values, edges) for values in (filled, outlined)]
     top = max(float(bars[0].max()), float(bars[1].max()), 1e-9)
     wide, tall = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
@@ -38,17 +38,17 @@ def histogram(title: str, about: str, reference: Sequence[float], new: Sequence[
         return TOP + tall * (1 - fraction / top)
 
     parts = [
-        f'<rect class="reference" x="{x(index) + 0.5:.1f}" y="{y(part):.1f}" width="{wide / BARS - 1:.1f}" '
+        f'<rect class="before" x="{x(index) + 0.5:.1f}" y="{y(part):.1f}" width="{wide / BARS - 1:.1f}" '
         f'height="{tall * part / top:.1f}"/>'
         for index, part in enumerate(bars[0])
         if part
     ]
-    if len(after):
+    if len(outlined):
         outline = [f"{x(0):.1f},{y(0):.1f}"]
         for index, part in enumerate(bars[1]):
             outline += [f"{x(index):.1f},{y(part):.1f}", f"{x(index + 1):.1f},{y(part):.1f}"]
         outline.append(f"{x(BARS):.1f},{y(0):.1f}")
-        parts.append(f'<polyline class="new" points="{" ".join(outline)}"/>')
+        parts.append(f'<polyline class="after" points="{" ".join(outline)}"/>')
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(0)}" y2="{y(0)}"/>')
     for index in range(5):
         value = low + (high - low) * index / 4

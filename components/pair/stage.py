@@ -32,7 +32,7 @@ class Paired:
 
 
 @dataclass
-class Aside:
+class SetAside:
     """Groups without pairs, by the reason."""
 
     small: int = 0
@@ -50,14 +50,14 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     if shard is not None:
         raise BadInput("pair cannot be sharded: its weights average over all groups; run it without --shard")
     path = root / "data/scores.parquet"
-    aside = Aside()
-    groups = group_scores(settings, root, path, aside)
-    paired = [one for scores in groups if (one := _paired(scores, settings.pair, aside))]
+    set_aside = SetAside()
+    groups = group_scores(settings, root, path, set_aside)
+    paired = [one for scores in groups if (one := _paired(scores, settings.pair, set_aside))]
     if not paired:
-        emptied = f", {aside.emptied} whose pairs the filters dropped" if aside.emptied else ""
+        emptied = f", {set_aside.emptied} whose pairs the filters dropped" if set_aside.emptied else ""
         raise BadInput(
-            f"{path}: no group of the align split gives a pair ({aside.small} with fewer than "
-            f"{settings.pair.builder.least} scored candidates, {aside.tied} whose rewards are all equal{emptied}); "
+            f"{path}: no group of the align split gives a pair ({set_aside.small} with fewer than "
+            f"{settings.pair.builder.least} scored candidates, {set_aside.tied} whose rewards are all equal{emptied}); "
             "lower pair.top, loosen pair.filters, or look into data/score_quarantine.parquet"
         )
     group_rows, pair_rows = rows(paired, settings.pair)
@@ -66,11 +66,11 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     logger.info(
         "%d pairs in %d groups (%s); set aside: %d groups with too few scored candidates, %d without any gap, %d whose "
         "pairs the filters dropped",
-        len(pair_rows), len(group_rows), settings.pair.builder, aside.small, aside.tied, aside.emptied,
+        len(pair_rows), len(group_rows), settings.pair.builder, set_aside.small, set_aside.tied, set_aside.emptied,
     )  # fmt: skip
 
 
-def group_scores(settings: Settings, root: Path, path: Path, aside: Aside) -> list[GroupScores]:
+def group_scores(settings: Settings, root: Path, path: Path, set_aside: SetAside) -> list[GroupScores]:
     """Rewarded scores of every group that is large enough, by lr_id.
 
     Raises:
@@ -88,7 +88,7 @@ def group_scores(settings: Settings, root: Path, path: Path, aside: Aside) -> li
     for lr_id in sorted(by_group):
         members = sorted(by_group[lr_id], key=lambda row: int(row["index"]))
         if len(members) < settings.pair.builder.least:
-            aside.small += 1
+            set_aside.small += 1
             continue
         if lr_id not in has_hr:
             raise BadInput(
@@ -103,16 +103,16 @@ def group_scores(settings: Settings, root: Path, path: Path, aside: Aside) -> li
     ]
 
 
-def _paired(scores: GroupScores, settings: PairSettings, aside: Aside) -> Paired | None:
+def _paired(scores: GroupScores, settings: PairSettings, set_aside: SetAside) -> Paired | None:
     """A group with its pairs; None where it gives none."""
     rewards = rewards_of(scores, settings.scalariser)
     built = build(scores, rewards, settings.builder)
     if not built:
-        aside.tied += 1
+        set_aside.tied += 1
         return None
     pairs = filtered(scores, built, settings.filters)
     if not pairs:
-        aside.emptied += 1
+        set_aside.emptied += 1
         return None
     return Paired(scores, rewards, pairs)
 

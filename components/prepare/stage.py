@@ -21,7 +21,7 @@ from components.photos.crops import choose_crops
 from components.photos.degradation import crop_generator, degrade
 from components.photos.reading import SUFFIXES, read_photo
 from components.photos.unusable import Reason, UnusablePhotoError
-from components.pipeline_files import unnoticed
+from components.pipeline_files import untracked_folders
 from components.prepare.sources import Photo, photos
 from components.prepare.split import split_photos
 from components.prompts.manifest import read_prompts
@@ -63,7 +63,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     if shard is not None:
         raise BadInput("prepare splits by photo over all photos and cannot run in shards: leave --shard out")
     prepare = settings.prepare
-    _warn_of_unnoticed(settings, root)
+    _warn_of_untracked(settings, root)
     captions = _captions(settings, root)
     quarantine: list[tables.Row] = []
     seen: dict[str, str] = {}
@@ -156,10 +156,10 @@ def _prompts(folder: Path, known: set[str], prompt: PromptSettings) -> Callable[
     return lambda name: found.get(name, "")
 
 
-def _warn_of_unnoticed(settings: Settings, root: Path) -> None:
+def _warn_of_untracked(settings: Settings, root: Path) -> None:
     """Say which folders DVC does not watch, where there is a pipeline."""
     if (root / "dvc.yaml").is_file():
-        for stage, folder in unnoticed(settings, root):
+        for stage, folder in untracked_folders(settings, root):
             if stage == "prepare":
                 logger.warning("%s is no dependency in dvc.yaml, so that what changes in it goes unnoticed; "
                                "`dp2o run` adds it", folder)  # fmt: skip

@@ -36,7 +36,7 @@ def announce(settings: Settings, text: str, mood: notify.Mood, **fields: str) ->
     notify.send(settings.register_.webhook, text, mood, fields)
 
 
-def because(reason: str) -> str:
+def reason_clause(reason: str) -> str:
     """A reason, where one was given, as the end of a sentence."""
     return f": {reason}" if reason else ""
 

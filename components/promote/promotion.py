@@ -12,10 +12,10 @@ from components.artifacts.publish import write_json
 from components.errors import BadInput
 from components.failpoints import Failpoint, no_failpoint
 from components.gate.judging import freeze_again, judged
-from components.promote.outcome import Outcome, announce, because
+from components.promote.outcome import Outcome, announce, reason_clause
 from components.promote.rejection import drop_challenger, refuse
 from components.promote.status import rejected_by
-from components.promote.transaction import commit, into_production, settle
+from components.promote.transaction import commit, copy_to_production, reconcile
 from components.registry import ledger
 from components.registry.ledger import Content, History
 from components.registry.tracking import connected
@@ -81,7 +81,7 @@ def promote(
     """
     name = production_name(settings.register_.model_name)
     with connected(settings.register_, root) as client:
-        history = settle(client, name)
+        history = reconcile(client, name)
         version = resolve(client, version_uri or f"{settings.register_.model_name}@{CANDIDATE}")
         source = f"{version.name}/{version.version}"
         if IDENTITY_TAG not in version.tags:
@@ -108,8 +108,8 @@ def promote(
         failpoint("challenger set")
         automatic = (policy or settings.gate.policy) == "automatic"
         if not automatic and (approval is None or not approval.is_of(report)):
-            return _waits(settings, version, report, approval)
-        return _into_production(settings, client, history, version, report, approval, failpoint)
+            return _await_approval(settings, version, report, approval)
+        return _promote_version(settings, client, history, version, report, approval, failpoint)
 
 
 def _tag(client: mlflow.MlflowClient, version: ModelVersion, champion: ModelVersion | None, report: GateReport) -> None:
@@ -123,7 +123,7 @@ def _tag(client: mlflow.MlflowClient, version: ModelVersion, champion: ModelVers
         client.set_model_version_tag(version.name, version.version, key, value)
 
 
-def _into_production(
+def _promote_version(
     settings: Settings,
     client: mlflow.MlflowClient,
     history: History,
@@ -135,10 +135,10 @@ def _into_production(
     """Copy, record, move the alias."""
     name, source = production_name(settings.register_.model_name), f"{version.name}/{version.version}"
     version = client.get_model_version(version.name, version.version)  # with its new tags
-    number = into_production(client, version, name)
+    number = copy_to_production(client, version, name)
     failpoint("copied")
     by, why = (approval.by, approval.reason) if approval else ("policy", "")
-    reason = f"{source} passed {len(report.checks)} checks on {report.benchmark}{because(why)}"
+    reason = f"{source} passed {len(report.checks)} checks on {report.benchmark}{reason_clause(why)}"
     follows, gate = ledger.following(history), report.model_dump(mode="json")
     content = Content("promote", name, number, source, history.champion, *follows, by, reason, gate)
     record = commit(client, name, content, failpoint)
@@ -157,7 +157,9 @@ def _republish(settings: Settings, root: Path, champion: ModelVersion) -> None:
         freeze_again(settings, root, champion, report.benchmark)
 
 
-def _waits(settings: Settings, version: ModelVersion, report: GateReport, approval: Approval | None) -> Outcome:
+def _await_approval(
+    settings: Settings, version: ModelVersion, report: GateReport, approval: Approval | None
+) -> Outcome:
     source = f"{version.name}/{version.version}"
     text = f"{source} passed the gate and waits: approve with `dp2o promote --approved-by NAME`"
     if approval is not None:

@@ -7,8 +7,8 @@ from mlflow.entities.model_registry import ModelVersion
 
 from components.artifacts.gate_report import GateReport
 from components.errors import BadInput
-from components.promote.outcome import Outcome, announce, because, champion_name
-from components.promote.transaction import settle
+from components.promote.outcome import Outcome, announce, champion_name, reason_clause
+from components.promote.transaction import reconcile
 from components.registry import ledger
 from components.registry.ledger import Content, History
 from components.registry.tracking import connected
@@ -28,14 +28,14 @@ def reject(settings: Settings, root: Path, by: str, reason: str, version_uri: st
     """
     name = production_name(settings.register_.model_name)
     with connected(settings.register_, root) as client:
-        history = settle(client, name)
+        history = reconcile(client, name)
         version = resolve(client, version_uri or f"{settings.register_.model_name}@{CHALLENGER}")
         report = gate_report(version)
         source = f"{version.name}/{version.version}"
         if report is None or not report.passed:
             raise BadInput(f"{source} has not passed the gate: there is nothing to reject")
-        record_refusal(client, name, history, version, report, by, f"rejected by a person{because(reason)}")
-        text = f"{source} is rejected by {by}{because(reason)}"
+        record_refusal(client, name, history, version, report, by, f"rejected by a person{reason_clause(reason)}")
+        text = f"{source} is rejected by {by}{reason_clause(reason)}"
         announce(settings, text, "warning", version=source, champion=champion_name(name, history.champion), by=by)
         return Outcome("rejected", version.name, int(version.version), text, report)
 

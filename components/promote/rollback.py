@@ -6,8 +6,8 @@ import mlflow
 
 from components.errors import BadInput
 from components.failpoints import Failpoint, no_failpoint
-from components.promote.outcome import Outcome, announce, because
-from components.promote.transaction import commit, settle
+from components.promote.outcome import Outcome, announce, reason_clause
+from components.promote.transaction import commit, reconcile
 from components.registry import ledger
 from components.registry.ledger import Content, Record
 from components.registry.tracking import connected
@@ -32,7 +32,7 @@ def rollback(
     name = production_name(settings.register_.model_name)
     with connected(settings.register_, root) as client:
         cut_off = _unfinished_rollback(client, name)
-        history = settle(client, name)
+        history = reconcile(client, name)
         if cut_off is not None and to in (None, cut_off.content.version):
             # Going back once more is what nobody asked for: the same command, run again after a crash, ends here.
             target = cut_off.content.version
@@ -45,7 +45,7 @@ def rollback(
         target = earlier[-1] if to is None else to
         if target not in earlier:
             raise BadInput(f"{name}/{target} is no earlier champion; those are {', '.join(map(str, earlier))}")
-        why = f"from {name}/{present} back to {name}/{target}{because(reason)}"
+        why = f"from {name}/{present} back to {name}/{target}{reason_clause(reason)}"
         follows = ledger.following(history)
         content = Content("rollback", name, target, f"{name}/{target}", present, *follows, by, why, {})
         record = commit(client, name, content, failpoint)

@@ -27,7 +27,7 @@ from components.registry.versions import (
 _ATTEMPTS = 10
 
 
-def settle(client: mlflow.MlflowClient, name: str) -> History:
+def reconcile(client: mlflow.MlflowClient, name: str) -> History:
     """Bring the alias where the history says it belongs.
 
     Ends only after it has read back what it, or another, wrote: a slow writer that puts an old champion over a newer
@@ -44,7 +44,7 @@ def settle(client: mlflow.MlflowClient, name: str) -> History:
     raise ResumeLater(f"the champion of {name} is changed again and again by others: run the same command again")
 
 
-def into_production(client: mlflow.MlflowClient, version: ModelVersion, production: str) -> int:
+def copy_to_production(client: mlflow.MlflowClient, version: ModelVersion, production: str) -> int:
     """Number of `version` in the production model: its own, or that of its copy, which is made once.
 
     A copy of an earlier promotion is judged anew like any other: it gets the new report.
@@ -76,6 +76,6 @@ def commit(client: mlflow.MlflowClient, name: str, content: Content, failpoint: 
             "was written first and decided what the champion is. Nothing was moved; look at `dp2o history`, and run "
             "the same command again if it is still wanted"
         )
-    settle(client, name)
+    reconcile(client, name)
     failpoint("moved")
     return number

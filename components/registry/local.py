@@ -45,7 +45,7 @@ def prepare(database: Path) -> None:
     """
     if not database.exists():
         return
-    with told(database), contextlib.closing(sqlite3.connect(database, timeout=_WAIT)) as connection:
+    with database_errors(database), contextlib.closing(sqlite3.connect(database, timeout=_WAIT)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if tables and _OWN_TABLE not in tables:
             raise BadInput(
@@ -77,7 +77,7 @@ def _reroot(connection: sqlite3.Connection, tables: set[str], database: Path) ->
 
 
 @contextlib.contextmanager
-def told(database: Path) -> Iterator[None]:
+def database_errors(database: Path) -> Iterator[None]:
     """SQLite's errors within become errors that the user can act on."""
     try:
         yield

@@ -76,21 +76,21 @@ def training_charts(training: Table, start: float | None) -> list[Chart]:
             + ("" if start is None else f" It is {start:.3f} where policy and reference agree."),
             "step",
             single("loss", "loss"),
-            reference=None if start is None else (start, "policy = reference"),
+            baseline=None if start is None else (start, "policy = reference"),
         ),
         Chart(
             "Implicit accuracy",
             "Share of pairs whose winner the policy prefers more than the reference does. 0.5 is chance.",
             "step",
             single("accuracy", "accuracy"),
-            reference=(0.5, "chance"),
+            baseline=(0.5, "chance"),
         ),
         Chart(
             "Margin",
             "Mean z = −β/2 · [(winner − loser) of policy − of reference]. Running away means over-optimisation.",
             "step",
             single("margin", "margin"),
-            reference=(0.0, "no preference"),
+            baseline=(0.0, "no preference"),
         ),
         Chart(
             "Winners' error",
@@ -128,7 +128,7 @@ def validation_charts(validation: Table, directions: Mapping[str, bool]) -> list
             "Fixed images and noise, normalised on the base. The best step within train.limits is taken.",
             "step",
             [Series("reward", "aligned", list(zip(steps, rewards, strict=True)))],
-            reference=(rewards[0], "base"),
+            baseline=(rewards[0], "base"),
             mark=(best, f"best: step {short(best)}"),
         )
     ]
@@ -143,7 +143,7 @@ def validation_charts(validation: Table, directions: Mapping[str, bool]) -> list
                 "Mean over the validation images.",
                 "step",
                 [Series(name, "aligned", points)],
-                reference=(points[0][1], "base"),
+                baseline=(points[0][1], "base"),
             )
         )
     return charts

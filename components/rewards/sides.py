@@ -20,7 +20,7 @@ def sides(names: Sequence[str]) -> tuple[list[str], list[str]]:
     if fidelity and stand_in:
         raise BadInput(
             f"{', '.join(stand_in)} is a stand-in for FR metrics and cannot be rewarded beside {', '.join(fidelity)}: "
-            "leave it out of the reward where there is an HR reference"
+            "leave it out of the reward where there is an HR image"
         )
     if not (fidelity or stand_in or realism):
         raise BadInput("a reward needs at least one metric: set score.fr or score.nr")

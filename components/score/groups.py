@@ -36,7 +36,7 @@ def complete(
     image_digests: Sequence[str],
     images: Images,
     *,
-    reference: torch.Tensor | None,
+    hr: torch.Tensor | None,
     lr: torch.Tensor,
     batch: int,
 ) -> Scores:
@@ -46,10 +46,10 @@ def complete(
     """
     scores = {metric: dict(entries) for metric, entries in known.items()}
     by_positions: dict[tuple[int, ...], list[str]] = {}
-    for name, lacking in missing(suite.digests, known, image_digests, reference is not None).items():
+    for name, lacking in missing(suite.digests, known, image_digests, hr is not None).items():
         by_positions.setdefault(tuple(lacking), []).append(name)
     for positions, names in by_positions.items():
-        result = suite.score(images(positions), reference, lr, batch, names)
+        result = suite.score(images(positions), hr, lr, batch, names)
         _add(suite, scores, result, [image_digests[position] for position in positions])
     return scores
 

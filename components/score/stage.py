@@ -220,7 +220,7 @@ class _Scorer(_Known):
             self.read(group),
             group.image_digests,
             images,
-            reference=to_tensor(inputs.image(f"{lr_id}.hr.png")) if group.has_hr else None,
+            hr=to_tensor(inputs.image(f"{lr_id}.hr.png")) if group.has_hr else None,
             lr=to_tensor(inputs.image(f"{lr_id}.lr.png")),
             batch=self._batch,
         )

@@ -18,7 +18,7 @@ class Part(Block):
     kind: str
 
     @property
-    def brought(self) -> bool:
+    def is_custom(self) -> bool:
         """Whether the user wrote it."""
         return ":" in self.kind
 
@@ -67,7 +67,7 @@ def row_of(rows: Mapping[str, Row], part: Part, row_type: type[Row]) -> Row:
     Raises:
         BadInput: what the user brought cannot be used.
     """
-    if not part.brought:
+    if not part.is_custom:
         return rows[part.kind]
     try:
         row = load_row(part.kind)

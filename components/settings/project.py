@@ -90,7 +90,7 @@ class Settings(Block):
         return self
 
     @model_validator(mode="after")
-    def _the_family_takes_it(self) -> "Settings":
+    def _within_the_familys_limits(self) -> "Settings":
         family, limits = self.backbone.family, FAMILIES[self.backbone.family].limits
         if self.train.t_distribution == "sampler" and not limits.sampler_levels:
             raise ValueError(

@@ -25,7 +25,7 @@ class SidesSettings(ScalariserSettings):
     realism: Weight = 0.5
 
     @model_validator(mode="after")
-    def _something_counts(self) -> Self:
+    def _weights_not_all_zero(self) -> Self:
         if self.fidelity == self.realism == 0.0:
             raise ValueError("fidelity and realism are both 0: give at least one of them weight")
         return self

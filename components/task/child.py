@@ -85,7 +85,7 @@ def run_child(invocation: Invocation, task: Task, store: Store, root: Path, node
         inputs.VARIABLE: str(root / INPUTS_LIST),
         "PYTHONPATH": os.pathsep.join([str(CODE), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "TQDM_MININTERVAL": os.environ.get("TQDM_MININTERVAL", "10"),
-        **commit.told(task.commit, task.dirty),
+        **commit.environment(task.commit, task.dirty),
     }
     child = subprocess.Popen(
         command(invocation, task.params, store.url, task.arguments, node),

@@ -10,6 +10,7 @@ from components.artifacts import digests
 from components.artifacts.shards import Shard
 from components.artifacts.store import Content, Store
 from components.errors import BadInput
+from components.invocation import Invocation
 from components.stages import Action
 
 FOLDER = "/dp2o/"
@@ -77,10 +78,14 @@ class Task(BaseModel):
         """Of the document, as `--task` takes it."""
         return f"{self.store}{FOLDER}{self.key}"
 
-    def result_key(self, action: Action, shard: Shard | None) -> str:
+    def invocation(self, action: Action = "run", shard: Shard | None = None) -> Invocation:
+        """Of a process that does this part of it, or all."""
+        return Invocation(self.stage, shard=shard, action=action, task=self.url)
+
+    def result_key(self, invocation: Invocation) -> str:
         """Of the result of a part in the store."""
-        part = shard.name if shard else "whole"
-        return f"results/{self.stage}-{self.digest}/{action}-{part}.json"
+        part = invocation.shard.name if invocation.shard else "whole"
+        return f"results/{self.stage}-{self.digest}/{invocation.action}-{part}.json"
 
 
 class Result(BaseModel):
@@ -96,9 +101,9 @@ class Result(BaseModel):
         return {path: Content(md5, size) for path, (md5, size) in self.outputs.items()}
 
 
-def read_result(store: Store, task: Task, action: Action, shard: Shard | None) -> Result | None:
+def read_result(store: Store, task: Task, invocation: Invocation) -> Result | None:
     """What was made before, if all of it is still in the store; otherwise None."""
-    content = store.read(task.result_key(action, shard))
+    content = store.read(task.result_key(invocation))
     if content is None:
         return None
     try:

@@ -32,8 +32,8 @@ def _perform(invocation: Invocation) -> int:
     began = time.monotonic()
     node = node_here(os.environ)
     task, store = read_task(invocation.stage, invocation.task or "")
-    key = task.result_key(invocation.action, invocation.shard)
-    if read_result(store, task, invocation.action, invocation.shard) is not None:
+    key = task.result_key(invocation)
+    if read_result(store, task, invocation) is not None:
         logger.info("made before: %s", key)
         return ExitCode.OK
     if task.stage == "register" and not os.environ.get("MLFLOW_TRACKING_URI"):

@@ -78,7 +78,7 @@ def share(
     return [found[place] for place in range(len(items))]
 
 
-def agree_on(accelerator: Accelerator, step: int) -> None:
+def require_same_step(accelerator: Accelerator, step: int) -> None:
     """All processes continue after the same step, each having looked for the newest checkpoint itself.
 
     Raises:

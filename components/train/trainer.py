@@ -113,7 +113,7 @@ class Trainer:
         state = checkpoints.newest(self.cache)
         if state is None:
             state = TrainingState(step=0, policy={}, optimizer={})
-        processes.agree_on(self.accelerator, state.step)
+        processes.require_same_step(self.accelerator, state.step)
         average = Average(policy.to(self.accelerator.device), self.settings.ema)
         average.load(state.average)
         if state.policy:

@@ -56,7 +56,7 @@ def load_configuration() -> client.Configuration:
     return configuration
 
 
-def said(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The server's own words, without headers."""
     if not isinstance(error, ApiException):
         return f"{type(error).__name__}: {error}"
@@ -118,7 +118,7 @@ class Api:
             ApiException: the server says no.
             ApiUnavailableError: it has not answered for `patience` seconds.
         """
-        return self._patiently(lambda: self.once(verb, path, query, body))
+        return self._with_retries(lambda: self.once(verb, path, query, body))
 
     def once(self, verb: str, path: str, query: Json | None = None, body: Json | None = None) -> Json:
         """The same, tried once.
@@ -131,7 +131,7 @@ class Api:
             value: Json = json.loads(answer.data or b"{}")
             return value
 
-    def _patiently(self, once: Callable[[], Answer]) -> Answer:
+    def _with_retries(self, once: Callable[[], Answer]) -> Answer:
         try:
             return self._retrying.copy()(once)
         except tenacity.RetryError as error:
@@ -141,14 +141,14 @@ class Api:
     def _tell(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         if isinstance(error, Exception):
-            LOGGER.warning("the Kubernetes API at %s: %s; trying again", self.host, said(error))
+            LOGGER.warning("the Kubernetes API at %s: %s; trying again", self.host, reason_of(error))
 
     def unavailable(self, last: Exception | None) -> ApiUnavailableError:
         """The error for those who have waited long enough."""
         return ApiUnavailableError(
             f"the Kubernetes API at {self.host} has not answered for {self._timing.patience:g} s"
-            f" ({'no error was seen' if last is None else said(last)}). Jobs that run go on; when the server is back, "
-            "run the flow again, and it finds them"
+            f" ({'no error was seen' if last is None else reason_of(last)}). Jobs that run go on; when the server is "
+            "back, run the flow again, and it finds them"
         )
 
     @contextmanager

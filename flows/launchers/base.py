@@ -143,7 +143,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Ended:
+class Outcome:
     """How work ended.
 
     Attributes:
@@ -167,10 +167,10 @@ class Ended:
 class WorkFailedError(Exception):
     """Work failed for good; the message has the failure's name, what happened, and the way out."""
 
-    def __init__(self, what: str, ended: Ended) -> None:
-        failure = ended.failure or Failure.CRASHED
-        super().__init__(f"{what}: {failure}: {failure.summary}. {ended.detail}\nWay out: {failure.way_out}")
-        self.ended = ended
+    def __init__(self, what: str, outcome: Outcome) -> None:
+        failure = outcome.failure or Failure.CRASHED
+        super().__init__(f"{what}: {failure}: {failure.summary}. {outcome.detail}\nWay out: {failure.way_out}")
+        self.outcome = outcome
         self.failure = failure
 
 
@@ -185,7 +185,7 @@ class Launcher(Protocol):
         handle: str,
         on_state: Callable[[State], None] | None = None,
         on_line: Callable[[str], None] | None = None,
-    ) -> Ended:
+    ) -> Outcome:
         """Block until it has ended.
 
         Args:

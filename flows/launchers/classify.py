@@ -7,7 +7,7 @@ from kubernetes.utils.quantity import parse_quantity
 
 from components.errors import ExitCode
 from flows.launchers.api import Json
-from flows.launchers.base import BY_EXIT_CODE, Ended, Failure, State
+from flows.launchers.base import BY_EXIT_CODE, Failure, Outcome, State
 from flows.launchers.job_template import INDEX
 
 IMAGE_REASONS = {
@@ -200,7 +200,7 @@ def is_over_quota_for_now(refusal: str) -> bool:
         return False
 
 
-def ended(job: Json, pods: Sequence[Json]) -> Ended:
+def outcome_of(job: Json, pods: Sequence[Json]) -> Outcome:
     """How a Job ended that has a condition saying so.
 
     Args:
@@ -208,19 +208,19 @@ def ended(job: Json, pods: Sequence[Json]) -> Ended:
         pods: its own, also those that are gone, as they were last.
     """
     if condition(job, "Complete"):
-        return Ended(State.SUCCEEDED, exit_code=0)
+        return Outcome(State.SUCCEEDED, exit_code=0)
     end = condition(job, "Failed") or {}
     told = f"{end.get('reason', 'Failed')}: {end.get('message', '')}".strip(": ")
     if end.get("reason") == "DeadlineExceeded":
-        return Ended(State.FAILED, Failure.DEADLINE_EXCEEDED, told)
+        return Outcome(State.FAILED, Failure.DEADLINE_EXCEEDED, told)
     newest_first = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True)
     failed = [pod for pod in newest_first if phase(pod) == "Failed" or _terminated(pod)]
     if failed:
         newest = {index_of(pod): pod for pod in reversed(failed)}
         return failure_of(min(newest.values(), key=_cause_order))
     if newest_first and "deletionTimestamp" in newest_first[0]["metadata"]:
-        return Ended(State.FAILED, Failure.EVICTED, f"pod {newest_first[0]['metadata']['name']} was deleted; {told}")
-    return Ended(State.FAILED, Failure.CRASHED, f"{told}; its pod is gone, and nothing is known of it")
+        return Outcome(State.FAILED, Failure.EVICTED, f"pod {newest_first[0]['metadata']['name']} was deleted; {told}")
+    return Outcome(State.FAILED, Failure.CRASHED, f"{told}; its pod is gone, and nothing is known of it")
 
 
 def index_of(pod: Json) -> str:
@@ -246,7 +246,7 @@ def _cause_order(pod: Json) -> tuple[bool, int]:
     return "deletionTimestamp" in pod["metadata"] and not disrupted, place
 
 
-def failure_of(pod: Json) -> Ended:
+def failure_of(pod: Json) -> Outcome:
     """Why a pod failed."""
     status = pod["status"]
     node = f" on node {pod['spec']['nodeName']}" if pod["spec"].get("nodeName") else ""
@@ -257,7 +257,7 @@ def failure_of(pod: Json) -> Ended:
         failure, text = Failure.DEADLINE_EXCEEDED, f"{where}: {status.get('message') or 'DeadlineExceeded'}"
     elif end.get("reason") == "OOMKilled":
         failure, text = Failure.OUT_OF_MEMORY, f"{where}: OOMKilled, exit code {code}"
-    elif code == ExitCode.RESUME and (told := _told_disruption(pod)) is not None:  # that is why it stopped
+    elif code == ExitCode.RESUME and (told := _announced_disruption(pod)) is not None:  # that is why it stopped
         failure, text = Failure.EVICTED, f"{where}: {told}; it saved what it had"
     elif code in BY_EXIT_CODE and code != 137:  # the process's own word counts, whatever made it stop
         failure, text = BY_EXIT_CODE[code], _words(where, end)
@@ -265,12 +265,12 @@ def failure_of(pod: Json) -> Ended:
         failure, text = Failure.EVICTED, f"{where}: {disruption}"
     else:
         failure, text = BY_EXIT_CODE.get(code or 1, Failure.CRASHED), _words(where, end)
-    return Ended(State.FAILED, failure, text, code)
+    return Outcome(State.FAILED, failure, text, code)
 
 
 def _disruption(pod: Json, end: Json) -> str | None:
     """What ended the pod from outside; None if the process ended by itself."""
-    told = _told_disruption(pod)
+    told = _announced_disruption(pod)
     if told is not None:
         return told
     if "deletionTimestamp" in pod["metadata"]:
@@ -280,7 +280,7 @@ def _disruption(pod: Json, end: Json) -> str | None:
     return None
 
 
-def _told_disruption(pod: Json) -> str | None:
+def _announced_disruption(pod: Json) -> str | None:
     """What Kubernetes says that it did to the pod."""
     status = pod["status"]
     target = condition(pod, "DisruptionTarget")

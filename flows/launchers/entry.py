@@ -1,11 +1,11 @@
-"""What the kubernetes launcher knows of one piece of work, and one look at it."""
+"""What the kubernetes launcher knows of one piece of work, and one observation of it."""
 
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from flows.launchers.base import Ended, Failure, State, Work
+from flows.launchers.base import Failure, Outcome, State, Work
 from flows.launchers.pod_logs import Follower
 from flows.launchers.watch import Mirror
 
@@ -14,7 +14,7 @@ IDLE = 60.0
 
 
 @dataclass
-class Watched:
+class RunMirrors:
     """A run's Jobs and pods."""
 
     jobs: Mirror
@@ -38,13 +38,13 @@ class Entry:
 
     work: Work
     name: str
-    watched: Watched
+    mirrors: RunMirrors
     changed: threading.Condition
     changes: int = 0
     created: bool = False
     deleted: bool = False
     removed: bool = False
-    verdict: Ended | None = None
+    verdict: Outcome | None = None
     waiting_since: float | None = None
     failed_since: float | None = None
     asked: float = 0.0
@@ -63,7 +63,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Look:
+class Observation:
     """What the mirrors say of one piece of work, and what to do next.
 
     Attributes:
@@ -72,6 +72,6 @@ class Look:
     """
 
     state: State
-    ended: Ended | None = None
+    outcome: Outcome | None = None
     ask: Callable[[Entry], None] | None = None
     wake: float = IDLE

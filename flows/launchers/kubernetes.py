@@ -18,15 +18,15 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from flows.launchers import classify, job_template
-from flows.launchers.api import Api, ApiUnavailableError, Json, said
-from flows.launchers.base import Ended, Failure, State, Work
-from flows.launchers.entry import Entry, Look
+from flows.launchers.api import Api, ApiUnavailableError, Json, reason_of
+from flows.launchers.base import Failure, Outcome, State, Work
+from flows.launchers.entry import Entry, Observation
+from flows.launchers.job_logs import JobLogs
 from flows.launchers.mirrors import Mirrors
 from flows.launchers.names import name_of
 from flows.launchers.namespace import Namespace
 from flows.launchers.pod_logs import POD_SETTLES
 from flows.launchers.settings import KubernetesSettings
-from flows.launchers.telling import Telling
 from flows.launchers.waiting import Waiting
 
 LOGGER = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class KubernetesLauncher:
         self._namespace = Namespace(self._api, settings)
         self._mirrors = Mirrors(self._api, self._namespace, settings.api, self._lock, self._news)
         self._waiting = Waiting(settings, self._namespace, self._give_up)
-        self._telling = Telling(self._api, self._namespace, self._all_pods)
+        self._logs = JobLogs(self._api, self._namespace, self._all_pods)
 
     def __enter__(self) -> "KubernetesLauncher":
         return self
@@ -99,7 +99,7 @@ class KubernetesLauncher:
             with self._lock:
                 if self._entries.get(name) is entry:
                     del self._entries[name]
-            self._decide(entry, Ended(State.FAILED, Failure.LOST, f"it was not created: {error}"))
+            self._decide(entry, Outcome(State.FAILED, Failure.LOST, f"it was not created: {error}"))
             raise
         with self._lock:
             unwanted = entry.deleted and not self._left
@@ -112,14 +112,14 @@ class KubernetesLauncher:
         job = job_template.job_for(entry.work, template, self._settings, self._id)
         made = self._namespace.create(entry.work, job, lambda: not entry.deleted)
         if made is not None:
-            self._created(entry, *((None, made) if isinstance(made, Ended) else (made, None)))
+            self._created(entry, *((None, made) if isinstance(made, Outcome) else (made, None)))
 
-    def _created(self, entry: Entry, job: Json | None, verdict: Ended | None) -> None:
+    def _created(self, entry: Entry, job: Json | None, verdict: Outcome | None) -> None:
         with self._lock:
             entry.created = True
             entry.verdict = verdict
             if job is not None:
-                entry.watched.jobs.add(job)
+                entry.mirrors.jobs.add(job)
                 annotations = job["metadata"].get("annotations") or {}
                 if annotations.get(job_template.LAUNCHER) != self._id:
                     now = datetime.now(UTC)
@@ -140,7 +140,7 @@ class KubernetesLauncher:
         handle: str,
         on_state: Callable[[State], None] | None = None,
         on_line: Callable[[str], None] | None = None,
-    ) -> Ended:
+    ) -> Outcome:
         """Block until it has ended, see `base.Launcher.wait`.
 
         What cannot start (no image, no node, too long in the queue) is given up, and its Job deleted, so that it holds
@@ -155,75 +155,79 @@ class KubernetesLauncher:
         while True:
             with self._lock:
                 seen = entry.changes
-                look = self._look(entry)
-                if on_line is not None and entry.follower is None and look.state in (State.RUNNING, State.FINISHING):
-                    self._telling.follow(entry)
-            if look.ended is not None and on_line is not None:
-                self._telling.finish(entry, look.ended)
+                observed = self._observe(entry)
+                if (
+                    on_line is not None
+                    and entry.follower is None
+                    and observed.state in (State.RUNNING, State.FINISHING)
+                ):
+                    self._logs.follow(entry)
+            if observed.outcome is not None and on_line is not None:
+                self._logs.finish(entry, observed.outcome)
             while on_line is not None and entry.lines:
                 on_line(entry.lines.popleft())
-            if look.state is not before and on_state is not None:
-                on_state(look.state)
-            before = look.state
-            if look.ended is not None:
-                return look.ended
-            if look.ask is not None:
-                look.ask(entry)
+            if observed.state is not before and on_state is not None:
+                on_state(observed.state)
+            before = observed.state
+            if observed.outcome is not None:
+                return observed.outcome
+            if observed.ask is not None:
+                observed.ask(entry)
                 continue
             with self._lock:
                 if entry.changes == seen:
-                    entry.changed.wait(look.wake)
+                    entry.changed.wait(observed.wake)
 
-    def _look(self, entry: Entry) -> Look:
+    def _observe(self, entry: Entry) -> Observation:
         verdict = entry.verdict
         if entry.deleted:
-            verdict = Ended(State.FAILED, Failure.CANCELLED, "its Job was deleted by this flow")
+            verdict = Outcome(State.FAILED, Failure.CANCELLED, "its Job was deleted by this flow")
         if self._left and verdict is None:
-            verdict = Ended(State.FAILED, Failure.CANCELLED, "this flow's process ends; its Job goes on")
+            verdict = Outcome(State.FAILED, Failure.CANCELLED, "this flow's process ends; its Job goes on")
         if verdict is not None:
-            return Look(verdict.state, verdict)
+            return Observation(verdict.state, verdict)
         if not entry.created:
-            return Look(State.PENDING)
-        return self._look_at_job(entry)
+            return Observation(State.PENDING)
+        return self._observe_job(entry)
 
-    def _look_at_job(self, entry: Entry) -> Look:
-        job = entry.watched.jobs.get(entry.name)
+    def _observe_job(self, entry: Entry) -> Observation:
+        job = entry.mirrors.jobs.get(entry.name)
         if job is None:
-            job = entry.watched.jobs.last_seen(entry.name)
+            job = entry.mirrors.jobs.last_seen(entry.name)
             if job is None or not classify.end_of(job):
                 self._check_reachable(entry)
-                return Look(State.PENDING, ask=self._ask_whether_lost)
+                return Observation(State.PENDING, ask=self._ask_whether_lost)
         pods = self._mirrors.own_pods(entry, job, gone=False)
         state = classify.state_of(job, pods)
         if state is State.FAILED:
-            return self._look_at_failed(entry, job)
+            return self._observe_failed(entry, job)
         if state is State.SUCCEEDED:
-            return Look(state, classify.ended(job, pods))
+            return Observation(state, classify.outcome_of(job, pods))
         self._check_reachable(entry)
         if state in (State.RUNNING, State.FINISHING):
             entry.waiting_since = None
             entry.trouble.clear()
-            return Look(state)
-        return self._waiting.look(entry, job, state, pods)
+            return Observation(state)
+        return self._waiting.observe(entry, job, state, pods)
 
     def _check_reachable(self, entry: Entry) -> None:
-        error = entry.watched.jobs.error or entry.watched.pods.error
+        error = entry.mirrors.jobs.error or entry.mirrors.pods.error
         if error is not None:
             raise error
 
-    def _look_at_failed(self, entry: Entry, job: Json) -> Look:
+    def _observe_failed(self, entry: Entry, job: Json) -> Observation:
         pods = self._mirrors.own_pods(entry, job, gone=True)
-        ended = classify.ended(job, pods)
+        outcome = classify.outcome_of(job, pods)
         # of several, one that fails later by the other watch may be the cause
         told = any(classify.phase(pod) == "Failed" for pod in pods) and not any(
             classify.is_running(pod) for pod in self._mirrors.own_pods(entry, job, gone=False)
         )
-        told = told or ended.failure is Failure.DEADLINE_EXCEEDED
+        told = told or outcome.failure is Failure.DEADLINE_EXCEEDED
         now = time.monotonic()
         entry.failed_since = entry.failed_since or now
         if not told and now - entry.failed_since < POD_SETTLES:
-            return Look(State.FINISHING, wake=POD_SETTLES / 3)
-        return Look(State.FAILED, ended)
+            return Observation(State.FINISHING, wake=POD_SETTLES / 3)
+        return Observation(State.FAILED, outcome)
 
     # ---- without the lock
 
@@ -232,30 +236,30 @@ class KubernetesLauncher:
         found = self._namespace.read(entry.name)
         if found is None:
             text = f"the Job {entry.name} was deleted from namespace {self._settings.namespace}, not by this flow"
-            self._decide(entry, Ended(State.FAILED, Failure.LOST, text))
+            self._decide(entry, Outcome(State.FAILED, Failure.LOST, text))
         else:
             with self._lock:
-                entry.watched.jobs.add(found)
+                entry.mirrors.jobs.add(found)
 
     def _give_up(self, entry: Entry, failure: Failure, text: str) -> None:
-        self._decide(entry, Ended(State.FAILED, failure, text))
+        self._decide(entry, Outcome(State.FAILED, failure, text))
         self._remove(entry)
 
-    def _decide(self, entry: Entry, ended: Ended) -> None:
+    def _decide(self, entry: Entry, outcome: Outcome) -> None:
         with self._lock:
-            entry.verdict = entry.verdict or ended
+            entry.verdict = entry.verdict or outcome
             entry.tell()
 
     # ---- logs
 
     def logs(self, handle: str) -> Iterator[str]:
         """The log's lines so far, of all the Job's pods; none once the Job is deleted."""
-        return self._telling.lines(self._entry(handle))
+        return self._logs.lines(self._entry(handle))
 
     def _all_pods(self, entry: Entry) -> list[Json]:
         """Also those that are gone."""
         with self._lock:
-            job = entry.watched.jobs.get(entry.name) or entry.watched.jobs.last_seen(entry.name)
+            job = entry.mirrors.jobs.get(entry.name) or entry.mirrors.jobs.last_seen(entry.name)
             return self._mirrors.own_pods(entry, job, gone=True) if job is not None else []
 
     # ---- delete
@@ -296,7 +300,9 @@ class KubernetesLauncher:
         try:
             self._namespace.remove_all(run)
         except (ApiException, ApiUnavailableError) as error:
-            LOGGER.error("Jobs of run %s may be left: %s; their TTL or the reap flow will end them", run, said(error))
+            LOGGER.error(
+                "Jobs of run %s may be left: %s; their TTL or the reap flow will end them", run, reason_of(error)
+            )
 
     def close(self, delete: bool = True) -> None:
         """Delete all Jobs that were submitted here and not deleted, and give back threads and connections.
@@ -325,7 +331,7 @@ class KubernetesLauncher:
         try:
             self.delete(name)
         except (ApiException, ApiUnavailableError) as error:
-            LOGGER.error("the Job %s was not deleted: %s; its TTL or the reap flow will", name, said(error))
+            LOGGER.error("the Job %s was not deleted: %s; its TTL or the reap flow will", name, reason_of(error))
 
     def _entry(self, handle: str) -> Entry:
         with self._lock:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from components.errors import BadInput, ExitCode
 from flows.launchers import supervise
-from flows.launchers.base import BY_EXIT_CODE, Ended, Failure, State, Work
+from flows.launchers.base import BY_EXIT_CODE, Failure, Outcome, State, Work
 from flows.launchers.names import name_of
 
 POLL = 0.1
@@ -165,36 +165,36 @@ class LocalLauncher:
         handle: str,
         on_state: Callable[[State], None] | None = None,
         on_line: Callable[[str], None] | None = None,
-    ) -> Ended:
+    ) -> Outcome:
         """Block until it has ended, see `base.Launcher.wait`."""
         entry = self._entry(handle)
         before: State | None = None
         deadline: float | None = None
         while True:
-            state, ended = self._look(entry)
+            state, outcome = self._observe(entry)
             if state is State.RUNNING and self._run_timeout is not None:
                 deadline = deadline or time.monotonic() + self._run_timeout
                 if time.monotonic() > deadline:
                     self._stop(entry)
-                    ended = Ended(
+                    outcome = Outcome(
                         State.FAILED, Failure.DEADLINE_EXCEEDED, f"it was stopped after {self._run_timeout:g} s"
                     )
-                    state = ended.state
+                    state = outcome.state
             if on_line is not None:
-                self._tell(entry, on_line, whole=ended is not None)
+                self._tell(entry, on_line, whole=outcome is not None)
             if state is not before and on_state is not None:
                 on_state(state)
             before = state
-            if ended is not None:
+            if outcome is not None:
                 self._start_what_fits()
-                return ended
+                return outcome
             if state is State.QUEUED:
                 self._start_what_fits()
             time.sleep(POLL)
 
-    def _look(self, entry: _Entry) -> tuple[State, Ended | None]:
+    def _observe(self, entry: _Entry) -> tuple[State, Outcome | None]:
         if entry.deleted:
-            return State.FAILED, Ended(State.FAILED, Failure.CANCELLED, "it was deleted")
+            return State.FAILED, Outcome(State.FAILED, Failure.CANCELLED, "it was deleted")
         if not entry.started:
             return State.QUEUED, None
         supervised = entry.supervisor is not None and entry.supervisor.poll() is None
@@ -204,9 +204,9 @@ class LocalLauncher:
         if alive:
             return (State.RUNNING if (entry.folder / supervise.GROUP).exists() else State.PENDING), None
         if entry.deleted:  # by another thread, since the first look
-            return State.FAILED, Ended(State.FAILED, Failure.CANCELLED, "it was deleted")
+            return State.FAILED, Outcome(State.FAILED, Failure.CANCELLED, "it was deleted")
         detail = f"its processes are gone and left no exit code in {entry.folder}"
-        return State.FAILED, Ended(State.FAILED, Failure.LOST, detail)
+        return State.FAILED, Outcome(State.FAILED, Failure.LOST, detail)
 
     def _tell(self, entry: _Entry, on_line: Callable[[str], None], whole: bool) -> None:
         """Give what the log has beyond what was told: whole lines, and the unfinished last one if `whole`."""
@@ -285,11 +285,11 @@ class LocalLauncher:
                 ) from None
 
 
-def _ended(code: int, log: Path) -> tuple[State, Ended]:
+def _ended(code: int, log: Path) -> tuple[State, Outcome]:
     if code == ExitCode.OK:
-        return State.SUCCEEDED, Ended(State.SUCCEEDED, exit_code=0)
+        return State.SUCCEEDED, Outcome(State.SUCCEEDED, exit_code=0)
     failure = BY_EXIT_CODE.get(code, Failure.CRASHED)
-    return State.FAILED, Ended(State.FAILED, failure, f"exit code {code}; {log} ends with:\n{_last_lines(log)}", code)
+    return State.FAILED, Outcome(State.FAILED, failure, f"exit code {code}; {log} ends with:\n{_last_lines(log)}", code)
 
 
 def _last_lines(log: Path) -> str:

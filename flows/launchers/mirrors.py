@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from flows.launchers import classify, job_template
 from flows.launchers.api import Api, Json
-from flows.launchers.entry import Entry, Watched
+from flows.launchers.entry import Entry, RunMirrors
 from flows.launchers.namespace import Namespace
 from flows.launchers.settings import Api as Timing
 from flows.launchers.watch import Mirror
@@ -27,21 +27,21 @@ class Mirrors:
         news: Callable[[str | None], None],
     ) -> None:
         self._api, self._namespace, self._timing, self._lock, self._news = api, place, timing, lock, news
-        self._watched: dict[str, Watched] = {}
+        self._of_runs: dict[str, RunMirrors] = {}
         self._pods_of: dict[str, dict[str, None]] = {}  # names by Job, in the order of their coming
         self._stopped = False
 
-    def of(self, run: str) -> Watched:
+    def of(self, run: str) -> RunMirrors:
         """The run's mirrors, made when first needed; after `stop` they stay empty."""
-        if run not in self._watched:
+        if run not in self._of_runs:
             selector, rest = job_template.selector(run), (self._lock, self._timing)
             jobs = Mirror(self._api, self._namespace.jobs(), selector, classify.slim_job, self._job_changed, *rest)
             pods = Mirror(self._api, self._namespace.pods(), selector, classify.slim_pod, self._pod_changed, *rest)
             if not self._stopped:
                 jobs.start()
                 pods.start()
-            self._watched[run] = Watched(jobs, pods)
-        return self._watched[run]
+            self._of_runs[run] = RunMirrors(jobs, pods)
+        return self._of_runs[run]
 
     def _job_changed(self, job: Json | None) -> None:
         self._news(None if job is None else job["metadata"]["name"])
@@ -55,7 +55,7 @@ class Mirrors:
 
     def own_pods(self, entry: Entry, job: Json, gone: bool) -> list[Json]:
         """The Job's pods, oldest first; with `gone` also those that are gone, as they were last."""
-        mirror = entry.watched.pods
+        mirror = entry.mirrors.pods
         seen = (
             mirror.get(name) or (mirror.last_seen(name) if gone else None) for name in self._pods_of.get(entry.name, ())
         )
@@ -66,7 +66,7 @@ class Mirrors:
         """End all watches."""
         with self._lock:
             self._stopped = True
-            watched = list(self._watched.values())
-        for one in watched:
+            mirrors = list(self._of_runs.values())
+        for one in mirrors:
             one.jobs.stop()
             one.pods.stop()

@@ -12,8 +12,17 @@ from kubernetes.utils.quantity import parse_quantity
 
 from components.errors import BadInput
 from flows.launchers import classify, job_template
-from flows.launchers.api import CONFLICT, FORBIDDEN, NOT_FOUND, UNAUTHORIZED, Api, ApiUnavailableError, Json, said
-from flows.launchers.base import Ended, Failure, State, Work
+from flows.launchers.api import (
+    CONFLICT,
+    FORBIDDEN,
+    NOT_FOUND,
+    UNAUTHORIZED,
+    Api,
+    ApiUnavailableError,
+    Json,
+    reason_of,
+)
+from flows.launchers.base import Failure, Outcome, State, Work
 from flows.launchers.names import name_of
 from flows.launchers.settings import KubernetesSettings
 
@@ -45,7 +54,7 @@ class Namespace:
 
     # ---- Jobs
 
-    def create(self, work: Work, job: Json, is_wanted: Callable[[], bool]) -> Json | Ended | None:
+    def create(self, work: Work, job: Json, is_wanted: Callable[[], bool]) -> Json | Outcome | None:
         """The Job, created, or that which is there; how it ended where the cluster does not accept it; None where
         nobody wants it any more.
 
@@ -61,10 +70,10 @@ class Namespace:
             except ApiException as error:
                 if error.status == UNAUTHORIZED:
                     raise BadInput(
-                        f"the API server does not know who we are: {said(error)}; check KUBECONFIG"
+                        f"the API server does not know who we are: {reason_of(error)}; check KUBECONFIG"
                     ) from error
                 if error.status != CONFLICT:
-                    return Ended(State.FAILED, Failure.REJECTED, said(error))
+                    return Outcome(State.FAILED, Failure.REJECTED, reason_of(error))
                 existing = self._existing(work)
                 if existing is not None:
                     return existing
@@ -141,7 +150,7 @@ class Namespace:
         try:
             events = self._api.request("GET", self._events(), query).get("items") or ()
         except (ApiException, ApiUnavailableError) as error:
-            LOGGER.info("events of %s: %s", pod["metadata"]["name"], said(error))
+            LOGGER.info("events of %s: %s", pod["metadata"]["name"], reason_of(error))
             return None
         newest = sorted(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
         texts = [str(event.get("message", "")) for event in newest if event.get("reason") != "BackOff"]
@@ -166,7 +175,7 @@ class Namespace:
         except ApiException as error:
             if error.status not in (NOT_FOUND, FORBIDDEN):
                 raise
-            LOGGER.info("%s: %s", path, said(error))
+            LOGGER.info("%s: %s", path, reason_of(error))
             return []
 
     def _shared(self, question: str, ask: Callable[[], Answer]) -> Answer:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import urllib3
 from kubernetes.client.exceptions import ApiException
 
-from flows.launchers.api import Api, Json, Lines, said
+from flows.launchers.api import Api, Json, Lines, reason_of
 
 LOGGER = logging.getLogger(__name__)
 
@@ -125,9 +125,9 @@ class Follower:
         except ApiException as error:
             if error.status in (400, 404):
                 return True  # not started yet, or gone: asked again with the next round
-            LOGGER.info("log: %s", said(error))
+            LOGGER.info("log: %s", reason_of(error))
             return False
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            LOGGER.info("log: %s", said(error))
+            LOGGER.info("log: %s", reason_of(error))
             return False
         return True

@@ -9,7 +9,7 @@ from kubernetes.utils.quantity import parse_quantity
 from flows.launchers import classify, job_template, namespace
 from flows.launchers.api import Json
 from flows.launchers.base import Failure, State
-from flows.launchers.entry import IDLE, Entry, Look
+from flows.launchers.entry import IDLE, Entry, Observation
 from flows.launchers.namespace import Namespace
 from flows.launchers.settings import KubernetesSettings
 
@@ -31,13 +31,13 @@ class Waiting:
     ) -> None:
         self._settings, self._namespace, self._give_up = settings, place, give_up
 
-    def look(self, entry: Entry, job: Json, state: State, pods: Sequence[Json]) -> Look:
+    def observe(self, entry: Entry, job: Json, state: State, pods: Sequence[Json]) -> Observation:
         """What to do about it now; called with the launcher's lock, while questions are asked without."""
         now = time.monotonic()
         entry.waiting_since = entry.waiting_since or now
         waited = now - entry.waiting_since
         if waited >= self._settings.queue_timeout:
-            return Look(state, ask=self._give_up_queueing)
+            return Observation(state, ask=self._give_up_queueing)
         wake = self._settings.queue_timeout - waited
         troubled = ((pod, classify.trouble_of(pod)) for pod in reversed(pods))
         pod, trouble = next(((pod, trouble) for pod, trouble in troubled if trouble is not None), (None, None))
@@ -47,7 +47,7 @@ class Waiting:
         if question is not None:
             if waited >= POD_EXPECTED and now - entry.asked >= namespace.ASK_AGAIN:
                 entry.asked = now
-                return Look(state, ask=question)
+                return Observation(state, ask=question)
             wake = min(wake, max(POD_EXPECTED - waited, namespace.ASK_AGAIN - (now - entry.asked)))
         if trouble is not None:
             failure, text = trouble
@@ -55,9 +55,9 @@ class Waiting:
             began = entry.trouble.get(failure, (now, ""))[0]
             entry.trouble[failure] = (began, text)
             if now - began >= grace:
-                return Look(state, ask=lambda entry: self._give_up_starting(entry, failure, text, pod))
+                return Observation(state, ask=lambda entry: self._give_up_starting(entry, failure, text, pod))
             wake = min(wake, grace - (now - began))
-        return Look(state, wake=min(max(wake, 0.01), IDLE))
+        return Observation(state, wake=min(max(wake, 0.01), IDLE))
 
     def _question(
         self, entry: Entry, job: Json, state: State, pods: Sequence[Json], trouble: tuple[Failure, str] | None

@@ -11,7 +11,7 @@ import urllib3
 from kubernetes.client.exceptions import ApiException
 
 from components.errors import BadInput
-from flows.launchers.api import FORBIDDEN, GONE, Api, Json, Lines, retry_after, said
+from flows.launchers.api import FORBIDDEN, GONE, Api, Json, Lines, reason_of, retry_after
 from flows.launchers.settings import Api as Timing
 
 LOGGER = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class Mirror:
                 failures = 0  # it had worked for a while
             failures += 1
             if error is not None:
-                LOGGER.info("watch of %s: %s", self._path, said(error))
+                LOGGER.info("watch of %s: %s", self._path, reason_of(error))
                 self._failed(error)
             pause = min(self._timing.longest_pause, self._timing.first_pause * 2 ** (failures - 1))
             self._stopping.wait(max(pause * random.uniform(0.5, 1.0), retry_after(error)))
@@ -140,7 +140,7 @@ class Mirror:
             away = now - self._away_since
             if isinstance(error, ApiException) and error.status == FORBIDDEN and away > REFUSED_FOR:
                 self.error = BadInput(
-                    f"the launcher may not watch {self._path}: {said(error)}; give its service account the rights "
+                    f"the launcher may not watch {self._path}: {reason_of(error)}; give its service account the rights "
                     "that the namespace's Role for flows lists"
                 )
             elif away > self._timing.patience:
@@ -163,11 +163,11 @@ class Mirror:
         self._answered()
         with self._lock:
             for name in self._objects.keys() - found.keys():
-                self._went(self._objects[name])
+                self._deleted(self._objects[name])
             for name, item in found.items():
                 known = self._objects.get(name)
                 if known is None or _version(known) != _version(item):
-                    self._came(item)
+                    self._put(item)
             self._version = _version(page)
 
     def _watch(self) -> None:
@@ -193,19 +193,19 @@ class Mirror:
                         raise ApiException(status=item.get("code"), reason=item.get("message"))
                     with self._lock:
                         if event["type"] != "BOOKMARK":
-                            (self._went if event["type"] == "DELETED" else self._came)(self._slim(item))
+                            (self._deleted if event["type"] == "DELETED" else self._put)(self._slim(item))
                         self._version = _version(item)
         finally:
             with self._lock:
                 self._lines = None
 
-    def _came(self, item: Json) -> None:
+    def _put(self, item: Json) -> None:
         name = item["metadata"]["name"]
         self._objects[name] = item
         self._gone.pop(name, None)
         self._changed(item)
 
-    def _went(self, item: Json) -> None:
+    def _deleted(self, item: Json) -> None:
         name = item["metadata"]["name"]
         known = self._objects.get(name)
         if known is not None and known["metadata"]["uid"] != item["metadata"]["uid"]:

@@ -2,14 +2,14 @@
 
 import torch
 
-from components.backbones.states import misfits, state_digest
+from components.backbones.states import mismatched_keys, state_digest
 
 
 def test_misfits_are_missing_unexpected_or_of_another_shape() -> None:
     expected = {"kept": torch.zeros(2), "missing": torch.zeros(1), "wider": torch.zeros(2, 3)}
     state = {"kept": torch.ones(2), "unexpected": torch.zeros(1), "wider": torch.zeros(2, 4)}
-    assert misfits(state, expected) == ["missing", "unexpected", "wider"]
-    assert misfits(expected, expected) == []
+    assert mismatched_keys(state, expected) == ["missing", "unexpected", "wider"]
+    assert mismatched_keys(expected, expected) == []
 
 
 def test_state_depends_on_names_types_shapes_and_values_not_on_order() -> None:

@@ -11,7 +11,7 @@ import pytest
 from kubernetes import client
 
 from flows.launchers.api import load_configuration
-from flows.launchers.base import Ended, Failure, State, Work
+from flows.launchers.base import Failure, Outcome, State, Work
 from flows.launchers.settings import Resources
 from tests.cluster.conftest import Place, unavailable, until
 from tests.flows.launchers.waiter import Waiter
@@ -27,7 +27,7 @@ def test_a_job_succeeds_and_its_log_arrives(place: Place) -> None:
     launcher = place.launcher()
     handle = launcher.submit(work("lines", "20", "0.1"))
     waiter = Waiter(launcher, handle)
-    assert waiter.ended() == Ended(State.SUCCEEDED, exit_code=0)
+    assert waiter.outcome() == Outcome(State.SUCCEEDED, exit_code=0)
     assert waiter.states[-1] is State.SUCCEEDED
     assert State.RUNNING in waiter.states
     expected = ["began lines on attempt 0", *(f"line {number}" for number in range(20)), "done"]
@@ -38,7 +38,7 @@ def test_a_job_succeeds_and_its_log_arrives(place: Place) -> None:
 def test_a_job_too_short_to_be_seen_running_is_told_whole(place: Place) -> None:
     launcher = place.launcher()
     waiter = Waiter(launcher, launcher.submit(work("clock")))
-    assert waiter.ended().state is State.SUCCEEDED
+    assert waiter.outcome().state is State.SUCCEEDED
     assert waiter.lines[:2] == ["began clock on attempt 0", "done"]
 
 
@@ -54,33 +54,33 @@ def test_a_job_too_short_to_be_seen_running_is_told_whole(place: Place) -> None:
 )
 def test_an_exit_code_has_a_name(place: Place, code: int, failure: Failure) -> None:
     launcher = place.launcher()
-    ended = launcher.wait(launcher.submit(work("exit", str(code))))
-    assert (ended.state, ended.failure, ended.exit_code) == (State.FAILED, failure, code)
-    assert "last words" in ended.detail
+    outcome = launcher.wait(launcher.submit(work("exit", str(code))))
+    assert (outcome.state, outcome.failure, outcome.exit_code) == (State.FAILED, failure, code)
+    assert "last words" in outcome.detail
 
 
 def test_a_pod_may_write_where_it_should_and_has_no_token(place: Place) -> None:
     launcher = place.launcher()
     handle = launcher.submit(work("write"))
     waiter = Waiter(launcher, handle)
-    assert waiter.ended().state is State.SUCCEEDED, waiter.lines
+    assert waiter.outcome().state is State.SUCCEEDED, waiter.lines
     assert "token False 10001" in waiter.lines
     assert any(line.startswith("refused:") for line in waiter.lines)
 
 
 def test_too_much_memory_is_named(place: Place) -> None:
     launcher = place.launcher(resources={"default": Resources(cpu="50m", memory="48Mi")})
-    ended = launcher.wait(launcher.submit(work("memory", "400")))
-    assert (ended.failure, ended.exit_code) == (Failure.OUT_OF_MEMORY, 137)
+    outcome = launcher.wait(launcher.submit(work("memory", "400")))
+    assert (outcome.failure, outcome.exit_code) == (Failure.OUT_OF_MEMORY, 137)
 
 
 def test_an_image_that_cannot_be_pulled_is_named_and_frees_its_gpu(place: Place, one_gpu: None) -> None:
     missing = place.image.split("@")[0] + ":no-such-tag"
     launcher = place.launcher(image=missing, image_grace=5)
-    ended = launcher.wait(launcher.submit(work("exit", "0", gpus=1)))
-    assert ended.failure is Failure.IMAGE_PULL
-    assert "no-such-tag" in ended.detail
-    assert "not found" in ended.detail or "manifest unknown" in ended.detail
+    outcome = launcher.wait(launcher.submit(work("exit", "0", gpus=1)))
+    assert outcome.failure is Failure.IMAGE_PULL
+    assert "no-such-tag" in outcome.detail
+    assert "not found" in outcome.detail or "manifest unknown" in outcome.detail
     assert place.jobs() == []
     after = place.launcher()
     assert after.wait(after.submit(work("exit", "0", shard="after", gpus=1))).state is State.SUCCEEDED
@@ -88,16 +88,16 @@ def test_an_image_that_cannot_be_pulled_is_named_and_frees_its_gpu(place: Place,
 
 def test_a_secret_that_is_missing_is_named(place: Place) -> None:
     launcher = place.launcher(secrets=("no-such-secret",), image_grace=3)
-    ended = launcher.wait(launcher.submit(work("exit", "0")))
-    assert ended.failure is Failure.REJECTED
-    assert 'secret "no-such-secret" not found' in ended.detail
+    outcome = launcher.wait(launcher.submit(work("exit", "0")))
+    assert outcome.failure is Failure.REJECTED
+    assert 'secret "no-such-secret" not found' in outcome.detail
 
 
 def test_more_gpus_than_there_are_is_unschedulable(place: Place, one_gpu: None) -> None:
     launcher = place.launcher(unschedulable_grace=4)
-    ended = launcher.wait(launcher.submit(work("exit", "0", gpus=99)))
-    assert ended.failure is Failure.UNSCHEDULABLE
-    assert "Insufficient dp2o.test/gpu" in ended.detail
+    outcome = launcher.wait(launcher.submit(work("exit", "0", gpus=99)))
+    assert outcome.failure is Failure.UNSCHEDULABLE
+    assert "Insufficient dp2o.test/gpu" in outcome.detail
     assert place.jobs() == []
 
 
@@ -110,7 +110,7 @@ def test_a_job_waits_for_the_gpu_another_has(place: Place, one_gpu: None) -> Non
     assert waiter.waits
     assert waiter.states == [State.PENDING]
     launcher.delete(holder)
-    assert waiter.ended().state is State.SUCCEEDED
+    assert waiter.outcome().state is State.SUCCEEDED
 
 
 def test_the_queue_timeout_ends_the_waiting(place: Place, one_gpu: None) -> None:
@@ -118,9 +118,9 @@ def test_the_queue_timeout_ends_the_waiting(place: Place, one_gpu: None) -> None
     launcher.submit(work("sleep", "300", gpus=1))
     until(place.running)
     impatient = place.launcher(queue_timeout=4)
-    ended = impatient.wait(impatient.submit(work("exit", "0", shard="next", gpus=1)))
-    assert ended.failure is Failure.QUEUE_TIMEOUT
-    assert "Insufficient dp2o.test/gpu" in ended.detail
+    outcome = impatient.wait(impatient.submit(work("exit", "0", shard="next", gpus=1)))
+    assert outcome.failure is Failure.QUEUE_TIMEOUT
+    assert "Insufficient dp2o.test/gpu" in outcome.detail
     assert len(place.jobs()) == 1
 
 
@@ -130,9 +130,9 @@ def test_the_run_timeout_counts_from_the_start(place: Place, one_gpu: None) -> N
     first = Waiter(launcher, launcher.submit(work("sleep", "300", gpus=1)))
     until(place.running)
     second = Waiter(launcher, launcher.submit(work("sleep", "3", shard="next", gpus=1)))
-    assert first.ended().failure is Failure.DEADLINE_EXCEEDED
+    assert first.outcome().failure is Failure.DEADLINE_EXCEEDED
     assert time.monotonic() - began < 40
-    assert second.ended().state is State.SUCCEEDED  # its time in the queue was not taken from its run
+    assert second.outcome().state is State.SUCCEEDED  # its time in the queue was not taken from its run
 
 
 def quota(place: Place, **hard: str) -> None:
@@ -148,11 +148,11 @@ def test_a_quota_it_can_never_fit_is_rejected(place: Place) -> None:
     quota(place, limits_memory="10Mi")
     try:
         launcher = place.launcher()
-        ended = launcher.wait(launcher.submit(work("exit", "0")))
+        outcome = launcher.wait(launcher.submit(work("exit", "0")))
     finally:
         place.core.delete_namespaced_resource_quota("q", place.name)
-    assert ended.failure is Failure.REJECTED
-    assert "exceeded quota: q" in ended.detail
+    assert outcome.failure is Failure.REJECTED
+    assert "exceeded quota: q" in outcome.detail
     assert place.jobs() == []
 
 
@@ -160,9 +160,9 @@ def test_a_template_the_cluster_refuses_is_rejected(place: Place) -> None:
     text = place.template.read_text()
     place.template.write_text(text.replace("mountPath: /tmp", "mountPath: /dev/shm"))
     launcher = place.launcher()
-    ended = launcher.wait(launcher.submit(work("exit", "0")))
-    assert ended.failure is Failure.REJECTED
-    assert "must be unique" in ended.detail
+    outcome = launcher.wait(launcher.submit(work("exit", "0")))
+    assert outcome.failure is Failure.REJECTED
+    assert "must be unique" in outcome.detail
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,8 @@ def test_a_pod_deleted_while_it_runs(place: Place, command: str, failures: set[F
     waiter = Waiter(launcher, launcher.submit(work(command, "20")))
     until(place.running)
     place.core.delete_namespaced_pod(place.running()[0].metadata.name, place.name)
-    ended = waiter.ended()
-    assert ended.state is State.SUCCEEDED or ended.failure in failures  # older clusters run the pod again
+    outcome = waiter.outcome()
+    assert outcome.state is State.SUCCEEDED or outcome.failure in failures  # older clusters run the pod again
 
 
 def test_a_job_another_deletes_is_lost(place: Place) -> None:
@@ -184,7 +184,7 @@ def test_a_job_another_deletes_is_lost(place: Place) -> None:
     waiter = Waiter(launcher, handle)
     until(place.running)
     place.batch.delete_namespaced_job(handle, place.name, propagation_policy="Background")
-    assert waiter.ended().failure is Failure.LOST
+    assert waiter.outcome().failure is Failure.LOST
 
 
 FLOW = """
@@ -211,7 +211,7 @@ def test_a_flow_that_is_killed_and_started_again_adopts_its_job(place: Place) ->
     flow.wait()
     time.sleep(2)
     waiter = Waiter(launcher, launcher.submit(work("lines", "12", "1")))
-    assert waiter.ended().state is State.SUCCEEDED
+    assert waiter.outcome().state is State.SUCCEEDED
     assert len(place.jobs()) == len(place.pods()) == 1
     assert waiter.lines[-1] == "done"
     assert "line 0" not in waiter.lines  # the flow before this one has told it
@@ -232,9 +232,9 @@ def test_the_api_server_killed_in_the_middle(place: Place) -> None:
     until(place.running)
     subprocess.run(["bash", "-c", str(restart)], check=True, stdout=subprocess.DEVNULL, env=dict(os.environ))
     waiters.append(Waiter(launcher, launcher.submit(work("exit", "0", shard="after"))))
-    assert waiters[0].ended(120).state is State.SUCCEEDED
-    assert waiters[1].ended().failure is Failure.CORRUPT_INPUT
-    assert waiters[2].ended().state is State.SUCCEEDED
+    assert waiters[0].outcome(120).state is State.SUCCEEDED
+    assert waiters[1].outcome().failure is Failure.CORRUPT_INPUT
+    assert waiters[2].outcome().state is State.SUCCEEDED
     told = [line for line in waiters[0].lines if line.startswith("line ")]
     assert len(told) == len(set(told))
     assert waiters[0].lines[-1] == "done"
@@ -272,7 +272,7 @@ def test_the_rights_of_a_flow_suffice_and_no_others_are_there(place: Place, one_
     limited = role(place, *FLOW_RIGHTS)
     launcher = place.launcher(limited, unschedulable_grace=3)
     waiter = Waiter(launcher, launcher.submit(work("lines", "5", "0.2")))
-    assert waiter.ended().state is State.SUCCEEDED
+    assert waiter.outcome().state is State.SUCCEEDED
     assert waiter.lines[-1] == "done"
     unschedulable = launcher.wait(launcher.submit(work("exit", "0", shard="wide", gpus=99)))
     assert unschedulable.failure is Failure.UNSCHEDULABLE  # asks for pods and events
@@ -300,9 +300,9 @@ def test_the_rights_of_a_flow_suffice_and_no_others_are_there(place: Place, one_
 def test_a_missing_right_is_named(place: Place, missing: str) -> None:
     rules = [{**rule, "verbs": [verb for verb in rule["verbs"] if verb != missing]} for rule in FLOW_RIGHTS]
     launcher = place.launcher(role(place, *rules))
-    ended = launcher.wait(launcher.submit(work("exit", "0")))
-    assert ended.failure is Failure.REJECTED
-    assert f'cannot {missing} resource "jobs"' in ended.detail
+    outcome = launcher.wait(launcher.submit(work("exit", "0")))
+    assert outcome.failure is Failure.REJECTED
+    assert f'cannot {missing} resource "jobs"' in outcome.detail
 
 
 def test_nothing_is_left_a_minute_after_delete(place: Place) -> None:
@@ -311,7 +311,7 @@ def test_nothing_is_left_a_minute_after_delete(place: Place) -> None:
     waiters = [Waiter(launcher, handle) for handle in handles]
     until(lambda: len(place.running()) == 3, 60)
     launcher.close()
-    assert {waiter.ended().failure for waiter in waiters} == {Failure.CANCELLED}
+    assert {waiter.outcome().failure for waiter in waiters} == {Failure.CANCELLED}
     until(
         lambda: not place.jobs() and not [pod for pod in place.pods() if pod.status.phase in ("Pending", "Running")], 60
     )

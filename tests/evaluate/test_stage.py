@@ -132,10 +132,10 @@ def test_an_image_without_hr_has_no_full_reference_scores(tmp_path: Path) -> Non
     run(settings(), root)
     names, rows = tables.read_any(root / "reports/evaluation.parquet")
     assert "lr_consistency" in names
-    unreferenced = [row for row in rows if row["psnr"] is None]
-    assert len({row["lr_id"] for row in unreferenced}) == 1
-    assert all(row["gmsd"] is None and row["piqe"] is not None for row in unreferenced)
-    base = [row["reward"] for row in unreferenced if row["model"] == "base"]
+    without_hr = [row for row in rows if row["psnr"] is None]
+    assert len({row["lr_id"] for row in without_hr}) == 1
+    assert all(row["gmsd"] is None and row["piqe"] is not None for row in without_hr)
+    base = [row["reward"] for row in without_hr if row["model"] == "base"]
     # Only one base group without HR: its own best LR consistency is 1, its worst 0, so rewards lie in [0, 1].
     assert all(0.0 <= reward <= 1.0 for reward in base)
 

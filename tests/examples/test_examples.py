@@ -14,7 +14,7 @@ import yaml
 from components.artifacts import tables
 from components.entry import run_stage
 from components.errors import BadInput, ExitCode
-from components.pipeline_files import unnoticed
+from components.pipeline_files import untracked_folders
 from components.rewards.alignment import align
 from components.settings import BuilderSettings, load_settings
 from tests.made import REPOSITORY, tiny_model, write_params
@@ -137,7 +137,7 @@ def test_a_module_beside_params_is_found_and_noticed_when_it_changes(project: Pa
     assert isinstance(loaded.pair.builder, BuilderSettings)
     assert loaded.pair.builder.model_dump() == {"kind": "front_here:PARETO_FRONT", "most": 16}
     assert loaded.train.objective.model_dump()["beta"] == 300.0
-    found = [(stage, path) for stage, path in unnoticed(loaded, project) if stage in ("pair", "train")]
+    found = [(stage, path) for stage, path in untracked_folders(loaded, project) if stage in ("pair", "train")]
     assert ("pair", "front_here.py") in found
     assert ("train", "my_methods") in found
     run(project, "pair")

@@ -24,7 +24,7 @@ from benchmarks.parts.fake_api import Server
 from benchmarks.parts.fake_cluster import FakeCluster
 from flows import cancelling as module
 from flows.cancelling import ended_with_the_run, this_run
-from flows.launchers.base import Ended, Failure, Launcher
+from flows.launchers.base import Failure, Launcher, Outcome
 from tests.flows.launchers.simulated import WORK, make, until
 
 pytestmark = pytest.mark.usefixtures("prefect")
@@ -42,7 +42,7 @@ def launching(server: Server) -> Iterator[Launcher]:
         yield made
 
 
-def waited(launcher: Launcher) -> Ended:
+def waited(launcher: Launcher) -> Outcome:
     """How one Job of this run ends that never ends by itself."""
     return launcher.wait(launcher.submit(replace(WORK, run=this_run())))
 

@@ -12,14 +12,14 @@ from components.task.child import command
 from components.task.document import Task
 from flows.checkout import Checkout
 from flows.judging import BENCHMARK, REPORT, JudgingInClone, JudgingInFolder, keep_first_set
-from flows.launchers.base import Ended, Failure, State, Work, WorkFailedError
+from flows.launchers.base import Failure, Outcome, State, Work, WorkFailedError
 from flows.stages import Runner
 from flows.tracking import track_folder, tracked
 from tests.flows.made import make_project, outputs
 from tests.flows.test_stages import Scripted, failed
 
 LOG = logging.getLogger("test")
-REFUSED = Ended(State.FAILED, Failure.REFUSED, exit_code=3)
+REFUSED = Outcome(State.FAILED, Failure.REFUSED, exit_code=3)
 SET = f"{BENCHMARK}/v1-0123456789ab/manifest.json"
 PROMOTE = ["promote", "sr-dev/2", "--policy", "manual"]
 
@@ -27,11 +27,11 @@ PROMOTE = ["promote", "sr-dev/2", "--policy", "manual"]
 class GateLauncher(Scripted):
     """One whose gate leaves a report and a benchmark set, with a yes or a no."""
 
-    def wait(self, handle: str, *arguments: object, **named: object) -> Ended:  # type: ignore[override]
-        ended = super().wait(handle)
-        if ended == REFUSED:
+    def wait(self, handle: str, *arguments: object, **named: object) -> Outcome:  # type: ignore[override]
+        outcome = super().wait(handle)
+        if outcome == REFUSED:
             self._make(self.works[int(handle)])
-        return ended
+        return outcome
 
     def _paths(self, task: Task, action: str, shard: object) -> list[str]:
         return [REPORT, SET] if task.arguments else super()._paths(task, action, shard)

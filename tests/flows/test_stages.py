@@ -10,14 +10,15 @@ import pytest
 from components.artifacts.shards import Shard
 from components.artifacts.store import Content, Store
 from components.errors import BadInput
+from components.invocation import Invocation
 from components.task.document import Result, Task, read_result
-from flows.launchers.base import Ended, Failure, State, Work, WorkFailedError
+from flows.launchers.base import Failure, Outcome, State, Work, WorkFailedError
 from flows.project import Project
-from flows.stages import Part, Runner
+from flows.stages import Runner
 from tests.flows.made import FOLDERS, make_project, outputs
 
 LOG = logging.getLogger("test")
-OK = Ended(State.SUCCEEDED, exit_code=0)
+OK = Outcome(State.SUCCEEDED, exit_code=0)
 
 
 class Scripted:
@@ -25,7 +26,7 @@ class Scripted:
 
     def __init__(self, store: Store, folder: Path) -> None:
         self.store, self.folder = store, folder
-        self.script: dict[tuple[str, str], list[Ended]] = {}
+        self.script: dict[tuple[str, str], list[Outcome]] = {}
         self.works: list[Work] = []
         self.deleted: list[str] = []
         self.before: Callable[[Work], None] = lambda work: None
@@ -39,14 +40,14 @@ class Scripted:
         handle: str,
         on_state: Callable[[State], None] | None = None,
         on_line: Callable[[str], None] | None = None,
-    ) -> Ended:
+    ) -> Outcome:
         work = self.works[int(handle)]
         self.before(work)
         ends = self.script.get((work.stage, work.shard), [])
-        ended = ends.pop(0) if ends else OK
-        if ended == OK:
+        outcome = ends.pop(0) if ends else OK
+        if outcome == OK:
             self._make(work)
-        return ended
+        return outcome
 
     def logs(self, handle: str) -> Iterator[str]:
         return iter(())
@@ -59,13 +60,12 @@ class Scripted:
     def close(self) -> None: ...
 
     def _make(self, work: Work) -> None:
-        flags = dict(zip(work.command[1::2], work.command[2::2], strict=False))
-        document = self.store.read(flags["--task"].partition("/dp2o/")[2])
+        invocation = Invocation.parse(work.stage, work.command[1:])
+        assert invocation.task is not None
+        document = self.store.read(invocation.task.partition("/dp2o/")[2])
         assert document is not None
         task = Task.model_validate(document)
-        shard = Shard.parse(flags["--shard"]) if "--shard" in flags else None
-        action = "publish" if "--publish" in work.command else "gather" if "--gather" in work.command else "run"
-        paths = self._paths(task, action, shard)
+        paths = self._paths(task, invocation.action, invocation.shard)
         made: dict[str, tuple[str, int]] = {}
         for path in paths:
             target = self.folder / path
@@ -73,7 +73,7 @@ class Scripted:
             target.write_text(f"{path} of {task.stage}\n")
             content = self.store.keep(target)
             made[path] = (content.md5, content.size)
-        self.store.write(task.result_key(action, shard), Result(outputs=made).model_dump(mode="json"))  # type: ignore[arg-type]
+        self.store.write(task.result_key(invocation), Result(outputs=made).model_dump(mode="json"))
 
     def _paths(self, task: Task, action: str, shard: Shard | None) -> list[str]:
         """Files that a part makes."""
@@ -104,13 +104,13 @@ def runner(store: Store, launcher: Scripted, tmp_path: Path) -> Runner:
     return Runner(make_project(tmp_path / "project"), store, launcher, "run", sleep=lambda seconds: None)
 
 
-def part_of(runner: Runner, tmp_path: Path) -> Part:
-    """generate's only part, with prepare recorded."""
+def only_part(runner: Runner, tmp_path: Path) -> tuple[Task, Invocation]:
+    """generate's, with prepare recorded."""
     project = runner.project
     project.record("prepare", outputs(project, "prepare", runner.store, tmp_path / "prepared"), runner.store)
     task = project.task("generate", runner.store.url)
     runner.store.write(task.key, task.model_dump(mode="json"))
-    return Part("generate", task, "publish", Shard(0, 1))
+    return task, task.invocation("publish", Shard(0, 1))
 
 
 def test_every_stage_runs_once_and_is_recorded(runner: Runner, launcher: Scripted) -> None:
@@ -160,16 +160,16 @@ def test_gpus_are_for_those_who_compute(runner: Runner, launcher: Scripted) -> N
     assert train.command[train.command.index("--processes") + 1] == "8"
 
 
-def failed(failure: Failure) -> Ended:
-    return Ended(State.FAILED, failure, "told so")
+def failed(failure: Failure) -> Outcome:
+    return Outcome(State.FAILED, failure, "told so")
 
 
 def test_tries_have_names_of_their_own(runner: Runner, launcher: Scripted, tmp_path: Path) -> None:
-    part = part_of(runner, tmp_path)
+    task, part = only_part(runner, tmp_path)
     launcher.script[("generate", "00000-of-00001")] = [
         failed(Failure.EVICTED), failed(Failure.OUT_OF_MEMORY), failed(Failure.RESUME_LATER),
     ]  # fmt: skip
-    runner.perform(part, LOG)
+    runner.perform(task, part, LOG)
     assert [work.attempt for work in launcher.works] == [0, 1, 2, 3]
     halved = ["--halvings" in work.command for work in launcher.works]
     assert halved == [False, False, True, True]
@@ -177,25 +177,25 @@ def test_tries_have_names_of_their_own(runner: Runner, launcher: Scripted, tmp_p
 
 
 def test_what_cannot_get_better_ends_with_its_name(runner: Runner, launcher: Scripted, tmp_path: Path) -> None:
-    part = part_of(runner, tmp_path)
+    task, part = only_part(runner, tmp_path)
     launcher.script[("generate", "00000-of-00001")] = [failed(Failure.BAD_INPUT)]
     with pytest.raises(WorkFailedError, match=r"generate 00000-of-00001: BadInput.*told so\n.*trying again"):
-        runner.perform(part, LOG)
+        runner.perform(task, part, LOG)
     assert len(launcher.works) == len(launcher.deleted) == 1
 
 
 def test_a_good_end_without_a_result_is_no_success(runner: Runner, launcher: Scripted, tmp_path: Path) -> None:
-    part = part_of(runner, tmp_path)
-    launcher.script[("generate", "00000-of-00001")] = [Ended(State.SUCCEEDED)] * 11
+    task, part = only_part(runner, tmp_path)
+    launcher.script[("generate", "00000-of-00001")] = [Outcome(State.SUCCEEDED)] * 11
     with pytest.raises(WorkFailedError, match="its result is not in the store"):
-        runner.perform(part, LOG)
+        runner.perform(task, part, LOG)
 
 
 def test_a_damaged_shard_is_made_again_by_its_stage(runner: Runner, launcher: Scripted) -> None:
     for name in ("prepare", "generate"):
         runner.update(name)
     task = runner.project.task("generate", runner.store.url)
-    known = read_result(runner.store, task, "publish", Shard(0, 1))
+    known = read_result(runner.store, task, task.invocation("publish", Shard(0, 1)))
     assert known is not None
     md5, size = known.outputs["data/candidates/00000-of-00001.tar"]
     lock = (runner.project.root / "dvc.lock").read_text()
@@ -217,9 +217,9 @@ def test_a_damaged_shard_is_made_again_by_its_stage(runner: Runner, launcher: Sc
 
 
 def test_what_no_stage_made_cannot_be_made_again(runner: Runner, launcher: Scripted, tmp_path: Path) -> None:
-    part = part_of(runner, tmp_path)
-    foreign = part.task.inputs[-1].model_copy(update={"path": "photos/x", "md5": "0" * 32, "origin": "store"})
-    part = Part("generate", part.task.model_copy(update={"inputs": [foreign]}), "publish", Shard(0, 1))
+    task, part = only_part(runner, tmp_path)
+    foreign = task.inputs[-1].model_copy(update={"path": "photos/x", "md5": "0" * 32, "origin": "store"})
+    task = task.model_copy(update={"inputs": [foreign]})
     launcher.script[("generate", "00000-of-00001")] = [failed(Failure.CORRUPT_INPUT)]
     with pytest.raises(BadInput, match="no stage makes it"):
-        runner.perform(part, LOG)
+        runner.perform(task, part, LOG)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from components.artifacts.shards import decode_png
-from components.intake.examine import check_entry, examine, second_nature
+from components.intake.examine import check_entry, examine, polyglot_kind
 from components.intake.examiner import Examiner
 from components.photos.unusable import Reason, UnusablePhotoError
 from tests.services.s3 import hostile, picture, polyglot
@@ -44,9 +44,9 @@ def test_the_same_pixels_in_another_format_are_the_same_picture() -> None:
 
 
 def test_a_film_behind_a_photo_is_no_second_nature_and_an_archive_is() -> None:
-    assert second_nature(picture(1, kind="JPEG") + b"\x00\x00\x00\x18ftypmp42" + bytes(500)) == ""
-    assert second_nature(polyglot()) == "a ZIP archive"
-    assert second_nature(b"%PDF-1.7" + picture(1)) == "a PDF"
+    assert polyglot_kind(picture(1, kind="JPEG") + b"\x00\x00\x00\x18ftypmp42" + bytes(500)) == ""
+    assert polyglot_kind(polyglot()) == "a ZIP archive"
+    assert polyglot_kind(b"%PDF-1.7" + picture(1)) == "a PDF"
 
 
 def test_a_name_without_a_suffix_or_with_another_pictures_is_fine() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from components.artifacts.s3 import Place
 from components.errors import BadInput
-from components.intake.listing import Found
+from components.intake.listing import SourceObject
 from components.intake.watermark import Watermark, read, write
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -18,11 +18,11 @@ def hour(number: float) -> datetime:
     return START + timedelta(hours=number)
 
 
-def found(key: str, modified: float) -> Found:
-    return Found(key, "", "etag", 1, hour(modified), hour(1000))
+def found(key: str, modified: float) -> SourceObject:
+    return SourceObject(key, "", "etag", 1, hour(modified), hour(1000))
 
 
-def handle(state: Watermark, objects: list[Found], waiting: float | None = None) -> Watermark:
+def handle(state: Watermark, objects: list[SourceObject], waiting: float | None = None) -> Watermark:
     done = [(one.identity, one.modified) for one in objects]
     return state.after(done, None if waiting is None else hour(waiting), OVERLAP)
 
@@ -34,7 +34,7 @@ def test_the_watermark_is_the_newest_handled_and_what_is_near_is_kept_by_identit
     assert not state.is_new(near, OVERLAP)
     assert not state.is_new(old, OVERLAP)  # passed: dated before the overlap
     assert state.is_new(found("late upload", 11), OVERLAP)
-    assert state.is_new(Found("near", "", "another etag", 1, hour(20), hour(1000)), OVERLAP)
+    assert state.is_new(SourceObject("near", "", "another etag", 1, hour(20), hour(1000)), OVERLAP)
 
 
 def test_the_watermark_stops_before_what_waits() -> None:

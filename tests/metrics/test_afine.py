@@ -52,39 +52,39 @@ def metrics(net: Any) -> tuple[AFine, AFine]:
     return fidelity, naturalness
 
 
-def test_batch_equals_pyiqa_one_at_a_time(net: Any, reference: torch.Tensor, candidates: torch.Tensor) -> None:
+def test_batch_equals_pyiqa_one_at_a_time(net: Any, hr: torch.Tensor, candidates: torch.Tensor) -> None:
     expected = {}
     for term in ("afine_fr", "afine_nr"):
         net.model_type = term
         # Clones: pyiqa's module normalises what it is given in place.
-        expected[term] = torch.cat([net(image[None].clone(), reference.clone()).reshape(1) for image in candidates])
-    kept = reference.clone(), candidates.clone()
+        expected[term] = torch.cat([net(image[None].clone(), hr.clone()).reshape(1) for image in candidates])
+    kept = hr.clone(), candidates.clone()
     for metric in metrics(net):
-        values = metric(candidates, metric.prepare(reference, None))
+        values = metric(candidates, metric.prepare(hr, None))
         torch.testing.assert_close(values, expected[metric.info.name])
         assert values.std() > 1e-3
-    assert torch.equal(reference, kept[0])
+    assert torch.equal(hr, kept[0])
     assert torch.equal(candidates, kept[1])
 
 
-def test_one_forward_serves_both_terms(net: Any, reference: torch.Tensor, candidates: torch.Tensor) -> None:
+def test_one_forward_serves_both_terms(net: Any, hr: torch.Tensor, candidates: torch.Tensor) -> None:
     suite = Suite(metrics(net))
-    suite.score(candidates, reference, None)
+    suite.score(candidates, hr, None)
     assert net.clip_model.images == 1 + len(candidates)
     other = candidates.flip(0)
-    result = suite.score(other, reference, None)
+    result = suite.score(other, hr, None)
     assert net.clip_model.images == 1 + 2 * len(candidates)
-    again = suite.score(candidates, reference, None)
+    again = suite.score(candidates, hr, None)
     torch.testing.assert_close(
         torch.from_numpy(result.values["afine_fr"]).flip(0), torch.from_numpy(again.values["afine_fr"])
     )
 
 
-def test_naturalness_needs_no_reference(net: Any, reference: torch.Tensor, candidates: torch.Tensor) -> None:
+def test_naturalness_needs_no_hr(net: Any, hr: torch.Tensor, candidates: torch.Tensor) -> None:
     fidelity, naturalness = metrics(net)
     alone = naturalness(candidates, naturalness.prepare(None, None))
-    torch.testing.assert_close(alone, naturalness(candidates, naturalness.prepare(reference, None)))
-    with pytest.raises(BadInput, match="afine_fr compares with the HR reference"):
+    torch.testing.assert_close(alone, naturalness(candidates, naturalness.prepare(hr, None)))
+    with pytest.raises(BadInput, match="afine_fr compares with the HR image"):
         fidelity.prepare(None, None)
 
 

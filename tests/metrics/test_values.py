@@ -43,45 +43,45 @@ TOLERANCE = {
 
 
 @pytest.mark.parametrize("name", STORED)
-def test_stored_values(name: str, reference: torch.Tensor, lr: torch.Tensor, candidates: torch.Tensor) -> None:
+def test_stored_values(name: str, hr: torch.Tensor, lr: torch.Tensor, candidates: torch.Tensor) -> None:
     metric = load(name)
-    values = metric(candidates, metric.prepare(reference, lr))
+    values = metric(candidates, metric.prepare(hr, lr))
     assert values.dtype == torch.float32
     torch.testing.assert_close(values, torch.tensor(STORED[name]), rtol=0, atol=TOLERANCE.get(name, 0.003))
 
 
 @pytest.mark.parametrize("name", [name for name in STORED if TABLE[name].pyiqa_name])
-def test_equals_pyiqa_one_image_at_a_time(name: str, reference: torch.Tensor, candidates: torch.Tensor) -> None:
+def test_equals_pyiqa_one_image_at_a_time(name: str, hr: torch.Tensor, candidates: torch.Tensor) -> None:
     """Within 1e-4; BRISQUE's float32 features jump between table entries, on a scale of 100."""
     net: Any = network(TABLE[name], CPU, weights_folder())
-    beside = [reference.clone()] if TABLE[name].kind is Kind.FR else []
+    beside = [hr.clone()] if TABLE[name].kind is Kind.FR else []
     singles = [net(image[None].clone(), *beside).reshape(1).float() for image in candidates]
     metric = load(name)
-    values = metric(candidates, metric.prepare(reference, None))
+    values = metric(candidates, metric.prepare(hr, None))
     tolerance = 0.05 if name == "brisque" else 1e-4
     torch.testing.assert_close(values, torch.cat(singles), rtol=1e-5, atol=tolerance)
 
 
 @pytest.mark.parametrize(("name", "of_pyiqa"), [("psnr_y", "psnr"), ("ssim_y", "ssim")])
 def test_the_papers_protocol_is_pyiqas_y_of_ycbcr(
-    name: str, of_pyiqa: str, reference: torch.Tensor, candidates: torch.Tensor
+    name: str, of_pyiqa: str, hr: torch.Tensor, candidates: torch.Tensor
 ) -> None:
     net: Any = pyiqa.create_metric(of_pyiqa, test_y_channel=True, color_space="ycbcr", device=CPU)
     metric = load(name)
-    values = metric(candidates, metric.prepare(reference, None))
+    values = metric(candidates, metric.prepare(hr, None))
     torch.testing.assert_close(
-        values, net(candidates, reference.expand_as(candidates)).reshape(-1).float(), rtol=1e-5, atol=1e-4
+        values, net(candidates, hr.expand_as(candidates)).reshape(-1).float(), rtol=1e-5, atol=1e-4
     )
     plain = load(of_pyiqa)
-    assert (values - plain(candidates, plain.prepare(reference, None)))[1:].abs().min() > 1e-4
+    assert (values - plain(candidates, plain.prepare(hr, None)))[1:].abs().min() > 1e-4
 
 
-def test_batches_do_not_change_scores(reference: torch.Tensor, lr: torch.Tensor, candidates: torch.Tensor) -> None:
+def test_batches_do_not_change_scores(hr: torch.Tensor, lr: torch.Tensor, candidates: torch.Tensor) -> None:
     suite = Suite.load(list(STORED))
     before = candidates.clone()
-    whole = suite.score(candidates, reference, lr)
+    whole = suite.score(candidates, hr, lr)
     torch.testing.assert_close(candidates, before, rtol=0, atol=0)
-    parts = suite.score(candidates, reference, lr, batch=2)
+    parts = suite.score(candidates, hr, lr, batch=2)
     for name, values in whole.values.items():
         tolerance = 0.05 if name == "brisque" else 1e-4
         torch.testing.assert_close(
@@ -89,21 +89,19 @@ def test_batches_do_not_change_scores(reference: torch.Tensor, lr: torch.Tensor,
         )
 
 
-def test_the_best_candidate_is_the_reference(
-    reference: torch.Tensor, lr: torch.Tensor, candidates: torch.Tensor
-) -> None:
-    """FR metrics and LR consistency, whatever their direction, put the reference itself first."""
+def test_the_best_candidate_is_the_hr(hr: torch.Tensor, lr: torch.Tensor, candidates: torch.Tensor) -> None:
+    """FR metrics and LR consistency, whatever their direction, put the HR image itself first."""
     suite = Suite.load([name for name in STORED if TABLE[name].kind is not Kind.NR])
-    for name, values in suite.score(candidates, reference, lr).values.items():
+    for name, values in suite.score(candidates, hr, lr).values.items():
         best = values.argmax() if TABLE[name].higher_is_better else values.argmin()
         assert best == 0, name
 
 
-def test_wrong_sizes_are_named(reference: torch.Tensor, candidates: torch.Tensor) -> None:
+def test_wrong_sizes_are_named(hr: torch.Tensor, candidates: torch.Tensor) -> None:
     metric = load("psnr")
-    with pytest.raises(BadInput, match="candidates are 64 x 128 px, the reference is 128 x 128"):
-        metric(candidates[..., :64], metric.prepare(reference, None))
-    with pytest.raises(BadInput, match="psnr compares with the HR reference, and there is none"):
+    with pytest.raises(BadInput, match="candidates are 64 x 128 px, the HR image is 128 x 128"):
+        metric(candidates[..., :64], metric.prepare(hr, None))
+    with pytest.raises(BadInput, match="psnr compares with the HR image, and there is none"):
         metric.prepare(None, None)
     niqe = load("niqe")
     with pytest.raises(BadInput, match="niqe needs images of at least 96 px, these are 64 x 128"):

@@ -9,7 +9,7 @@ from components.settings.gate import GateSettings
 from components.settings.monitor import MonitorSettings
 
 LIMITS, GATE = MonitorSettings(min_pairs=10), GateSettings()
-REFERENCE = {"rank_nss": [0.0, 2.0] * 20, "niqe": [4.0, 6.0] * 20}  # means 1 and 5, deviations 1
+EVALUATED = {"rank_nss": [0.0, 2.0] * 20, "niqe": [4.0, 6.0] * 20}  # means 1 and 5, deviations 1
 GOOD: dict[str, Sequence[float]] = {
     "rank_nss": [1.0] * 20,
     "niqe": [5.0] * 20,
@@ -21,8 +21,8 @@ GOOD: dict[str, Sequence[float]] = {
 }
 
 
-def health(found: Values = GOOD, reference: Values = REFERENCE, pairs: int = 20, broken: Sequence[str] = ()) -> Health:
-    return judge("m/1", pairs, broken, found, reference, {"rank_nss": True, "niqe": False}, LIMITS, GATE)
+def health(found: Values = GOOD, evaluated: Values = EVALUATED, pairs: int = 20, broken: Sequence[str] = ()) -> Health:
+    return judge("m/1", pairs, broken, found, evaluated, {"rank_nss": True, "niqe": False}, LIMITS, GATE)
 
 
 def no(result: Health) -> set[str]:
@@ -60,8 +60,8 @@ def test_within_the_limits_is_healthy_and_better_is_never_a_fault() -> None:
 
 
 def test_no_record_of_the_promotion_is_no_health() -> None:
-    assert no(health(reference={})) == {"rank_nss", "niqe"}
-    assert no(health(reference={"rank_nss": [1.0] * 9, "niqe": [4.0, 6.0]})) == {"rank_nss"}  # a constant tells nothing
+    assert no(health(evaluated={})) == {"rank_nss", "niqe"}
+    assert no(health(evaluated={"rank_nss": [1.0] * 9, "niqe": [4.0, 6.0]})) == {"rank_nss"}  # a constant tells nothing
 
 
 def test_too_few_or_broken_pairs() -> None:

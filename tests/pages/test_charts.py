@@ -61,7 +61,7 @@ def test_many_points_are_smoothed_over_the_raw_line_and_few_are_not() -> None:
 
 
 def test_a_constant_line_and_text_with_markup_are_drawn() -> None:
-    svg = str(chart([(0, 1.0), (1, 1.0)], reference=(1.0, "<base>"), mark=(1, "best & last")).svg)
+    svg = str(chart([(0, 1.0), (1, 1.0)], baseline=(1.0, "<base>"), mark=(1, "best & last")).svg)
     assert "&lt;base&gt;" in svg
     assert "best &amp; last" in svg
     assert "nan" not in svg

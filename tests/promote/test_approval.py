@@ -23,7 +23,7 @@ from components.promote.promotion import Approval
 from components.promote.rejection import reject
 from components.promote.rollback import rollback
 from components.promote.status import promotion_status
-from components.promote.transaction import commit, into_production, settle
+from components.promote.transaction import commit, copy_to_production, reconcile
 from components.registry import ledger
 from components.registry.ledger import Content
 from components.registry.versions import CHALLENGER, CHAMPION, IDENTITY_TAG, alias_version
@@ -52,9 +52,9 @@ class Copy:
     client: mlflow.MlflowClient
     measured: int = 0
 
-    def promote(self, reference: str = "sr-dev/1", **arguments: Any) -> promotion.Outcome:
+    def promote(self, version_uri: str = "sr-dev/1", **arguments: Any) -> promotion.Outcome:
         settings = arguments.pop("settings", self.project.settings)
-        return promotion.promote(settings, self.project.root, reference, **arguments)
+        return promotion.promote(settings, self.project.root, version_uri, **arguments)
 
     def limited(self, **limits: Any) -> Any:
         """The settings with other limits of the gate."""
@@ -233,8 +233,8 @@ def test_killed_at_any_point_of_a_refusal_there_is_one_record_of_it(copy: Copy, 
 
 def second_champion(copy: Copy, version: int = 2) -> None:
     """`sr-dev/<version>` as the next champion, as if the gate had passed it."""
-    history = settle(copy.client, "sr")
-    number = into_production(copy.client, copy.client.get_model_version("sr-dev", str(version)), "sr")
+    history = reconcile(copy.client, "sr")
+    number = copy_to_production(copy.client, copy.client.get_model_version("sr-dev", str(version)), "sr")
     follows = ledger.following(history)
     commit(copy.client, "sr", Content("promote", "sr", number, f"sr-dev/{version}", 1, *follows, "eve", "made", {}))
 

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from components.errors import BadInput, ResumeLater
 from components.failpoints import Failpoint, no_failpoint
-from components.promote.transaction import commit, into_production, settle
+from components.promote.transaction import commit, copy_to_production, reconcile
 from components.registry import ledger
 from components.registry.ledger import Content, Record, replay
 from components.registry.versions import CHAMPION, IDENTITY_TAG, alias_version
@@ -34,8 +34,8 @@ def client(tmp_path: Path, empty_database: Path) -> mlflow.MlflowClient:
 
 def promote(client: mlflow.MlflowClient, version: int, failpoint: Failpoint = no_failpoint) -> int:
     """The part of a promotion that follows the gate; the version in production."""
-    history = settle(client, NAME)
-    number = into_production(client, client.get_model_version(DEV, str(version)), NAME)
+    history = reconcile(client, NAME)
+    number = copy_to_production(client, client.get_model_version(DEV, str(version)), NAME)
     failpoint("copied")
     if history.champion != number:
         after = ledger.following(history)
@@ -45,7 +45,7 @@ def promote(client: mlflow.MlflowClient, version: int, failpoint: Failpoint = no
 
 
 def rollback(client: mlflow.MlflowClient, to: int) -> None:
-    history = settle(client, NAME)
+    history = reconcile(client, NAME)
     follows = ledger.following(history)
     commit(client, NAME, Content("rollback", NAME, to, f"{NAME}/{to}", history.champion, *follows, "ada", "bad", {}))
 
@@ -72,7 +72,7 @@ def test_killed_anywhere_the_next_run_ends_consistent(client: mlflow.MlflowClien
     killed_at(point, lambda failpoint: promote(mlflow.MlflowClient(), 2, failpoint), mlflow.get_tracking_uri())
     # Until somebody acts, the alias is where it was or where it was to go, never elsewhere.
     assert alias_version(client, NAME, CHAMPION) == (2 if point == "moved" else 1)
-    settled = settle(client, NAME)
+    settled = reconcile(client, NAME)
     assert settled.champion == alias_version(client, NAME, CHAMPION) == (1 if point == "copied" else 2)
     assert promote(client, 2) == 2
     assert alias_version(client, NAME, CHAMPION) == 2
@@ -109,7 +109,7 @@ def test_a_slow_writer_cannot_leave_an_old_champion(client: mlflow.MlflowClient)
     promote(client, 1, overtaken)
     assert alias_version(client, NAME, CHAMPION) == 2
     client.set_registered_model_alias(NAME, CHAMPION, "1")  # what a writer cut off after its late write leaves
-    assert settle(client, NAME).champion == alias_version(client, NAME, CHAMPION) == 2
+    assert reconcile(client, NAME).champion == alias_version(client, NAME, CHAMPION) == 2
 
 
 def test_rollback_moves_nothing_but_the_alias(client: mlflow.MlflowClient) -> None:
@@ -138,7 +138,7 @@ def test_a_changed_record_shows(client: mlflow.MlflowClient) -> None:
     text = client.get_model_version(ledger_name, "1").tags[ledger.CONTENT_TAG]
     client.set_model_version_tag(ledger_name, "1", ledger.CONTENT_TAG, text.replace("ada", "eve"))
     with pytest.raises(BadInput, match="sr-history/1 does not fit its digest"):
-        settle(client, NAME)
+        reconcile(client, NAME)
     client.set_model_version_tag(ledger_name, "1", ledger.CONTENT_TAG, "{}")
     with pytest.raises(BadInput, match="sr-history/1 is no record"):
         ledger.read(client, NAME)
@@ -164,7 +164,7 @@ def test_refusals_are_kept_and_change_nothing(client: mlflow.MlflowClient) -> No
 
 
 def test_one_model_for_both_environments_is_not_copied(client: mlflow.MlflowClient) -> None:
-    assert into_production(client, client.get_model_version(DEV, "2"), DEV) == 2
+    assert copy_to_production(client, client.get_model_version(DEV, "2"), DEV) == 2
     assert len(client.search_model_versions(f"name = '{DEV}'")) == 3
 
 

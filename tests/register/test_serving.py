@@ -21,8 +21,8 @@ from components.artifacts import paths
 from components.artifacts.shards import decode_png, encode_png
 from components.process import resolve_device
 from components.register import stage
-from components.serving.pyfunc import ServedUpscaler
 from components.registry.tracking import tracking_uri
+from components.serving.pyfunc import ServedUpscaler
 from components.upscale.upscaler import Tiling, Upscaler
 from tests.register.project import make_project
 from tests.services.servers import LOOPBACK, answers, free_port, process

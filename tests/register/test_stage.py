@@ -186,12 +186,12 @@ def test_command_restores_with_the_registered_model(registered: Registered, tmp_
 
 
 @pytest.mark.parametrize(
-    ("reference", "why"),
+    ("version_uri", "why"),
     [("test-model", "names no model version"), ("test-model@absent", "absent"), ("no/9", "version=9")],
 )
-def test_unknown_reference_is_refused(registered: Registered, reference: str, why: str) -> None:
+def test_an_unknown_version_uri_is_refused(registered: Registered, version_uri: str, why: str) -> None:
     with pytest.raises(BadInput, match=why):
-        show_version(registered.settings.register_, registered.root, reference)
+        show_version(registered.settings.register_, registered.root, version_uri)
 
 
 def test_other_weights_are_another_version(registered: Registered) -> None:

@@ -195,7 +195,7 @@ def test_the_loss_has_a_line_where_its_objective_starts(
     header = ",".join(TRAINING_COLUMNS)
     table = read_csv(f"{header}\n1,0.69,0.5,0.1,0.3,0.3,0.3,0.3,0.1,1.0,2e-5\n", "training.csv", TRAINING_COLUMNS)
     loss = training_charts(table, objective.loss_at_zero)[0]
-    assert loss.reference == line
+    assert loss.baseline == line
     assert ("agree" in loss.note) == (line is not None)
 
 
@@ -203,7 +203,7 @@ def test_the_best_validation_step_is_marked() -> None:
     table = read_csv("step,reward,stlpips\n0,0.5,0.3\n10,0.6,0.2\n20,0.55,0.25\n", "validation.csv", ("step", "reward"))
     reward, stlpips = validation_charts(table, {"stlpips": False})
     assert reward.mark == (10.0, "best: step 10")
-    assert reward.reference == (0.5, "base")
+    assert reward.baseline == (0.5, "base")
     assert stlpips.title == "Validation stlpips ↓"
 
 

@@ -10,7 +10,7 @@ from components.report.stage import run
 from tests.report.project import build, settings
 
 
-class References(HTMLParser):
+class Links(HTMLParser):
     """Collects whatever a browser would fetch."""
 
     def __init__(self) -> None:
@@ -23,10 +23,10 @@ class References(HTMLParser):
 
 def test_the_page_holds_everything_it_needs(finished: Path) -> None:
     text = (finished / "reports/index.html").read_text()
-    references = References()
-    references.feed(text)
-    assert references.found
-    assert all(reference.startswith(("data:", "#")) for reference in references.found)
+    links = Links()
+    links.feed(text)
+    assert links.found
+    assert all(link.startswith(("data:", "#")) for link in links.found)
     assert len(text) < 8_000_000
 
 

@@ -50,7 +50,7 @@ def test_only_what_is_missing_is_computed() -> None:
     """A new candidate costs itself, a new metric costs itself; images are read for those alone."""
     suite = Suite.load(["psnr", "lr_consistency"])
     generator = torch.Generator().manual_seed(0)
-    images, reference = (torch.rand(count, 3, 16, 16, generator=generator) for count in (3, 1))
+    images, hr = (torch.rand(count, 3, 16, 16, generator=generator) for count in (3, 1))
     lr = torch.rand(1, 3, 4, 4, generator=generator)
     known = scores(suite, psnr=[1.0, 2.0])
     asked: list[tuple[int, ...]] = []
@@ -60,11 +60,11 @@ def test_only_what_is_missing_is_computed() -> None:
         return images[list(positions)]
 
     digests = [str(row["image_digest"]) for row in CANDIDATES]
-    complete = groups.complete(suite, known, digests, read, reference=reference, lr=lr, batch=2)
+    complete = groups.complete(suite, known, digests, read, hr=hr, lr=lr, batch=2)
     assert asked == [(2,), (0, 1, 2)]
     by_psnr = complete[suite.metrics["psnr"].digest]
     assert [by_psnr[digest].value for digest in digests[:2]] == [1.0, 2.0]
-    expected = suite.score(images, reference, lr).values["psnr"][2]
+    expected = suite.score(images, hr, lr).values["psnr"][2]
     assert by_psnr[digests[2]].value == expected
     assert groups.missing(suite.digests, complete, digests, True) == {}
     assert "image-2" not in known[suite.metrics["psnr"].digest]

@@ -83,9 +83,9 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], int]]:
     calls: list[tuple[list[str], int]] = []
     original: Callable[..., GroupScores] = Suite.score
 
-    def counting(self: Suite, candidates: Any, reference: Any, lr: Any, batch: Any, names: Any) -> GroupScores:
+    def counting(self: Suite, candidates: Any, hr: Any, lr: Any, batch: Any, names: Any) -> GroupScores:
         calls.append((list(names), len(candidates)))
-        return original(self, candidates, reference, lr, batch, names)
+        return original(self, candidates, hr, lr, batch, names)
 
     monkeypatch.setattr(Suite, "score", counting)
     return calls

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from components.artifacts.s3 import Client, Place
-from flows.lease import HeldByAnotherError, Lease, LostLeaseError, holding, look, take
+from flows.lease import HeldByAnotherError, Lease, LostLeaseError, holding, read_lease, take
 from tests.services.s3 import bucket, s3_environment  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("s3_environment")
@@ -72,7 +72,7 @@ def test_of_many_threads_one_wins(bucket: tuple[Client, str], place: Place) -> N
     (winner,) = [lease for lease in found if isinstance(lease, Lease)]
     assert {text for text in found if isinstance(text, str)} == {winner.held.what}
     winner.release()
-    assert look(bucket[0], place)[1] is False
+    assert read_lease(bucket[0], place)[1] is False
 
 
 def test_one_that_was_killed_is_taken_over_when_it_expires_and_not_before(
@@ -112,7 +112,7 @@ def test_a_paused_holder_that_lost_it_stops(bucket: tuple[Client, str], place: P
         slow.check()
     slow.release()  # releases nothing that is not its own
     heir.check()
-    assert look(bucket[0], place) == (heir.held, True)
+    assert read_lease(bucket[0], place) == (heir.held, True)
     heir.release()
 
 

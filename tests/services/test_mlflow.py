@@ -25,7 +25,7 @@ from components.errors import BadInput, ResumeLater
 from components.failpoints import Failpoint, no_failpoint
 from components.promote import promotion
 from components.promote.status import history, promotion_status
-from components.promote.transaction import commit, into_production, settle
+from components.promote.transaction import commit, copy_to_production, reconcile
 from components.register import lineage
 from components.registry import ledger
 from components.registry.ledger import Content
@@ -198,8 +198,8 @@ def transact(names: tuple[str, str], version: int, failpoint: Failpoint = no_fai
     """What follows the gate in a promotion."""
     development, production = names
     client = mlflow.MlflowClient()
-    history = settle(client, production)
-    number = into_production(client, client.get_model_version(development, str(version)), production)
+    history = reconcile(client, production)
+    number = copy_to_production(client, client.get_model_version(development, str(version)), production)
     failpoint("copied")
     if history.champion != number:
         follows, source = ledger.following(history), f"{development}/{version}"
@@ -210,7 +210,7 @@ def transact(names: tuple[str, str], version: int, failpoint: Failpoint = no_fai
 
 def go_back(production: str, to: int, failpoint: Failpoint = no_failpoint) -> None:
     client = mlflow.MlflowClient()
-    history = settle(client, production)
+    history = reconcile(client, production)
     if history.champion != to:
         follows = ledger.following(history)
         text = f"{production}/{to}"

@@ -215,7 +215,7 @@ def test_the_champion_itself_is_promoted_already(started: Callable[..., Any], pr
     assert len(ledger.read(project.client(), "sr").records) == records
 
 
-def test_a_wrong_reference_fails_with_its_reason(started: Callable[..., Any], project: Project) -> None:
+def test_a_wrong_version_uri_fails_with_its_reason(started: Callable[..., Any], project: Project) -> None:
     with started(version_uri="sr-dev/99") as run:
         ended = run.end()
     assert ended.state.type is StateType.FAILED

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from components.artifacts.s3 import Client
-from flows.lease import look
+from flows.lease import read_lease
 from tests.flows.made import make_project, run
 from tests.made import REPOSITORY
 from tests.services.remote import Remote, push, spoilt_base, trainable
@@ -90,7 +90,7 @@ def test_of_two_at_once_one_works_and_the_other_says_who(remote: Remote) -> None
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     deadline = time.monotonic() + 60
-    while look(remote.client, remote.lease)[1]:
+    while read_lease(remote.client, remote.lease)[1]:
         assert time.monotonic() < deadline
         time.sleep(1)
     assert remote.retrain()["ending"] == "nothing new"
@@ -253,7 +253,7 @@ import sys
 from pathlib import Path
 from components.registry import ledger
 from components.registry.tracking import connected
-from components.promote.transaction import commit, into_production, settle
+from components.promote.transaction import commit, copy_to_production, reconcile
 from components.registry.versions import CANDIDATE, production_name, resolve
 from components.registry.ledger import Content
 from components.settings import load_settings
@@ -262,8 +262,8 @@ settings = load_settings(root / "params.yaml").register_
 with connected(settings, root) as client:
     name = production_name(settings.model_name)
     version = resolve(client, f"{settings.model_name}@{CANDIDATE}")
-    history = settle(client, name)
-    number = into_production(client, version, name)
+    history = reconcile(client, name)
+    number = copy_to_production(client, version, name)
     commit(client, name, Content("promote", name, number, version.name, None, *ledger.following(history), "t", "t", {}))
 """
     environment = os.environ | remote.registry.environment()

@@ -142,7 +142,7 @@ def test_two_nodes_give_the_result_of_one_process_whatever_happens_on_the_way(
         codes = nodes.codes()
         assert codes[lost] == -signal.SIGKILL
         assert codes[1 - lost] == ExitCode.CRASHED
-        assert read_result(store, task, "run", None) is None
+        assert read_result(store, task, task.invocation()) is None
     nodes = Nodes(task, store, tmp_path, 2)
     assert nodes.codes() == [ExitCode.OK] * 2, nodes.logs[0].read_text()[-3000:]
     for (
@@ -154,7 +154,7 @@ def test_two_nodes_give_the_result_of_one_process_whatever_happens_on_the_way(
         assert later[1] >= 3 * CHECKPOINT
         assert len(later) == 2
 
-    result = read_result(store, task, "run", None)
+    result = read_result(store, task, task.invocation())
     assert_close(weights(result, store, tmp_path), alone)
     start = load_file(project / "weights/model.safetensors")
     assert max(float((alone[name] - start[name]).abs().max()) for name in start) > 5e-3  # far more than the rounding

@@ -95,7 +95,7 @@ def test_parts_and_their_gathering_give_the_bytes_of_one_run(
             run_task(Invocation("generate", task=url(store, task), shard=shard, action="publish", log=log))
             == ExitCode.OK
         )
-        result = read_result(store, task, "publish", shard)
+        result = read_result(store, task, task.invocation("publish", shard))
         assert result is not None
         assert set(result.outputs) == {
             f"data/candidates/{shard.name}.tar",
@@ -112,7 +112,7 @@ def test_parts_and_their_gathering_give_the_bytes_of_one_run(
     joined = task.model_copy(update={"inputs": [*task.inputs, *rows]})
     store.write(joined.key, joined.model_dump(mode="json"))
     assert run_task(Invocation("generate", task=url(store, joined), action="gather")) == ExitCode.OK
-    gathered = read_result(store, joined, "gather", None)
+    gathered = read_result(store, joined, joined.invocation("gather"))
     assert gathered is not None
     made |= {path: md5 for path, (md5, _) in gathered.outputs.items()}
 
@@ -141,7 +141,7 @@ def test_a_damaged_input_has_its_own_exit_code(project: Path, store: Store) -> N
     code = run_task(Invocation("generate", task=url(store, task), shard=Shard(0, SHARDS), action="publish"))
     assert code == ExitCode.CORRUPT_INPUT
     assert not place.exists()
-    assert read_result(store, task, "publish", Shard(0, SHARDS)) is None
+    assert read_result(store, task, task.invocation("publish", Shard(0, SHARDS))) is None
 
 
 def test_a_stopped_task_asks_to_be_resumed(project: Path, store: Store, tmp_path: Path) -> None:

@@ -124,9 +124,9 @@ def test_bad_input_of_one_process_is_told_to_all(monkeypatch: pytest.MonkeyPatch
 
 def test_processes_that_found_different_checkpoints_do_not_train(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "gather_object", lambda mine: [4, *mine])
-    processes.agree_on(Pair(1), 4)  # type: ignore[arg-type]
+    processes.require_same_step(Pair(1), 4)  # type: ignore[arg-type]
     with pytest.raises(ResumeLater, match=r"different steps, \[4, 2\].*run.shared_cache a store"):
-        processes.agree_on(Pair(1), 2)  # type: ignore[arg-type]
+        processes.require_same_step(Pair(1), 2)  # type: ignore[arg-type]
 
 
 def test_processes_wait_for_one_another_longer_than_a_model_takes_to_load(monkeypatch: pytest.MonkeyPatch) -> None:

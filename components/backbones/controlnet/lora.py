@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from components.backbones.states import misfits
+from components.backbones.states import mismatched_keys
 from components.errors import BadInput
 
 NAME = "default"
@@ -89,7 +89,7 @@ def load_adapter(branch: nn.Module, folder: Path) -> None:
         state: Mapping[str, Tensor] = load_file(path)
     except SafetensorError as error:
         raise BadInput(f"{path} is damaged ({error}); restore it from its source") from error
-    wrong = misfits(state, _adapter_state(branch))
+    wrong = mismatched_keys(state, _adapter_state(branch))
     if wrong:
         raise BadInput(
             f"{path} does not fit: {len(wrong)} tensors differ in name or shape, first {wrong[:3]}; "

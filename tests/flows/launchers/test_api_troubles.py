@@ -21,7 +21,7 @@ def test_a_watch_that_breaks_is_resumed_without_a_new_list(cluster: FakeCluster,
         cluster.pod(NAME, phase="Pending", message=str(number))
         until(lambda: cluster.watching == 2)
     cluster.finish(NAME)
-    assert waiter.ended().state is State.SUCCEEDED
+    assert waiter.outcome().state is State.SUCCEEDED
     assert (cluster.calls["GET jobs"], cluster.calls["GET pods"]) == (1, 1)
 
 
@@ -31,7 +31,7 @@ def test_410_gone_lists_again(cluster: FakeCluster, launcher: KubernetesLauncher
     cluster.forget()
     cluster.finish(NAME)
     cluster.forget()
-    assert waiter.ended().state is State.SUCCEEDED
+    assert waiter.outcome().state is State.SUCCEEDED
     assert cluster.calls["GET jobs"] >= 2
 
 
@@ -43,7 +43,7 @@ def test_what_was_deleted_while_nobody_watched_is_noticed_by_the_list(
         cluster.drop_watches()
         cluster.remove("jobs", NAME)
         cluster.forget()
-    assert waiter.ended().failure is Failure.LOST
+    assert waiter.outcome().failure is Failure.LOST
 
 
 def test_a_watch_ends_and_goes_on_now_and_then(cluster: FakeCluster, server: Server) -> None:
@@ -51,7 +51,7 @@ def test_a_watch_ends_and_goes_on_now_and_then(cluster: FakeCluster, server: Ser
         waiter = submitted(launcher, cluster)
         time.sleep(2.5)
         cluster.finish(NAME)
-        assert waiter.ended().state is State.SUCCEEDED
+        assert waiter.outcome().state is State.SUCCEEDED
     assert cluster.calls["WATCH jobs"] >= 3
     assert cluster.calls["GET jobs"] == 1
 
@@ -63,7 +63,7 @@ def test_the_list_is_a_safety_net_under_the_watch(cluster: FakeCluster, server: 
             job = cluster.objects["jobs"][NAME]  # changed without an event
             job["metadata"]["resourceVersion"] = "7"
             job["status"]["conditions"] = [{"type": "Complete", "status": "True"}]
-        assert waiter.ended().state is State.SUCCEEDED
+        assert waiter.outcome().state is State.SUCCEEDED
 
 
 def test_a_list_comes_in_pages(
@@ -87,7 +87,7 @@ def test_errors_that_pass_are_waited_out_for_every_kind_of_request(
         cluster.fail(f"^{verb}", status, times=3)
     waiter = submitted(launcher, cluster)
     cluster.finish(NAME)
-    assert waiter.ended().state is State.SUCCEEDED
+    assert waiter.outcome().state is State.SUCCEEDED
     launcher.delete(NAME)
     assert cluster.objects["jobs"] == {}
     assert not [fault for fault in cluster.faults if fault.times]
@@ -108,14 +108,14 @@ def test_a_server_that_stays_away_ends_the_waiting_and_leaves_the_job(cluster: F
     cluster.fail("", 503, times=10_000)
     cluster.drop_watches()
     with pytest.raises(ApiUnavailableError, match=r"has not answered for 1 s .*run the flow again"):
-        waiter.ended()
+        waiter.outcome()
     with pytest.raises(ApiUnavailableError):
         launcher.submit(replace(WORK, attempt=1))
     cluster.faults.clear()
-    watched = launcher._entries[NAME].watched
+    watched = launcher._entries[NAME].mirrors
     until(lambda: watched.jobs.error is None and watched.pods.error is None)  # it is back
     cluster.finish(NAME)
-    assert Waiter(launcher).ended().state is State.SUCCEEDED
+    assert Waiter(launcher).outcome().state is State.SUCCEEDED
     launcher.close()
 
 
@@ -126,4 +126,4 @@ def test_missing_rights_to_watch_are_said(
     cluster.fail("(GET|WATCH) .*/pods", 403, times=10_000, message="pods is forbidden")
     launcher.submit(WORK)
     with pytest.raises(BadInput, match=r"may not watch .*/pods: pods is forbidden; give its service account"):
-        Waiter(launcher).ended()
+        Waiter(launcher).outcome()

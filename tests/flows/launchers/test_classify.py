@@ -121,23 +121,23 @@ def test_only_complete_and_failed_are_ends(of_job: Json, pods: list[Json], state
     ],
 )
 def test_why_a_pod_failed(of_pod: Json, failure: Failure, text: str) -> None:
-    ended = classify.ended(FAILED, [of_pod])
-    assert (ended.state, ended.failure) == (State.FAILED, failure)
-    assert text in ended.detail
+    outcome = classify.outcome_of(FAILED, [of_pod])
+    assert (outcome.state, outcome.failure) == (State.FAILED, failure)
+    assert text in outcome.detail
 
 
 def test_the_newest_pod_that_failed_says_why() -> None:
     old = died(143, metadata={"name": "a", "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "t"})
     new = died(2, metadata={"name": "b", "creationTimestamp": "2026-01-01T00:01:00Z"})
-    assert classify.ended(FAILED, [new, old]).failure is Failure.BAD_INPUT
+    assert classify.outcome_of(FAILED, [new, old]).failure is Failure.BAD_INPUT
 
 
 def test_the_jobs_own_deadline_and_a_job_without_pods() -> None:
-    late = classify.ended(job("Failed", reason="DeadlineExceeded", message="Job was active longer"), [died(143)])
+    late = classify.outcome_of(job("Failed", reason="DeadlineExceeded", message="Job was active longer"), [died(143)])
     assert (late.failure, late.detail) == (Failure.DEADLINE_EXCEEDED, "DeadlineExceeded: Job was active longer")
-    assert classify.ended(FAILED, []).failure is Failure.CRASHED
-    assert classify.ended(FAILED, [pod(metadata={"deletionTimestamp": "t"})]).failure is Failure.EVICTED
-    assert classify.ended(job("Complete"), [died(1)]).state is State.SUCCEEDED
+    assert classify.outcome_of(FAILED, []).failure is Failure.CRASHED
+    assert classify.outcome_of(FAILED, [pod(metadata={"deletionTimestamp": "t"})]).failure is Failure.EVICTED
+    assert classify.outcome_of(job("Complete"), [died(1)]).state is State.SUCCEEDED
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,9 @@ def test_what_keeps_a_pod_from_starting(of_pod: Json, failure: Failure | None) -
 def test_a_disruption_is_told_as_that_and_not_by_the_traceback_it_left() -> None:
     traceback = "Traceback (most recent call last): torch.distributed.elastic SignalException: got signal: 15"
     gone = died(75, message=traceback, conditions=EVICTED)
-    ended = classify.failure_of(gone)
-    assert (ended.failure, ended.exit_code) == (Failure.EVICTED, 75)
-    assert ended.detail == "pod j-x on node n1: TerminationByKubelet: node shuts down; it saved what it had"
+    outcome = classify.failure_of(gone)
+    assert (outcome.failure, outcome.exit_code) == (Failure.EVICTED, 75)
+    assert outcome.detail == "pod j-x on node n1: TerminationByKubelet: node shuts down; it saved what it had"
 
 
 def test_what_the_scheduler_says() -> None:
@@ -282,7 +282,7 @@ EVICTED = [
 )
 def test_of_pods_that_end_together_the_cause_counts(first: Json, second: Json, failure: Failure) -> None:
     for pods in ([of_index(0, first), of_index(1, second)], [of_index(0, second), of_index(1, first)]):
-        assert classify.ended(FAILED, pods).failure is failure
+        assert classify.outcome_of(FAILED, pods).failure is failure
 
 
 def test_several_pods_run_when_all_do() -> None:

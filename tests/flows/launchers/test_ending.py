@@ -17,7 +17,7 @@ from components.task.document import Task
 from flows.launchers.base import Failure, WorkFailedError
 from flows.launchers.kubernetes import KubernetesLauncher
 from flows.launchers.names import name_of
-from flows.stages import Part, Runner
+from flows.stages import Runner
 from tests.flows.launchers.simulated import NAME, WORK, Waiter, make, submitted, until
 from tests.flows.made import make_project
 
@@ -27,7 +27,7 @@ def test_delete_ends_the_waiting_and_close_deletes_the_rest(cluster: FakeCluster
     other = launcher.submit(replace(WORK, attempt=1))
     cluster.run(NAME)
     launcher.delete(NAME)
-    assert waiter.ended().failure is Failure.CANCELLED
+    assert waiter.outcome().failure is Failure.CANCELLED
     launcher.delete(NAME)  # gone is fine
     assert list(cluster.objects["jobs"]) == [other]
     launcher.close()
@@ -39,7 +39,7 @@ def test_close_is_quick_while_others_wait(cluster: FakeCluster, launcher: Kubern
     waiter = submitted(launcher, cluster)
     began = time.monotonic()
     launcher.close()
-    assert waiter.ended().failure is Failure.CANCELLED
+    assert waiter.outcome().failure is Failure.CANCELLED
     assert time.monotonic() - began < 3
 
 
@@ -69,7 +69,7 @@ def performed(runner: Runner, shard: int) -> Failure:
     """How a part of generate fails."""
     task = Task(stage="generate", store=runner.store.url, params="", inputs=[], outputs=[])
     with pytest.raises(WorkFailedError) as raised:
-        runner.perform(Part("generate", task, "publish", Shard(shard, 3)), logging.getLogger())
+        runner.perform(task, task.invocation("publish", Shard(shard, 3)), logging.getLogger())
     return raised.value.failure
 
 
@@ -116,12 +116,12 @@ def test_a_job_that_comes_to_be_while_it_is_deleted_goes_as_well(
         assert submitting.result(10) == NAME
     assert cluster.created == {NAME: 1}
     assert cluster.objects["jobs"] == {}
-    assert Waiter(launcher).ended().failure is Failure.CANCELLED
+    assert Waiter(launcher).outcome().failure is Failure.CANCELLED
 
 
 def test_after_close_nothing_is_submitted(cluster: FakeCluster, launcher: KubernetesLauncher) -> None:
     launcher.close()
-    assert Waiter(launcher, launcher.submit(WORK)).ended().failure is Failure.CANCELLED
+    assert Waiter(launcher, launcher.submit(WORK)).outcome().failure is Failure.CANCELLED
     assert cluster.created == {}
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("watch")]
 
@@ -135,14 +135,14 @@ def test_who_leaves_its_jobs_to_the_next_deletes_none(
     waiter = submitted(launcher, cluster)
     cluster.run(NAME)
     launcher.close(delete=False)
-    ended = waiter.ended()
-    assert (ended.failure, ended.detail) == (Failure.CANCELLED, "this flow's process ends; its Job goes on")
+    outcome = waiter.outcome()
+    assert (outcome.failure, outcome.detail) == (Failure.CANCELLED, "this flow's process ends; its Job goes on")
     launcher.delete(NAME)  # as the part does that waited
     launcher.close()
-    assert Waiter(launcher, launcher.submit(replace(WORK, attempt=1))).ended().failure is Failure.CANCELLED
+    assert Waiter(launcher, launcher.submit(replace(WORK, attempt=1))).outcome().failure is Failure.CANCELLED
     assert list(cluster.objects["jobs"]) == [NAME]
     with make(server) as following:
         following.submit(WORK)
         cluster.finish(NAME)
-        assert Waiter(following).ended().failure is None
+        assert Waiter(following).outcome().failure is None
     assert cluster.created == {NAME: 1}

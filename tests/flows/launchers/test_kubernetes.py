@@ -11,7 +11,7 @@ from benchmarks.parts.fake_api import Automatic, Server
 from benchmarks.parts.fake_cluster import FakeCluster
 from components.errors import BadInput
 from flows.launchers.api import Api
-from flows.launchers.base import Ended, Failure, State
+from flows.launchers.base import Failure, Outcome, State
 from flows.launchers.kubernetes import KubernetesLauncher
 from tests.flows.launchers.simulated import NAME, QUICK, WORK, Waiter, make, submitted, until
 
@@ -34,7 +34,7 @@ def test_suspended_then_pending_running_finishing_and_only_then_the_end(
     assert waiter.waits
     cluster.pod(NAME, phase="Succeeded")
     cluster.job(NAME, "SuccessCriteriaMet", "Complete")
-    assert waiter.ended() == Ended(State.SUCCEEDED, exit_code=0)
+    assert waiter.outcome() == Outcome(State.SUCCEEDED, exit_code=0)
     expected = [State.QUEUED, State.PENDING, State.RUNNING, State.FINISHING, State.SUCCEEDED]
     assert [state for number, state in enumerate(waiter.states) if number or state is not State.PENDING] == expected
 
@@ -47,7 +47,7 @@ def test_failure_target_is_no_end(cluster: FakeCluster, launcher: KubernetesLaun
     time.sleep(0.2)
     assert waiter.waits
     cluster.finish(NAME, 75)
-    assert waiter.ended().failure is Failure.RESUME_LATER
+    assert waiter.outcome().failure is Failure.RESUME_LATER
 
 
 def test_a_failed_job_whose_pod_is_told_of_later(cluster: FakeCluster, launcher: KubernetesLauncher) -> None:
@@ -57,7 +57,7 @@ def test_a_failed_job_whose_pod_is_told_of_later(cluster: FakeCluster, launcher:
     time.sleep(0.3)
     end = {"exitCode": 137, "reason": "OOMKilled"}
     cluster.pod(NAME, phase="Failed", containerStatuses=[{"name": "stage", "state": {"terminated": end}}])
-    assert waiter.ended().failure is Failure.OUT_OF_MEMORY
+    assert waiter.outcome().failure is Failure.OUT_OF_MEMORY
 
 
 def test_a_pod_that_is_gone_before_anyone_looked_still_says_why(
@@ -67,7 +67,7 @@ def test_a_pod_that_is_gone_before_anyone_looked_still_says_why(
     until(lambda: cluster.watching == 2)
     cluster.finish(NAME, 65)
     cluster.remove("pods", f"{NAME}-pod")
-    until(lambda: launcher._entries[NAME].watched.pods.last_seen(f"{NAME}-pod"))
+    until(lambda: launcher._entries[NAME].mirrors.pods.last_seen(f"{NAME}-pod"))
     assert launcher.wait(NAME).failure is Failure.CORRUPT_INPUT
 
 
@@ -84,7 +84,7 @@ def test_a_pod_that_is_gone_does_not_run_any_more(cluster: FakeCluster, launcher
     until(lambda: waiter.states[-1:] == [State.RUNNING])
     cluster.pod(NAME, "another", phase="Succeeded")
     cluster.job(NAME, "Complete")
-    assert waiter.ended().state is State.SUCCEEDED
+    assert waiter.outcome().state is State.SUCCEEDED
 
 
 def test_a_finished_job_that_its_ttl_removed_has_succeeded(cluster: FakeCluster, launcher: KubernetesLauncher) -> None:
@@ -92,7 +92,7 @@ def test_a_finished_job_that_its_ttl_removed_has_succeeded(cluster: FakeCluster,
     until(lambda: cluster.watching == 2)
     cluster.finish(NAME)
     cluster.remove("jobs", NAME)
-    until(lambda: launcher._entries[NAME].watched.jobs.last_seen(NAME))
+    until(lambda: launcher._entries[NAME].mirrors.jobs.last_seen(NAME))
     assert launcher.wait(NAME).state is State.SUCCEEDED
 
 
@@ -100,9 +100,9 @@ def test_a_job_that_another_deletes_is_lost(cluster: FakeCluster, launcher: Kube
     waiter = submitted(launcher, cluster)
     cluster.run(NAME)
     cluster.remove("jobs", NAME)
-    ended = waiter.ended()
-    assert ended.failure is Failure.LOST
-    assert "was deleted from namespace dp2o" in ended.detail
+    outcome = waiter.outcome()
+    assert outcome.failure is Failure.LOST
+    assert "was deleted from namespace dp2o" in outcome.detail
 
 
 # ---- adoption
@@ -120,7 +120,7 @@ def test_submitting_again_creates_nothing(cluster: FakeCluster, server: Server, 
     cluster.write(NAME, "new")
     until(lambda: waiter.lines)
     cluster.finish(NAME)
-    assert waiter.ended().state is State.SUCCEEDED
+    assert waiter.outcome().state is State.SUCCEEDED
     assert waiter.lines == ["new"]
     assert cluster.created == {NAME: 1}
     assert list(restarted.logs(NAME)) == ["told to the flow before", "new"]
@@ -135,7 +135,7 @@ def test_a_create_whose_answer_was_lost_is_not_done_twice(cluster: FakeCluster, 
     cluster.run(NAME)
     cluster.write(NAME, "first")
     cluster.finish(NAME)
-    assert waiter.ended().state is State.SUCCEEDED
+    assert waiter.outcome().state is State.SUCCEEDED
     assert cluster.created == {NAME: 1}
     assert waiter.lines == ["first"]  # it is our own, so its log is told from the beginning
 
@@ -172,7 +172,7 @@ def test_lines_come_once_over_a_connection_that_breaks(cluster: FakeCluster, lau
         cluster.drop_watches()
     cluster.write(NAME, "last")
     cluster.finish(NAME)
-    assert waiter.ended().state is State.SUCCEEDED
+    assert waiter.outcome().state is State.SUCCEEDED
     expected = [line for number in range(4) for line in (f"{number} a", f"{number} b", "")] + ["last"]
     assert waiter.lines == expected
     assert list(launcher.logs(NAME)) == expected
@@ -187,7 +187,7 @@ def test_the_log_of_a_pod_that_is_told_of_after_its_jobs_end(
     cluster.write(NAME, "all of it")
     cluster.finish(NAME)
     waiter = Waiter(launcher)
-    assert waiter.ended().state is State.SUCCEEDED
+    assert waiter.outcome().state is State.SUCCEEDED
     assert waiter.lines == ["all of it"]
     assert not [fault for fault in cluster.faults if fault.times]
 
@@ -197,7 +197,7 @@ def test_a_log_that_cannot_be_had_changes_nothing(cluster: FakeCluster, launcher
     waiter = submitted(launcher, cluster)
     cluster.run(NAME)
     cluster.finish(NAME)
-    assert waiter.ended().state is State.SUCCEEDED
+    assert waiter.outcome().state is State.SUCCEEDED
 
 
 def test_two_threads_that_submit_the_same_at_once(cluster: FakeCluster, launcher: KubernetesLauncher) -> None:
@@ -210,14 +210,14 @@ def test_two_threads_that_submit_the_same_at_once(cluster: FakeCluster, launcher
         thread.join()
     until(lambda: NAME in cluster.objects["jobs"])
     cluster.finish(NAME)
-    assert [waiter.ended().state for waiter in waiters] == [State.SUCCEEDED] * 2
+    assert [waiter.outcome().state for waiter in waiters] == [State.SUCCEEDED] * 2
     assert cluster.created == {NAME: 1}
 
 
 def test_a_hundred_shards_share_two_watches(cluster: FakeCluster, launcher: KubernetesLauncher) -> None:
     Automatic(cluster, 0.2)
     waiters = [Waiter(launcher, launcher.submit(replace(WORK, shard=str(number)))) for number in range(100)]
-    assert {waiter.ended(60).state for waiter in waiters} == {State.SUCCEEDED}
+    assert {waiter.outcome(60).state for waiter in waiters} == {State.SUCCEEDED}
     assert (cluster.calls["WATCH jobs"], cluster.calls["WATCH pods"]) == (1, 1)
     assert cluster.calls["POST jobs"] == 100
     assert cluster.calls["GET jobs"] <= 2

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import BadInput
-from flows.launchers.base import Ended, Failure, State, Work
+from flows.launchers.base import Failure, Outcome, State, Work
 from flows.launchers.local import LocalLauncher, gpus_here
 
 STAGE = """
@@ -80,18 +80,18 @@ def lives(pid: int) -> bool:
     return status != "Z"
 
 
-def in_thread(launcher: LocalLauncher, handle: str) -> tuple[threading.Thread, list[Ended]]:
-    ended: list[Ended] = []
-    thread = threading.Thread(target=lambda: ended.append(launcher.wait(handle)))
+def in_thread(launcher: LocalLauncher, handle: str) -> tuple[threading.Thread, list[Outcome]]:
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(launcher.wait(handle)))
     thread.start()
-    return thread, ended
+    return thread, outcomes
 
 
 def test_success_is_told_with_states_and_lines(launcher: LocalLauncher) -> None:
     states: list[State] = []
     lines: list[str] = []
     handle = launcher.submit(work("exit", "0"))
-    assert launcher.wait(handle, states.append, lines.append) == Ended(State.SUCCEEDED, exit_code=0)
+    assert launcher.wait(handle, states.append, lines.append) == Outcome(State.SUCCEEDED, exit_code=0)
     assert states[-1] is State.SUCCEEDED
     assert set(states[:-1]) <= {State.PENDING, State.RUNNING}
     assert lines == ["began", "ends"]
@@ -110,14 +110,14 @@ def test_success_is_told_with_states_and_lines(launcher: LocalLauncher) -> None:
     ],
 )
 def test_an_exit_code_has_a_name(launcher: LocalLauncher, code: int, failure: Failure) -> None:
-    ended = launcher.wait(launcher.submit(work("exit", str(code))))
-    assert (ended.state, ended.failure, ended.exit_code) == (State.FAILED, failure, code)
-    assert ended.detail.endswith("began\nends")
+    outcome = launcher.wait(launcher.submit(work("exit", str(code))))
+    assert (outcome.state, outcome.failure, outcome.exit_code) == (State.FAILED, failure, code)
+    assert outcome.detail.endswith("began\nends")
 
 
 def test_a_kill_from_outside_is_taken_for_the_memory_killer(launcher: LocalLauncher) -> None:
-    ended = launcher.wait(launcher.submit(work("kill-itself")))
-    assert (ended.failure, ended.exit_code) == (Failure.OUT_OF_MEMORY, 137)
+    outcome = launcher.wait(launcher.submit(work("kill-itself")))
+    assert (outcome.failure, outcome.exit_code) == (Failure.OUT_OF_MEMORY, 137)
 
 
 def test_lines_come_while_it_runs_and_once(launcher: LocalLauncher, project: Path) -> None:
@@ -168,10 +168,10 @@ def test_a_restarted_flow_adopts_what_still_runs(project: Path, launcher: LocalL
     killed_flow(project, "until", "go")
     lines: list[str] = []
     handle = launcher.submit(work("until", "go", gpus=1))
-    thread, ended = in_thread(launcher, handle)
+    thread, outcomes = in_thread(launcher, handle)
     wide = launcher.submit(work("exit", "0", shard="wide", gpus=2))  # the adopted one holds a GPU of the two
     time.sleep(0.3)
-    assert not ended
+    assert not outcomes
     assert (project / "begun").read_text() == "x"
     (project / "go").touch()
     assert launcher.wait(handle, on_line=lines.append).state is State.SUCCEEDED
@@ -218,11 +218,11 @@ def test_two_launchers_at_once_run_it_once(project: Path) -> None:
 
 def test_delete_asks_first(launcher: LocalLauncher, project: Path) -> None:
     handle = launcher.submit(work("polite"))
-    thread, ended = in_thread(launcher, handle)
+    thread, outcomes = in_thread(launcher, handle)
     until((project / "ready").exists)
     launcher.delete(handle)
     thread.join(10)
-    assert ended[0].failure is Failure.CANCELLED
+    assert outcomes[0].failure is Failure.CANCELLED
     assert (project / "saved").exists()
     assert not (project / "work" / handle).exists()
     launcher.delete(handle)  # gone is fine
@@ -259,8 +259,8 @@ def test_close_deletes_all(project: Path) -> None:
 
 def test_the_run_timeout_counts_from_the_start(project: Path) -> None:
     with LocalLauncher(project / "work", gpus=(), grace=0.3, project=project, run_timeout=0.5) as launcher:
-        ended = launcher.wait(launcher.submit(work("until", "never")))
-    assert ended.failure is Failure.DEADLINE_EXCEEDED
+        outcome = launcher.wait(launcher.submit(work("until", "never")))
+    assert outcome.failure is Failure.DEADLINE_EXCEEDED
 
 
 def test_each_gets_its_own_gpus_and_the_third_waits(launcher: LocalLauncher, project: Path) -> None:
@@ -268,15 +268,15 @@ def test_each_gets_its_own_gpus_and_the_third_waits(launcher: LocalLauncher, pro
     second = launcher.submit(work("until", "go", shard="2", gpus=1))
     third = launcher.submit(work("environment", shard="3", gpus=2, environment={"OURS": "set"}))
     states: list[State] = []
-    ended: list[Ended] = []
-    thread = threading.Thread(target=lambda: ended.append(launcher.wait(third, states.append)))
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(launcher.wait(third, states.append)))
     thread.start()
     devices = [(project / "work" / handle / "devices").read_text() for handle in (first, second)]
     assert sorted(devices) == ["0", "1"]
     until(lambda: states == [State.QUEUED])
     (project / "go").touch()
     thread.join(20)
-    assert ended[0].state is State.SUCCEEDED
+    assert outcomes[0].state is State.SUCCEEDED
     assert "0,1 set" in list(launcher.logs(third))
 
 

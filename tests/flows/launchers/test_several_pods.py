@@ -54,7 +54,7 @@ def test_training_runs_when_all_its_nodes_do_and_the_first_ones_log_is_told(
     assert waiter.states[-1] is State.RUNNING  # the first still publishes
     ends(cluster, 0, 0)
     cluster.job(TRAINING, "Complete")
-    assert waiter.ended().state is State.SUCCEEDED
+    assert waiter.outcome().state is State.SUCCEEDED
     assert waiter.lines == ["of the first"]
 
 
@@ -64,8 +64,8 @@ def test_one_node_that_finds_no_place_is_told_though_the_other_runs(cluster: Fak
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no rack"}
         cluster.pod(TRAINING, index=0, phase="Pending", conditions=[condition], scheduled=False)
         runs(cluster, 1)  # the newer one has no trouble
-        ended = waiter.ended()
-        assert (ended.failure, ended.detail) == (Failure.UNSCHEDULABLE, "no rack")
+        outcome = waiter.outcome()
+        assert (outcome.failure, outcome.detail) == (Failure.UNSCHEDULABLE, "no rack")
         assert cluster.objects["jobs"] == {}
 
 
@@ -80,9 +80,9 @@ def test_the_node_that_failed_is_told_and_not_those_that_fell_with_it(
     time.sleep(0.3)
     assert waiter.waits  # the other, told by another watch, may be why
     ends(cluster, 1, 137)
-    ended = waiter.ended()
-    assert ended.failure is Failure.OUT_OF_MEMORY
-    assert f"{TRAINING}-1" in ended.detail
+    outcome = waiter.outcome()
+    assert outcome.failure is Failure.OUT_OF_MEMORY
+    assert f"{TRAINING}-1" in outcome.detail
 
 
 def test_a_stage_may_have_a_template_of_its_own(cluster: FakeCluster, server: Server, tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ def test_a_job_the_cluster_does_not_accept_is_rejected_in_its_words(
     cluster: FakeCluster, launcher: KubernetesLauncher, status: int, reason: str, message: str
 ) -> None:
     cluster.fail("POST", status, reason=reason, message=message)
-    ended = launcher.wait(launcher.submit(WORK))
-    assert (ended.failure, ended.detail) == (Failure.REJECTED, message)
+    outcome = launcher.wait(launcher.submit(WORK))
+    assert (outcome.failure, outcome.detail) == (Failure.REJECTED, message)
 
 
 def blocked(cluster: FakeCluster, reason: str, message: str) -> None:
@@ -55,11 +55,11 @@ def test_an_image_that_cannot_be_pulled_has_a_grace_time_and_then_frees_its_gpu(
         for reason in ("ErrImagePull", "ImagePullBackOff") * 3:
             blocked(cluster, reason, "Back-off pulling image")
             time.sleep(0.1)
-        ended = waiter.ended()
+        outcome = waiter.outcome()
         assert 1.0 <= time.monotonic() - began < 4
-        assert ended.failure is Failure.IMAGE_PULL
-        assert "Back-off pulling image" in ended.detail
-        assert "manifest unknown: no such tag" in ended.detail
+        assert outcome.failure is Failure.IMAGE_PULL
+        assert "Back-off pulling image" in outcome.detail
+        assert "manifest unknown: no such tag" in outcome.detail
         assert cluster.objects["jobs"] == {}
 
 
@@ -71,15 +71,15 @@ def test_an_image_that_comes_in_time_is_no_failure(cluster: FakeCluster, server:
         cluster.run(NAME)
         time.sleep(0.8)
         cluster.finish(NAME)
-        assert waiter.ended().state is State.SUCCEEDED
+        assert waiter.outcome().state is State.SUCCEEDED
 
 
 def test_unschedulable_has_a_grace_time(cluster: FakeCluster, server: Server) -> None:
     with make(server, unschedulable_grace=1) as launcher:
         waiter = submitted(launcher, cluster)
         unschedulable(cluster, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
-        ended = waiter.ended()
-        assert (ended.failure, ended.detail) == (
+        outcome = waiter.outcome()
+        assert (outcome.failure, outcome.detail) == (
             Failure.UNSCHEDULABLE,
             "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
         )
@@ -93,10 +93,10 @@ def test_a_gpu_that_others_have_is_a_queue_with_its_own_timeout(cluster: FakeClu
         waiter = submitted(launcher, cluster)
         unschedulable(cluster, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
         began = time.monotonic()
-        ended = waiter.ended()
+        outcome = waiter.outcome()
         assert 3 < time.monotonic() - began < 8
-        assert ended.failure is Failure.QUEUE_TIMEOUT
-        assert "it waited for 4 s; the last that was said: 0/1 nodes" in ended.detail
+        assert outcome.failure is Failure.QUEUE_TIMEOUT
+        assert "it waited for 4 s; the last that was said: 0/1 nodes" in outcome.detail
 
 
 def test_a_newer_scheduler_says_itself_that_others_have_it(cluster: FakeCluster, server: Server) -> None:
@@ -105,7 +105,7 @@ def test_a_newer_scheduler_says_itself_that_others_have_it(cluster: FakeCluster,
         unschedulable(
             cluster, "1 Insufficient nvidia.com/gpu. preemption: 1 No preemption victims found for incoming pod"
         )
-        assert waiter.ended().failure is Failure.QUEUE_TIMEOUT
+        assert waiter.outcome().failure is Failure.QUEUE_TIMEOUT
 
 
 def test_time_in_kueues_queue_counts_and_time_that_runs_does_not(cluster: FakeCluster, server: Server) -> None:
@@ -115,10 +115,10 @@ def test_time_in_kueues_queue_counts_and_time_that_runs_does_not(cluster: FakeCl
         time.sleep(1.5)
         assert waiter.waits
         cluster.finish(NAME)
-        assert waiter.ended().state is State.SUCCEEDED
+        assert waiter.outcome().state is State.SUCCEEDED
         other = launcher.submit(replace(WORK, attempt=1))
         cluster.job(other, "Suspended", suspend=True)
-        assert Waiter(launcher, other).ended().failure is Failure.QUEUE_TIMEOUT
+        assert Waiter(launcher, other).outcome().failure is Failure.QUEUE_TIMEOUT
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_a_pod_that_may_not_be_made(
     with make(server, queue_timeout=2) as launcher:
         waiter = submitted(launcher, cluster)
         event(cluster, "e", "Job", reason="FailedCreate", message=message)
-        ended = waiter.ended()
-        assert ended.failure is failure
-        assert message in ended.detail
+        outcome = waiter.outcome()
+        assert outcome.failure is failure
+        assert message in outcome.detail
 
 
 # ---- Kueue
@@ -170,8 +170,8 @@ def test_a_queue_that_is_full_is_waited_for_and_its_reason_is_told(cluster: Fake
     with make(server, unschedulable_grace=1, queue_timeout=4) as launcher:
         waiter = submitted(launcher, cluster)
         queued(cluster, FULL)
-        ended = waiter.ended()
-        assert (ended.failure, ended.detail) == (
+        outcome = waiter.outcome()
+        assert (outcome.failure, outcome.detail) == (
             Failure.QUEUE_TIMEOUT,
             f"it waited for 4 s; the last that was said: Kueue: {FULL}",
         )
@@ -183,9 +183,9 @@ def test_a_job_that_no_queue_can_admit_is_named_within_its_grace_time(cluster: F
         waiter = submitted(launcher, cluster)
         queued(cluster, NOT_COVERED)
         began = time.monotonic()
-        ended = waiter.ended()
+        outcome = waiter.outcome()
         assert 1 <= time.monotonic() - began < 10
-        assert (ended.failure, ended.detail) == (Failure.UNSCHEDULABLE, f"Kueue: {NOT_COVERED}")
+        assert (outcome.failure, outcome.detail) == (Failure.UNSCHEDULABLE, f"Kueue: {NOT_COVERED}")
         assert cluster.objects["jobs"] == {}
 
 
@@ -200,7 +200,7 @@ def test_a_queue_that_is_mended_in_time_is_no_failure(cluster: FakeCluster, serv
         assert waiter.waits
         cluster.job(NAME, "Suspended=False")
         cluster.finish(NAME)
-        assert waiter.ended().state is State.SUCCEEDED
+        assert waiter.outcome().state is State.SUCCEEDED
 
 
 @pytest.mark.usefixtures("impatient")
@@ -212,8 +212,8 @@ def test_without_the_right_to_ask_kueue_a_job_waits_as_before(
     with make(server, unschedulable_grace=1, queue_timeout=3) as launcher:
         waiter = submitted(launcher, cluster)
         queued(cluster, NOT_COVERED)
-        ended = waiter.ended()
-        assert (ended.failure, ended.detail) == (Failure.QUEUE_TIMEOUT, "it waited for 3 s")
+        outcome = waiter.outcome()
+        assert (outcome.failure, outcome.detail) == (Failure.QUEUE_TIMEOUT, "it waited for 3 s")
 
 
 # ---- what no node has
@@ -240,9 +240,9 @@ def test_more_gpus_than_any_node_has_are_named_though_the_scheduler_does_not(
         launcher.submit(replace(WORK, gpus=8))
         waiter = Waiter(launcher)
         unschedulable(cluster, OLD_SCHEDULER)
-        ended = waiter.ended()
-        assert ended.failure is Failure.UNSCHEDULABLE
-        assert ended.detail == (f"{OLD_SCHEDULER} (a pod asks for 8 nvidia.com/gpu, and no node has more than 4)")
+        outcome = waiter.outcome()
+        assert outcome.failure is Failure.UNSCHEDULABLE
+        assert outcome.detail == (f"{OLD_SCHEDULER} (a pod asks for 8 nvidia.com/gpu, and no node has more than 4)")
 
 
 @pytest.mark.usefixtures("impatient")
@@ -257,4 +257,4 @@ def test_gpus_that_a_node_would_have_are_waited_for_and_so_is_what_is_not_known(
         launcher.submit(replace(WORK, gpus=8))
         waiter = Waiter(launcher)
         unschedulable(cluster, OLD_SCHEDULER)
-        assert waiter.ended().failure is Failure.QUEUE_TIMEOUT
+        assert waiter.outcome().failure is Failure.QUEUE_TIMEOUT

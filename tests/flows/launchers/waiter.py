@@ -2,7 +2,7 @@
 
 import threading
 
-from flows.launchers.base import Ended, State
+from flows.launchers.base import Outcome, State
 from flows.launchers.kubernetes import KubernetesLauncher
 
 
@@ -18,7 +18,7 @@ class Waiter:
     def __init__(self, launcher: KubernetesLauncher, handle: str) -> None:
         self.states: list[State] = []
         self.lines: list[str] = []
-        self._result: list[Ended | Exception] = []
+        self._result: list[Outcome | Exception] = []
         self._thread = threading.Thread(target=self._wait, args=(launcher, handle), daemon=True)
         self._thread.start()
 
@@ -32,7 +32,7 @@ class Waiter:
     def waits(self) -> bool:
         return self._thread.is_alive()
 
-    def ended(self, seconds: float | None = None) -> Ended:
+    def outcome(self, seconds: float | None = None) -> Outcome:
         self._thread.join(self.patience if seconds is None else seconds)
         assert not self.waits, f"still waits; states {self.states}"
         if isinstance(self._result[0], Exception):

@@ -8,8 +8,8 @@ import urllib3
 from kubernetes.client.exceptions import ApiException
 
 from flows.launchers import classify, job_template
-from flows.launchers.api import BAD_REQUEST, NOT_FOUND, Api, Json, said
-from flows.launchers.base import Ended
+from flows.launchers.api import BAD_REQUEST, NOT_FOUND, Api, Json, reason_of
+from flows.launchers.base import Outcome
 from flows.launchers.entry import Entry
 from flows.launchers.namespace import Namespace
 from flows.launchers.pod_logs import Follower, PodLog
@@ -22,7 +22,7 @@ TRIES, PAUSE = 5, 0.25
 """Times that a log is asked for, and seconds between."""
 
 
-class Telling:
+class JobLogs:
     """Follows and reads logs.
 
     Args:
@@ -45,10 +45,10 @@ class Telling:
         entry.follower = Follower(lambda: self._started(entry), emit)
         entry.follower.start()
 
-    def finish(self, entry: Entry, ended: Ended) -> None:
+    def finish(self, entry: Entry, outcome: Outcome) -> None:
         """Collect the rest, for a while."""
         with entry.changed:
-            if entry.follower is None and ended.exit_code is not None:  # it was shorter than a look
+            if entry.follower is None and outcome.exit_code is not None:  # it was shorter than a look
                 self.follow(entry)
         if entry.follower is not None:
             entry.follower.finish(LAST_LINES)
@@ -64,9 +64,9 @@ class Telling:
                 except ApiException as error:
                     if error.status in (BAD_REQUEST, NOT_FOUND):
                         break  # it has not started, or is gone
-                    LOGGER.info("log of %s: %s", pod["metadata"]["name"], said(error))
+                    LOGGER.info("log of %s: %s", pod["metadata"]["name"], reason_of(error))
                 except (urllib3.exceptions.HTTPError, OSError) as error:
-                    LOGGER.info("log of %s: %s", pod["metadata"]["name"], said(error))
+                    LOGGER.info("log of %s: %s", pod["metadata"]["name"], reason_of(error))
                 time.sleep(PAUSE)
 
     def _started(self, entry: Entry) -> list[tuple[str, PodLog]]:
