@@ -9,7 +9,7 @@ export DVC_NO_ANALYTICS := 1
 export HF_HUB_OFFLINE := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help install demo test lint format ablation bench images clean
+.PHONY: help install demo test lint format arena bench images clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -43,8 +43,8 @@ format: install ## rewrite to the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-ablation: install ## DP2O-SR against its controls, and over N/M, with several seeds: hours; continues where it stopped
-	$(BIN)/python -m benchmarks.ablation
+arena: install ## methods and controls with one budget, several seeds and one judge: a night; continues where it stopped
+	$(BIN)/python -m benchmarks.arena
 
 bench: install ## speed against plain loops of the public kind, and peak memory
 	$(BIN)/python -m benchmarks.speed

@@ -32,6 +32,10 @@ class BadInput(UserError):
     exit_code = ExitCode.BAD_INPUT
 
 
+class Diverged(BadInput):
+    """A training that went astray; the message says how, and what to change."""
+
+
 class CorruptInput(UserError):
     """An object of a store is not what its name says; it was set aside, so that it can be made again."""
 

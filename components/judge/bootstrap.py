@@ -31,6 +31,19 @@ class Interval:
         return self.low > 0.0 or self.high < 0.0
 
 
+@dataclass(frozen=True)
+class TwoWay:
+    """A mean with photos and training seeds both as random factors: its standard error, and t's degrees of freedom."""
+
+    mean: float
+    error: float
+    freedom: float
+
+    def reach(self, probability: float) -> float:
+        """How far from the mean t's quantile of `probability` lies."""
+        return float(stats.t.ppf(probability, self.freedom)) * self.error if self.error else 0.0
+
+
 class ClusterBootstrap:
     """Resamples of clusters, drawn once, so that all metrics of one evaluation are judged on the same resamples."""
 
@@ -84,21 +97,32 @@ class ClusterBootstrap:
         Raises:
             ValueError: there are fewer than two trainings or clusters, or a value is not finite.
         """
+        if len(values) < 2:
+            raise ValueError(f"{len(values)} trainings: two are needed")
+        found = self.two_way(values)
+        reach = found.reach(0.5 + self._confidence / 2.0)
+        return Interval(found.mean, found.mean - reach, found.mean + reach)
+
+    def two_way(self, values: Values) -> TwoWay:
+        """Mean of `values` `[S, rows]` with its error, see `over_seeds`; of one training, over photos alone.
+
+        Raises:
+            ValueError: there is no training, fewer than two clusters, or a value is not finite.
+        """
         seeds = len(values)
-        if seeds < 2 or self.count < 2 or not np.isfinite(values).all():
-            raise ValueError(f"{seeds} trainings and {self.count} clusters of finite values: two of each are needed")
+        if not seeds or self.count < 2 or not np.isfinite(values).all():
+            raise ValueError(f"{seeds} trainings and {self.count} clusters of finite values: 1 and 2 are needed")
         of_seeds = values.mean(axis=1)
         clusters = np.array([values.mean(axis=0)[self._members == place].sum() for place in range(self.count)])
         sizes = np.bincount(self._members, minlength=self.count)
         means = (self._draws @ clusters) / (self._draws @ sizes)
         over_photos = float(means.var()) * self.count / (self.count - 1.0)
-        between = float(of_seeds.var(ddof=1)) / seeds
+        between = float(of_seeds.var(ddof=1)) / seeds if seeds > 1 else 0.0
         centre, error = float(values.mean()), float(np.sqrt(over_photos + between))
         if error == 0.0:
-            return Interval(centre, centre, centre)
-        freedom = error**4 / (over_photos**2 / (self.count - 1.0) + between**2 / (seeds - 1.0))
-        reach = float(stats.t.ppf(0.5 + self._confidence / 2.0, freedom)) * error
-        return Interval(centre, centre - reach, centre + reach)
+            return TwoWay(centre, 0.0, self.count - 1.0)
+        spread = over_photos**2 / (self.count - 1.0) + (between**2 / (seeds - 1.0) if between else 0.0)
+        return TwoWay(centre, error, error**4 / spread)
 
 
 def _tail(clusters: int, confidence: float) -> float:

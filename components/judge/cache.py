@@ -1,6 +1,6 @@
 """Restorations and scores of finished images, found by everything that determines them.
 
-An ablation of twenty checkpoints samples and scores the base and the peers once; a killed evaluation continues.
+An arena of twenty checkpoints samples and scores the base and the peers once; a killed evaluation continues.
 """
 
 import json

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from components.artifacts.cache import CacheFolder
 from components.backbones.base import Backbone
-from components.errors import BadInput, ResumeLater
+from components.errors import BadInput, Diverged, ResumeLater
 from components.settings import TrainSettings
 from components.train import checkpoints, processes, schedule
 from components.train.average import Average
@@ -95,7 +95,7 @@ class Trainer:
         Raises:
             ResumeLater: SIGTERM or SIGINT came, and the state up to the last finished step is saved; or the processes
                 found different checkpoints.
-            BadInput: the loss is not finite.
+            Diverged: the loss is not finite.
         """
         stop = StopRequest()
         try:
@@ -164,7 +164,7 @@ class Trainer:
         optimizer.zero_grad(set_to_none=True)
         row = self.batches.row(self.accelerator.reduce(sums, "sum").tolist())
         if not math.isfinite(row["loss"]):
-            raise BadInput(
+            raise Diverged(
                 f"the loss of step {state.step + 1} is {row['loss']}: the policy diverged; lower train.learning_rate "
                 f"or train.beta, or train in another train.precision than {self.settings.precision}"
             )

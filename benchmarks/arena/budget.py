@@ -1,0 +1,78 @@
+"""Network passes: what a composition takes, and how many steps its budget leaves. Pure.
+
+A pass is one picture through one network, once: a candidate through one step of the sampler (twice with classifier-free
+guidance), a candidate through one rewarded metric, a noised candidate through the policy (its backward pass belongs to
+it), or through the reference.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from components.errors import BadInput
+from components.settings import Settings
+from components.train import schedule
+from components.train.groups import Group
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Passes of one training, and of the data that it needs.
+
+    Attributes:
+        rollouts: of the candidates' sampling.
+        judge: of the candidates' scoring by the rewarded metrics.
+        training: of policy and reference.
+    """
+
+    rollouts: int
+    judge: int
+    training: int
+
+    @property
+    def total(self) -> int:
+        return self.rollouts + self.judge + self.training
+
+
+def before_training(settings: Settings, lr_images: int) -> Passes:
+    """Passes of the M candidates of each LR image: those of the composition, whatever else was sampled."""
+    candidates = lr_images * (settings.pair.candidates or settings.generate.candidates)
+    guided = getattr(settings.backbone, "guidance_scale", 1.0) > 1.0
+    steps: int = getattr(settings.backbone, "steps")  # noqa: B009  # every family has it, each in its own block
+    metrics = len(settings.score.fr) + len(settings.score.nr)
+    return Passes(candidates * steps * (2 if guided else 1), candidates * metrics, 0)
+
+
+def rows(group: Group, noise_shared_by: str) -> int:
+    """Noised candidates of a group that a step takes through the policy, and as many through the reference."""
+    if noise_shared_by == "group":
+        return len(group.candidates)
+    return len(group.winner) + sum(position >= 0 for position in group.loser)
+
+
+def of_step(settings: Settings, groups: Mapping[str, Group], step: int) -> int:
+    """Passes of optimiser step `step`, exactly: groups differ in their number of candidates."""
+    train = settings.train
+    chosen = schedule.groups_of_step(list(groups), step, train.groups_per_step, train.seed)
+    return 2 * sum(rows(groups[lr_id], train.noise_shared_by) for lr_id in chosen)
+
+
+def steps_within(settings: Settings, groups: Mapping[str, Group], before: Passes, total: int) -> tuple[int, Passes]:
+    """The most optimiser steps that `total` passes allow, and all passes with them.
+
+    Raises:
+        BadInput: they allow none.
+    """
+    steps, training = 0, 0
+    while before.total + training + (more := of_step(settings, groups, steps)) <= total:
+        steps, training = steps + 1, training + more
+    if not steps:
+        raise BadInput(
+            f"{total} passes leave no training: {before.rollouts} go to the candidates, {before.judge} to their "
+            f"scores, {more} to a step; raise passes, or lower pair.candidates"
+        )
+    return steps, Passes(before.rollouts, before.judge, training)
+
+
+def of_steps(settings: Settings, groups: Mapping[str, Group], before: Passes, steps: int) -> Passes:
+    """All passes with `steps` optimiser steps."""
+    return Passes(before.rollouts, before.judge, sum(of_step(settings, groups, step) for step in range(steps)))
