@@ -114,9 +114,7 @@ def curves(results: Results) -> list[Chart]:
         lines += [Series("each seed's largest", "best aligned", [(point.passes, point.high) for point in one.curve])]
         if standard is not None and name != results.standard:
             lines.append(Series(results.standard, "base", [(point.passes, point.reward) for point in standard.curve]))
-        charts.append(
-            Chart(name, one.about, "network passes", lines, baseline=(results.base_validation, "the base's"))
-        )
+        charts.append(Chart(name, one.about, "network passes", lines, baseline=(results.base_validation, "the base's")))
     return charts
 
 
