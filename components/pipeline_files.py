@@ -97,35 +97,47 @@ def add_dependency(root: Path, path: str, stages: tuple[str, ...]) -> list[str]:
     dvc.yaml of a project without new images does not name them: what is named must be there.
     """
     file = root / "dvc.yaml"
-    editor, document = _edited(file)
+    writer, document = _edited(file)
     missing = [name for name in stages if path not in document["stages"][name]["deps"]]
     for name in missing:
         document["stages"][name]["deps"].append(path)
-    return _written(root, file, editor, document) if missing else []
+    return _written(root, file, writer, document) if missing else []
 
 
 def set_param(root: Path, block: str, key: str, value: Any) -> list[str]:
     """Set one key of params.yaml, comments kept; the files that changed."""
     file = root / "params.yaml"
-    editor, document = _edited(file)
+    writer, document = _edited(file)
     if document[block].get(key) == value:
         return []
     document[block][key] = value
-    return _written(root, file, editor, document)
+    return _written(root, file, writer, document)
+
+
+def editor() -> Any:
+    """Reads and writes YAML with its comments and quotes."""
+    from ruamel.yaml import YAML  # noqa: PLC0415 - who only asks needs none of it
+
+    found = YAML()
+    found.preserve_quotes = True
+    found.width = 4096
+    found.indent(mapping=2, sequence=4, offset=2)
+    found.representer.add_representer(type(None), _as_null)
+    return found
+
+
+def _as_null(representer: Any, _: None) -> Any:
+    """As people write it: by default nothing is written, and a comment stands where the value was."""
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 
 def _edited(file: Path) -> tuple[Any, Any]:
-    from ruamel.yaml import YAML  # noqa: PLC0415 - who only asks needs none of it
-
-    editor = YAML()
-    editor.preserve_quotes = True
-    editor.width = 4096
-    editor.indent(mapping=2, sequence=4, offset=2)
-    return editor, editor.load(file.read_text())
+    found = editor()
+    return found, found.load(file.read_text())
 
 
-def _written(root: Path, file: Path, editor: Any, document: Any) -> list[str]:
+def _written(root: Path, file: Path, writer: Any, document: Any) -> list[str]:
     buffer = io.StringIO()
-    editor.dump(document, buffer)
+    writer.dump(document, buffer)
     write_text(file, buffer.getvalue())
     return [file.relative_to(root).as_posix()]

@@ -3,10 +3,11 @@
 import subprocess
 from pathlib import Path
 
+from components import template
 from components.artifacts.publish import write_text
 from components.errors import BadInput
 
-FOLDER = Path(__file__).parents[1] / "presets"
+FOLDER = template.FOLDER / "presets"
 
 
 def names() -> list[str]:

@@ -24,6 +24,7 @@ NEVER_CHANGE_A_RESULT = {
     "components.invocation": "the command line of a stage",
     "components.pipeline_files": "warns of folders that dvc.yaml does not name",
     "components.process": "device and threads: the last bits at the most, which another machine changes as well",
+    "components.template": "where params.yaml and the like are, which a stage does not read",
     "components.settings": "a block's own file is named instead, by `params`",
     "components.start": "starts a stage",
     "components.stages": "names of stages",

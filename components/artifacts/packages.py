@@ -1,42 +1,142 @@
-"""Data files that installed packages ship: found where pip put them, and checked; none of a package's code runs."""
+"""Data files that packages ship, read without running any of their code, and checked by their sha256.
 
+A package is installed, or its wheel lies in the weights folder, where `fetch` puts it: the wheel need not fit this
+Python or this machine, as only its data are read.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from components.artifacts.digests import of_file
-from components.errors import BadInput
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
-INSTALL = "pip install --no-deps -r weight-packages.txt"
+from components.artifacts.digests import of_file
+from components.artifacts.publish import atomic_file
+from components.errors import BadInput
+from components.template import CODE, FOLDER, IS_CHECKOUT
+
+INSTALL = "python -m components.metrics.weights"
+PINS = FOLDER / "weight-packages.txt"
+
+ANY_WHEEL = (
+    (),
+    ("--implementation=cp", "--python-version=3.11", "--abi=cp311", "--platform=manylinux1_x86_64",
+     "--platform=manylinux2014_x86_64", "--platform=manylinux_2_28_x86_64"),
+)  # fmt: skip
+"""Options of `pip download`, tried in turn: a wheel for here, else one for the most common machine."""
 
 
 @dataclass(frozen=True)
 class Shipped:
-    """A file in an installed distribution, and its sha256."""
+    """A file in a distribution, and its sha256."""
 
     package: str
     member: str
     sha256: str
 
 
-def shipped_file(shipped: Shipped) -> Path:
-    """Where pip put the file, checked against its known sha256.
+def weights_folder() -> Path:
+    """`$DP2O_WEIGHTS`; else `.weights` in a checkout, and of an installed package the user's data folder."""
+    configured = os.environ.get("DP2O_WEIGHTS")
+    if configured:
+        return Path(configured)
+    if IS_CHECKOUT:
+        return CODE / ".weights"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "dp2o/weights"
+
+
+def shipped_file(shipped: Shipped, folder: Path | None = None) -> Path:
+    """Where the file is, checked against its known sha256.
+
+    Args:
+        folder: of weights, with the wheels that were fetched; default: `weights_folder()`.
 
     Raises:
-        BadInput: the package is not installed, lacks the file, or ships other bytes.
+        BadInput: there is no such package, or it lacks the file, or ships other bytes.
     """
-    try:
-        distribution = metadata.distribution(shipped.package)
-    except metadata.PackageNotFoundError as error:
-        raise BadInput(
-            f"package {shipped.package} is not installed ({shipped.member} comes from it): {INSTALL}"
-        ) from error
-    path = Path(str(distribution.locate_file(shipped.member)))
+    path, version = _installed(shipped) or _unpacked(shipped, folder or weights_folder())
     if not path.is_file():
-        raise BadInput(f"package {shipped.package} {distribution.version} has no file {shipped.member}: {INSTALL}")
+        raise BadInput(f"package {shipped.package} {version} has no file {shipped.member}: {INSTALL}")
     found = of_file(path)
     if found != shipped.sha256:
-        raise BadInput(
-            f"{path} has sha256 {found}, expected {shipped.sha256}: reinstall it with {INSTALL} --force-reinstall"
-        )
+        raise BadInput(f"{path} has sha256 {found}, expected {shipped.sha256}: remove it, and run {INSTALL}")
     return path
+
+
+def version_of(shipped: Shipped, folder: Path) -> str:
+    """Version of the package that `shipped_file` reads."""
+    return (_installed(shipped) or _unpacked(shipped, folder))[1]
+
+
+def _installed(shipped: Shipped) -> tuple[Path, str] | None:
+    try:
+        distribution = metadata.distribution(shipped.package)
+    except metadata.PackageNotFoundError:
+        return None
+    return Path(str(distribution.locate_file(shipped.member))), distribution.version
+
+
+def _wheels(folder: Path) -> dict[str, Path]:
+    """Fetched wheels by the names of their packages."""
+    return {parse_wheel_filename(path.name)[0]: path for path in sorted((folder / "packages").glob("*.whl"))}
+
+
+def _unpacked(shipped: Shipped, folder: Path) -> tuple[Path, str]:
+    wheel = _wheels(folder).get(canonicalize_name(shipped.package))
+    if wheel is None:
+        raise BadInput(f"package {shipped.package} is not there ({shipped.member} comes from it): {INSTALL}")
+    path = wheel.with_suffix("") / shipped.member
+    if not path.is_file():
+        with zipfile.ZipFile(wheel) as archive:
+            if shipped.member in archive.namelist():
+                with atomic_file(path) as temporary:
+                    temporary.write_bytes(archive.read(shipped.member))
+    return path, str(parse_wheel_filename(wheel.name)[1])
+
+
+def fetch(folder: Path, pins: Path = PINS) -> dict[str, str]:
+    """Download the wheels of `pins` that are neither installed nor in `folder`; why each is missing that could not be.
+
+    With pip, from where its configuration says. A container image has them installed, and no list.
+    """
+    missing: dict[str, str] = {}
+    lines = pins.read_text().split() if pins.is_file() else []
+    for requirement in map(Requirement, lines):
+        if not _has(requirement, folder):
+            why = _download(requirement, folder)
+            if why:
+                missing[requirement.name] = why
+    return missing
+
+
+def _has(requirement: Requirement, folder: Path) -> bool:
+    try:
+        return metadata.version(requirement.name) in requirement.specifier
+    except metadata.PackageNotFoundError:
+        wheel = _wheels(folder).get(canonicalize_name(requirement.name))
+        return wheel is not None and parse_wheel_filename(wheel.name)[1] in requirement.specifier
+
+
+def _download(requirement: Requirement, folder: Path) -> str:
+    """Put a wheel into `folder`; what pip said where it could not."""
+    print(f"fetching {requirement} for its weights; none of its code runs", file=sys.stderr)
+    place, said = folder / "packages", ""
+    place.mkdir(parents=True, exist_ok=True)
+    for options in ANY_WHEEL:
+        with tempfile.TemporaryDirectory(prefix=".", dir=place) as temporary:
+            command = ["download", "-q", "--no-deps", "--only-binary=:all:", "-d", temporary, *options]
+            done = subprocess.run(
+                [sys.executable, "-m", "pip", *command, str(requirement)], capture_output=True, text=True, check=False
+            )
+            wheels = list(Path(temporary).glob("*.whl"))
+            if wheels:
+                wheels[0].replace(place / wheels[0].name)
+                return ""
+            said = said or done.stderr.strip()  # the first reason; the second wheel is a makeshift
+    return said.splitlines()[-1] if said else "pip brought no wheel"

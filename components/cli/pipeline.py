@@ -13,6 +13,34 @@ from components.stages import STAGES
 
 commands = typer.Typer()
 
+
+@commands.command(
+    rich_help_panel=PIPELINE,
+    epilog=examples("dp2o init holiday --photos /data/holiday && cd holiday && dp2o run", "dp2o init empty"),
+)
+def init(
+    folder: Annotated[Path, typer.Argument(help="To be made; its photos go to its folder `photos`.")],
+    photos: Annotated[
+        list[Path] | None, typer.Option(help="A folder of photos, used where it is; several times.")
+    ] = None,
+) -> None:
+    """Make a project outside of a checkout, which is one: settings, pipeline, base model, git and DVC."""
+    with command("init"):
+        from components.artifacts.packages import weights_folder  # noqa: PLC0415
+        from components.metrics.weights import provide  # noqa: PLC0415
+        from components.new_project import PHOTOS, create  # noqa: PLC0415
+
+        print(provide(weights_folder()))
+        committed = create(folder, photos or [])
+    print(f"{folder} is a project. Its settings are {folder / 'params.yaml'}.")
+    if not committed:
+        print(
+            "git does not know who you are, so that nothing is committed yet: git config --global user.name (and .email)"
+        )
+    first = "" if photos else f"Put photos into {folder / PHOTOS}, then: "
+    print(f"{first}cd {folder} && dp2o run")
+
+
 STAGE_EXAMPLES = {
     "prepare": ["dp2o prepare"],
     "generate": ["dp2o generate", "dp2o generate --shard 0/4   (a quarter of the work, into the cache)"],
@@ -42,10 +70,13 @@ def run(
 
     Folders that params.yaml names and dvc.yaml does not are added to the latter, so that a change in them is noticed.
     """
-    from components.pipeline import reproduce  # noqa: PLC0415
+    from components.new_project import refresh  # noqa: PLC0415
+    from components.pipeline import check_repository, reproduce  # noqa: PLC0415
     from components.pipeline_files import follow_settings  # noqa: PLC0415
 
     with command("run"):
+        check_repository(Path())
+        refresh(Path())
         for stage, folder in follow_settings(Path()):
             print(f"dvc.yaml: {stage} depends on {folder} now, as params.yaml names it", file=sys.stderr)
     flags = [*(["--force"] if force else []), *(["--single-item"] if single else [])]

