@@ -34,9 +34,7 @@ def init(
         committed = create(folder, photos or [])
     print(f"{folder} is a project. Its settings are {folder / 'params.yaml'}.")
     if not committed:
-        print(
-            "git does not know who you are, so that nothing is committed yet: git config --global user.name (and .email)"
-        )
+        print("nothing is committed yet, as git does not know you: git config --global user.name (and .email)")
     first = "" if photos else f"Put photos into {folder / PHOTOS}, then: "
     print(f"{first}cd {folder} && dp2o run")
 

