@@ -72,6 +72,10 @@ def study_of(asked: argparse.Namespace) -> Study:
     study = Study.load(asked.project, chosen, asked.out)
     for name, one in chosen.compositions.items():  # what cannot work shows before hours of work
         study.settings(one.settings, f"composition {name!r}")
+    metrics = study.settings({}).score.all_metrics
+    for axis in (chosen.axes.fidelity, chosen.axes.perception):
+        if axis not in metrics:
+            raise BadInput(f"{asked.recipe}: axes: {axis} is not measured; score has {', '.join(metrics)}")
     return study
 
 

@@ -15,7 +15,6 @@ from benchmarks.arena.summary import WIN, Comparisons, Table, averaged, broken
 from benchmarks.arena.work import Plan, curve, done, failure_of
 from components.artifacts import digests, tables
 from components.artifacts.tables import Row
-from components.errors import BadInput
 from components.judge.bootstrap import ClusterBootstrap
 from components.judge.guards import GUARDS
 from components.metrics.table import info
@@ -50,14 +49,7 @@ def finished(plan: Plan) -> dict[str, Judged]:
 
 
 def write(study: Study, metrics: Sequence[str], metric_digests: Mapping[str, str], base_digest: str) -> Results | None:
-    """Publish results.parquet, results.json and its schema below `study.out`; None before anything is judged.
-
-    Raises:
-        BadInput: an axis of the recipe is no metric that is measured.
-    """
-    for axis in (study.recipe.axes.fidelity, study.recipe.axes.perception):
-        if axis not in metrics:
-            raise BadInput(f"axes: {axis} is not measured; score.fr, score.nr and score.held_out have {list(metrics)}")
+    """Publish results.parquet and results.json below `study.out`; None before anything is judged."""
     plan = Plan(study)
     found = finished(plan)
     judged = {name: one for name, one in found.items() if one.judged}

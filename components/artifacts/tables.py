@@ -123,7 +123,11 @@ PAIRS = pa.schema(
         _column("target", pa.float64(), "calibrated reward difference that z is fitted to; or null", nullable=True),
         _column("w_intra", pa.float64(), "abs(gap) + 1 - mu_gap; 1 on average over the group's pairs"),
         _column("w_inter", pa.float64(), "the group's weight"),
-        _column("weight", pa.float64(), "w_intra times w_inter, as far as params.yaml asks, times the builder's own"),
+        _column(
+            "weight",
+            pa.float64(),
+            "w_intra times w_inter, as far as params.yaml asks, to pair.weight_power, times the builder's own",
+        ),
     ]
 )
 

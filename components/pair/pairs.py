@@ -19,6 +19,7 @@ class Pair:
         label_noise: chance that winner and loser are the wrong way round, 0 to 1/2.
         target: difference of calibrated rewards that z is fitted to.
         weight: factor of the pair's weight, beside those of its gap and its group's spread.
+        stand_in: whether the builder's own rule gave the group no pair, and this one takes their place.
     """
 
     winner: int
@@ -28,6 +29,7 @@ class Pair:
     label_noise: float | None = None
     target: float | None = None
     weight: float = 1.0
+    stand_in: bool = False
 
 
 def rank(indexes: Sequence[int], rewards: Values) -> list[int]:

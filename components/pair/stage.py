@@ -33,11 +33,12 @@ class Paired:
 
 @dataclass
 class SetAside:
-    """Groups without pairs, by the reason."""
+    """Groups without pairs, by the reason; and groups whose pairs stand in for those of the builder's own rule."""
 
     small: int = 0
     tied: int = 0
     emptied: int = 0
+    stood_in: int = 0
 
 
 def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
@@ -65,9 +66,15 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     tables.write_rows(root / "data/pairs.parquet", tables.PAIRS, pair_rows)
     logger.info(
         "%d pairs in %d groups (%s); set aside: %d groups with too few scored candidates, %d without any gap, %d whose "
-        "pairs the filters dropped",
+        "pairs the filters dropped; weights vary by %.2f of their mean",
         len(pair_rows), len(group_rows), settings.pair.builder, set_aside.small, set_aside.tied, set_aside.emptied,
+        weights.variation(np.array([row["weight"] for row in pair_rows])),
     )  # fmt: skip
+    if set_aside.stood_in:
+        logger.info(
+            "%d groups in which %s found no pair by its own rule have the best against the worst",
+            set_aside.stood_in, settings.pair.builder.kind,
+        )  # fmt: skip
 
 
 def group_scores(settings: Settings, root: Path, path: Path, set_aside: SetAside) -> list[GroupScores]:
@@ -114,12 +121,14 @@ def _paired(scores: GroupScores, settings: PairSettings, set_aside: SetAside) ->
     if not pairs:
         set_aside.emptied += 1
         return None
+    set_aside.stood_in += any(pair.stand_in for pair in pairs)
     return Paired(scores, rewards, pairs)
 
 
 def rows(paired: list[Paired], settings: PairSettings) -> tuple[list[tables.Row], list[tables.Row]]:
     """Rows of data/groups.parquet and data/pairs.parquet, with their weights."""
     sigmas = np.array([weights.spread(one.rewards) for one in paired])
+    used = iter(_weights(paired, sigmas, settings))
     group_rows: list[tables.Row] = []
     pair_rows: list[tables.Row] = []
     for one, sigma, w_inter in zip(paired, sigmas, weights.inter_weights(sigmas), strict=True):
@@ -136,7 +145,6 @@ def rows(paired: list[Paired], settings: PairSettings) -> tuple[list[tables.Row]
             }
         )
         for pair, w_intra in zip(one.pairs, weights.intra_weights(one.pairs), strict=True):
-            weight = (w_intra if settings.intra_weights else 1.0) * (w_inter if settings.inter_weights else 1.0)
             pair_rows.append(
                 {
                     "lr_id": one.scores.lr_id,
@@ -148,10 +156,20 @@ def rows(paired: list[Paired], settings: PairSettings) -> tuple[list[tables.Row]
                     "target": pair.target,
                     "w_intra": float(w_intra),
                     "w_inter": float(w_inter),
-                    "weight": float(weight * pair.weight),
+                    "weight": float(next(used) * pair.weight),
                 }
             )
     return group_rows, pair_rows
+
+
+def _weights(paired: list[Paired], sigmas: Values, settings: PairSettings) -> Values:
+    """w_intra * w_inter of all pairs, as far as the settings ask for them, raised to `weight_power`."""
+    products = [
+        (w_intra if settings.intra_weights else 1.0) * (w_inter if settings.inter_weights else 1.0)
+        for one, w_inter in zip(paired, weights.inter_weights(sigmas), strict=True)
+        for w_intra in weights.intra_weights(one.pairs)
+    ]
+    return weights.raised(np.array(products), settings.weight_power)
 
 
 def _columns(members: list[tables.Row], rewarded: list[str], path: Path) -> dict[str, Values]:

@@ -21,6 +21,20 @@ def inter_weights(sigmas: Values) -> Values:
     return weights
 
 
+def raised(weights: Values, power: float) -> Values:
+    """Weights to the power of `power`, negative ones as 0, scaled to a mean of 1; a power of 1 changes nothing."""
+    if power == 1.0:
+        return weights
+    powers = np.maximum(weights, 0.0) ** power
+    scaled: Values = powers / powers.mean()
+    return scaled
+
+
+def variation(weights: Values) -> float:
+    """Standard deviation over mean: how much weights can change at all."""
+    return float(weights.std() / weights.mean()) if weights.mean() else 0.0
+
+
 def spread(rewards: Values) -> float:
     """sigma_g: population standard deviation of the group's rewards (the group is all there is, not a sample)."""
     return float(np.std(rewards))

@@ -19,11 +19,13 @@ from components.settings.builders import (
     BestVsWorstBuilder,
     BuilderSettings,
     DP2OBuilder,
+    ParetoBuilder,
     RandomBuilder,
+    RankThenSiftBuilder,
     WinnersOnlyBuilder,
 )
 from components.settings.evaluate import EvaluateSettings
-from components.settings.filters import FILTER_KINDS, FilterSettings, StrengthFilter
+from components.settings.filters import FILTER_KINDS, FilterSettings, StrengthFilter, TransportFilter
 from components.settings.generate import GenerateSettings
 from components.settings.objectives import (
     OBJECTIVE_KINDS,
@@ -49,6 +51,7 @@ from components.settings.run import RunSettings
 from components.settings.scalarisers import (
     SCALARISER_KINDS,
     MinMaxScalariser,
+    PooledScalariser,
     ScalariserSettings,
     SidesSettings,
     WinRateScalariser,
@@ -86,13 +89,16 @@ __all__ = [
     "NoisyObjective",
     "ObjectiveSettings",
     "PairSettings",
+    "ParetoBuilder",
     "Part",
     "PixelFlowSettings",
+    "PooledScalariser",
     "Positive",
     "PreferenceSettings",
     "PrepareSettings",
     "PromptSettings",
     "RandomBuilder",
+    "RankThenSiftBuilder",
     "RegisterSettings",
     "ReportSettings",
     "RestorerFlowSettings",
@@ -108,6 +114,7 @@ __all__ = [
     "StrengthFilter",
     "TinyFlowSettings",
     "TrainSettings",
+    "TransportFilter",
     "ValidationLimit",
     "WinRateScalariser",
     "WinnersOnlyBuilder",

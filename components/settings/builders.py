@@ -7,6 +7,9 @@ from pydantic import PlainValidator, SerializeAsAny
 from components.settings.block import Count
 from components.settings.part import Part, choose, kinds_of
 
+Side = Literal["fidelity", "realism"]
+"""FR metrics, or `lr_consistency` where there is no HR; and NR metrics."""
+
 
 class BuilderSettings(Part):
     """What all have.
@@ -23,6 +26,11 @@ class BuilderSettings(Part):
     def least(self) -> int:
         """Candidates without which a group gives no pair."""
         return 2
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """Sides of the reward whose metrics it cannot do without."""
+        return ()
 
     def check(self, candidates: int) -> None:
         """Refuse what groups of so many candidates can never give.
@@ -97,8 +105,56 @@ class WinnersOnlyBuilder(TopSettings):
         return self.top, self.top
 
 
+class ParetoBuilder(BuilderSettings):
+    """All pairs of who is beaten in everything by nobody with who beats nobody in everything, by win rates.
+
+    Attributes:
+        axes: in what candidates are compared: each of the metrics, or the two sides' means; null takes the sides where
+            there are more than three metrics, as most candidates of a group are on the first front of many axes.
+    """
+
+    kind: Literal["pareto"] = "pareto"
+    gives: ClassVar[tuple[str, ...]] = ("target",)
+    axes: Literal["metrics", "sides"] | None = None
+
+
+class RankThenSiftBuilder(BuilderSettings):
+    """Candidates meet in twos before a judge; of those it chose the best by score win over the worst it rejected.
+
+    Attributes:
+        top: winners, and losers, that are left after sifting.
+        judge: side of the reward that compares.
+        scorer: side that sifts.
+        seed: of who meets whom.
+    """
+
+    kind: Literal["rank_then_sift"] = "rank_then_sift"
+    top: Count
+    judge: Side = "fidelity"
+    scorer: Side = "realism"
+    seed: int
+
+    @property
+    def least(self) -> int:
+        return 2 * self.top
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        return (self.judge, self.scorer)
+
+    def check(self, candidates: int) -> None:
+        if 2 * self.top > candidates:
+            raise ValueError(
+                f"pair.top {self.top} winners come of as many comparisons, and {candidates} candidates make "
+                f"{candidates // 2}: set pair.top to at most {candidates // 2} or raise generate.candidates"
+            )
+
+    def counts(self, candidates: int) -> tuple[int, int]:
+        return 2 * self.top, self.top**2
+
+
 BUILDER_KINDS: dict[str, type[BuilderSettings]] = kinds_of(
-    DP2OBuilder, BestVsWorstBuilder, RandomBuilder, WinnersOnlyBuilder
+    DP2OBuilder, BestVsWorstBuilder, RandomBuilder, WinnersOnlyBuilder, ParetoBuilder, RankThenSiftBuilder
 )
 AnyBuilder = Annotated[
     SerializeAsAny[BuilderSettings], PlainValidator(choose("pair builder", BUILDER_KINDS, BuilderSettings))

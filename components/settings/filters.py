@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PlainValidator, SerializeAsAny
 
-from components.settings.block import Positive
+from components.settings.block import Count, Fraction, Positive
 from components.settings.part import Part, choose, kinds_of
 
 
@@ -45,7 +45,28 @@ class StrengthFilter(FilterSettings):
     margin_scale: NotNegative = 0.0
 
 
-FILTER_KINDS: dict[str, type[FilterSettings]] = kinds_of(StrengthFilter)
+class TransportFilter(FilterSettings):
+    """Margins from the optimal transport of a group's winners to its losers: those alike have to be farther apart.
+
+    Attributes:
+        scale: gamma, factor of the margins.
+        likeness: how much the cosine of two candidates' scores counts in the cost, beside their rewards; 0 to 1.
+        regularisation: of the transport's entropy, in units of the cost; the smaller, the closer to one loser a winner.
+        iterations: of Sinkhorn's algorithm.
+        row_norm: whether a winner's margin is multiplied by the number of winners, so that it is a mean of costs and
+            does not shrink as groups grow.
+    """
+
+    kind: Literal["transport"] = "transport"
+    gives: ClassVar[tuple[str, ...]] = ("margin",)
+    scale: Positive = 1.0
+    likeness: Fraction = 0.1
+    regularisation: Positive = 0.1
+    iterations: Count = 50
+    row_norm: bool = True
+
+
+FILTER_KINDS: dict[str, type[FilterSettings]] = kinds_of(StrengthFilter, TransportFilter)
 AnyFilter = Annotated[
     SerializeAsAny[FilterSettings], PlainValidator(choose("pair filter", FILTER_KINDS, FilterSettings))
 ]

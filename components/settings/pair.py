@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from components.settings.block import Block
+from components.settings.block import Block, Positive
 from components.settings.builders import BUILDER_KINDS, AnyBuilder, BuilderSettings
 from components.settings.filters import AnyFilter
 from components.settings.part import fold
@@ -22,6 +22,7 @@ class PairSettings(Block):
         filters: go over its pairs, one after the other.
         scalariser: makes the one reward that ranks, gaps and weights come from.
         intra_weights, inter_weights: whether pairs are weighted by their gap, groups by their spread.
+        weight_power: pairs' weights are raised to it and scaled to a mean of 1; 1 leaves them as they are.
         candidates: how many of each group's first candidates are used; 0 = all.
     """
 
@@ -30,6 +31,7 @@ class PairSettings(Block):
     scalariser: AnyScalariser = MinMaxScalariser()
     intra_weights: bool
     inter_weights: bool
+    weight_power: Positive = 1.0
     candidates: Annotated[int, Field(ge=0, le=64)] = 0
 
     @model_validator(mode="before")

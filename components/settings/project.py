@@ -85,6 +85,14 @@ class Settings(Block):
                 f"pair.candidates {used} exceeds generate.candidates {self.generate.candidates}: raise the latter"
             )
         self.pair.builder.check(used)
+        given = {"fidelity": ("score.fr", self.score.fr), "realism": ("score.nr", self.score.nr)}
+        for side in self.pair.builder.sides:
+            name, metrics = given[side]
+            if not metrics:
+                raise ValueError(
+                    f"pair.builder {self.pair.builder.kind} asks for {side}, and {name} is empty: name a metric there, "
+                    "or change the builder's judge and scorer"
+                )
         if "align" not in self.generate.splits:
             raise ValueError("generate.splits lacks align: training has no candidates without it")
         return self

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PlainValidator, SerializeAsAny, model_validator
 
+from components.settings.block import Positive
 from components.settings.part import Part, choose, kinds_of
 
 Weight = Annotated[float, Field(ge=0.0)]
@@ -43,7 +44,18 @@ class WinRateScalariser(SidesSettings):
     kind: Literal["win_rate"] = "win_rate"
 
 
-SCALARISER_KINDS: dict[str, type[ScalariserSettings]] = kinds_of(MinMaxScalariser, WinRateScalariser)
+class PooledScalariser(SidesSettings):
+    """Each metric in units of its deviation within groups, pooled over all groups, then the mean of the sides.
+
+    Attributes:
+        width: such deviations that a reward of 0 to 1 spans, about the group's mean.
+    """
+
+    kind: Literal["pooled"] = "pooled"
+    width: Positive = 6.0
+
+
+SCALARISER_KINDS: dict[str, type[ScalariserSettings]] = kinds_of(MinMaxScalariser, WinRateScalariser, PooledScalariser)
 AnyScalariser = Annotated[
     SerializeAsAny[ScalariserSettings], PlainValidator(choose("scalariser", SCALARISER_KINDS, ScalariserSettings))
 ]

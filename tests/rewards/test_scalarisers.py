@@ -8,7 +8,13 @@ import pytest
 from components.errors import BadInput
 from components.rewards.group import GroupScores, aligned, deviations, group_rewards, win_rates
 from components.rewards.scalarisers import SCALARISERS, Scalariser, rewards_of
-from components.settings import SCALARISER_KINDS, MinMaxScalariser, ScalariserSettings, WinRateScalariser
+from components.settings import (
+    SCALARISER_KINDS,
+    MinMaxScalariser,
+    PooledScalariser,
+    ScalariserSettings,
+    WinRateScalariser,
+)
 from tests.rewards.test_rewards import GROUP
 
 
@@ -81,3 +87,24 @@ def test_rewards_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, rewa
     monkeypatch.setitem(SCALARISERS, "own", Scalariser(ScalariserSettings, lambda scores, settings: rewards))
     with pytest.raises(BadInput, match=r"pair\.scalariser own gave no finite number for each of the 4 candidates of a"):
         rewards_of(GOLDEN, ScalariserSettings(kind="own"))
+
+
+def test_pooled_rewards_by_hand() -> None:
+    """tau 2, six of which span 0 to 1: a candidate 6 above the group's mean has 1; a constant metric says 1/2."""
+    scores = GroupScores(
+        "a", (0, 1, 2), ("psnr", "musiq"), np.array([[6.0, -6.0, 0.0], [5.0, 5.0, 5.0]]), np.array([2.0, 0.0])
+    )
+    np.testing.assert_allclose(rewards_of(scores, PooledScalariser()), [0.75, 0.25, 0.5])
+    np.testing.assert_allclose(rewards_of(scores, PooledScalariser(realism=0.0)), [1.0, 0.0, 0.5])
+    np.testing.assert_allclose(rewards_of(scores, PooledScalariser(realism=0.0, width=12.0)), [0.75, 0.25, 0.5])
+
+
+def test_pooled_rewards_keep_how_far_groups_are_spread_where_min_max_cannot() -> None:
+    wide, narrow = np.array([0.0, 2.0, 4.0]), np.array([0.0, 0.02, 0.04])
+    tau = deviations([{"musiq": wide}, {"musiq": narrow}])
+    groups = [
+        GroupScores("a", (0, 1, 2), ("musiq",), values[None], np.array([tau["musiq"]])) for values in (wide, narrow)
+    ]
+    pooled = [float(rewards_of(one, PooledScalariser()).std()) for one in groups]
+    assert pooled[0] == pytest.approx(100 * pooled[1])
+    assert len({round(float(rewards_of(one, MinMaxScalariser()).std()), 9) for one in groups}) == 1

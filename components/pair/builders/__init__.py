@@ -7,7 +7,9 @@ from typing import Any
 from components.errors import BadInput
 from components.pair.builders.best_vs_worst import best_vs_worst
 from components.pair.builders.dp2o import dp2o
+from components.pair.builders.pareto import pareto
 from components.pair.builders.random_pairs import random_pairs
+from components.pair.builders.rank_then_sift import rank_then_sift
 from components.pair.builders.winners_only import winners_only
 from components.pair.pairs import NO_LOSER, Pair
 from components.rewards.alignment import Values
@@ -16,7 +18,9 @@ from components.settings import (
     BestVsWorstBuilder,
     BuilderSettings,
     DP2OBuilder,
+    ParetoBuilder,
     RandomBuilder,
+    RankThenSiftBuilder,
     WinnersOnlyBuilder,
     row_of,
 )
@@ -35,6 +39,8 @@ BUILDERS: dict[str, Builder] = {
     "best_vs_worst": Builder(BestVsWorstBuilder, best_vs_worst),
     "random": Builder(RandomBuilder, random_pairs),
     "winners_only": Builder(WinnersOnlyBuilder, winners_only),
+    "pareto": Builder(ParetoBuilder, pareto),
+    "rank_then_sift": Builder(RankThenSiftBuilder, rank_then_sift),
 }
 
 

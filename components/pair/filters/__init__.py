@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.pair.filters.strength import strength
+from components.pair.filters.transport import transport
 from components.pair.pairs import Pair
 from components.rewards.group import GroupScores
-from components.settings import FilterSettings, StrengthFilter, row_of
+from components.settings import FilterSettings, StrengthFilter, TransportFilter, row_of
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,10 @@ class Filter:
     function: Callable[[GroupScores, list[Pair], Any], list[Pair]]
 
 
-FILTERS: dict[str, Filter] = {"strength": Filter(StrengthFilter, strength)}
+FILTERS: dict[str, Filter] = {
+    "strength": Filter(StrengthFilter, strength),
+    "transport": Filter(TransportFilter, transport),
+}
 
 
 def filtered(scores: GroupScores, pairs: list[Pair], settings: Sequence[FilterSettings]) -> list[Pair]:

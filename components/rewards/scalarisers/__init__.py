@@ -10,8 +10,9 @@ from components.errors import BadInput
 from components.rewards.alignment import Values
 from components.rewards.group import GroupScores
 from components.rewards.scalarisers.min_max import min_max_rewards
+from components.rewards.scalarisers.pooled import pooled_rewards
 from components.rewards.scalarisers.win_rate import win_rate_rewards
-from components.settings import MinMaxScalariser, ScalariserSettings, WinRateScalariser, row_of
+from components.settings import MinMaxScalariser, PooledScalariser, ScalariserSettings, WinRateScalariser, row_of
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Scalariser:
 SCALARISERS: dict[str, Scalariser] = {
     "min_max": Scalariser(MinMaxScalariser, min_max_rewards),
     "win_rate": Scalariser(WinRateScalariser, win_rate_rewards),
+    "pooled": Scalariser(PooledScalariser, pooled_rewards),
 }
 
 

@@ -220,6 +220,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it_until_it_ends_however_th
         (["--only", "kto"], "no compositions kto"),
         (["--passes", "30"], "30 passes leave no training"),
         (["--set", "pair.top=9"], "pair.top 9"),
+        (["--set", "score.held_out=[]"], "axes: ssim is not measured; score has psnr"),
         (["--project", "/nowhere"], "/nowhere/params.yaml does not exist"),
     ],
 )
