@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from components.artifacts import paths
 from components.artifacts.store import Content
 from components.task.child import halved, takes_settings
 from components.task.document import Input, Task
@@ -21,8 +22,8 @@ from flows.tracking import track_folder, tracked
 
 STAGE = "register"
 """Component whose commands the gate's are, and under whose name its processes run."""
-BENCHMARK, REPORT = "data/benchmark", "reports/gate.json"
-DATASET = ("data/dataset", "data/dataset.parquet")
+BENCHMARK, REPORT = paths.BENCHMARKS.as_posix(), paths.GATE_REPORT.as_posix()
+DATASET = (paths.DATASET.as_posix(), paths.DATASET_ROWS.as_posix())
 
 
 class Judging(Protocol):

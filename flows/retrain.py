@@ -113,9 +113,9 @@ def _lease_place(lease: LeaseSettings, store: str) -> Place | None:
 
 def _summary(outcome: Retrained) -> str:
     lines = [f"**{outcome.ending}**", "", outcome.text]
-    if outcome.intake.get("quarantined"):
+    if outcome.intake is not None and outcome.intake.quarantined:
         lines += ["", "| set aside | objects |", "|---|---|"]
-        lines += [f"| {reason} | {count} |" for reason, count in outcome.intake["quarantined"].items()]
+        lines += [f"| {reason} | {count} |" for reason, count in outcome.intake.quarantined.items()]
     if outcome.commit:
         lines += ["", f"Dataset: commit `{outcome.commit}`"]
     return "\n".join(lines)

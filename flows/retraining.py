@@ -8,13 +8,23 @@ import tempfile
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import yaml
 from prefect import runtime
 from prefect.artifacts import create_markdown_artifact
 from pydantic import BaseModel, ConfigDict
 
+from components.artifacts import paths
+from components.artifacts.documents import Document
+from components.artifacts.dvc_hash import read_listing
+from components.artifacts.retraining import (
+    ChampionReport,
+    DriftReport,
+    IntakeReport,
+    TrainedShards,
+    TrainingAttempt,
+)
 from components.artifacts.store import Content, Store
 from components.errors import BadInput
 from components.failpoints import Failpoint
@@ -29,11 +39,13 @@ from flows.project import Project
 from flows.reporter import Reporter
 from flows.tracking import track_file, track_folder, tracked
 
-INCOMING, ORIGINS, STATE, TRAINED = "data/incoming", "data/incoming.parquet", "data/intake.json", "data/retrain.json"
-CHAMPION = "models/champion"
-INTAKE_REPORT, DRIFT_REPORT, DRIFT_PAGE = "reports/intake.json", "reports/drift.json", "reports/drift.html"
-CHAMPION_REPORT = "reports/champion.json"
+INCOMING, ORIGINS, STATE = (path.as_posix() for path in (paths.INCOMING, paths.INCOMING_ROWS, paths.INTAKE_STATE))
+DATASET = paths.DATASET.as_posix(), paths.DATASET_ROWS.as_posix()
+CHAMPION, TRAINED = paths.CHAMPION.as_posix(), paths.TRAINED_SHARDS.as_posix()
+INTAKE_REPORT, DRIFT_REPORT = paths.INTAKE_REPORT.as_posix(), paths.DRIFT_REPORT.as_posix()
+DRIFT_PAGE, CHAMPION_REPORT = paths.DRIFT_PAGE.as_posix(), paths.CHAMPION_REPORT.as_posix()
 
+Report = TypeVar("Report", bound=Document)
 Ending = Literal["held by another", "nothing new", "waits", "dry run", "promoted", "not promoted"]
 
 
@@ -68,8 +80,8 @@ class Retrained(BaseModel):
 
     ending: Ending
     text: str
-    intake: dict[str, Any] = {}
-    drift: dict[str, Any] = {}
+    intake: IntakeReport | None = None
+    drift: DriftReport | None = None
     commit: str | None = None
     promotion: str = ""
 
@@ -96,21 +108,19 @@ class Retraining:
         with checked_out(self.repository, self.branch) as checkout:
             found, intake = self._take_in(checkout)
             if self.scope.dry_run:
-                count = len(intake["accepted"])
+                count = len(intake.accepted)
                 would = "would be taken in" if count else "nothing would be taken in"
                 return Retrained(ending="dry run", text=f"dry run: {count} pictures {would}", intake=intake)
             drift, pending = self._compare(checkout, found)
-            decision = drift.get("decision", {})
-            if not pending:
-                text = (
-                    f"nothing new: {intake['listed']} objects under {intake['source']}, none that no training has seen"
-                )
+            if drift is None:
+                text = f"nothing new: {intake.listed} objects under {intake.source}, none that no training has seen"
                 return Retrained(ending="nothing new", text=text, intake=intake, commit=self.commit)
-            train = self.scope.train == "always" or (self.scope.train == "by decision" and decision["retrain"])
+            decision = drift.decision
+            train = self.scope.train == "always" or (self.scope.train == "by decision" and decision.retrain)
             if not train:
-                text = "scope.train is never" if self.scope.train == "never" else decision["text"]
+                text = "scope.train is never" if self.scope.train == "never" else decision.text
                 return Retrained(ending="waits", text=text, intake=intake, drift=drift, commit=self.commit)
-            self.log.info("%s", decision["text"])
+            self.log.info("%s", decision.text)
             self._base(checkout, pending)
         aligned: Aligned = align(self.repository, self.branch, options=self.options)
         self.failpoint("aligned")
@@ -119,23 +129,23 @@ class Retraining:
             store = Store(store_url(Project(checkout.root), self.options))
             result = self.promote(checkout, store, self.options, self.log)
             self.failpoint("promoted")
-            written = _read(checkout.root, TRAINED)
-            written |= {"shards": sorted({*written.get("shards", []), *pending}), "attempt": None}
-            self._save(checkout, [*_write(checkout.root, TRAINED, written), *result.files], f"retrain: {result.text}\n")
+            known = TrainedShards.read_if_there(checkout.root) or TrainedShards()
+            TrainedShards(shards=tuple(sorted({*known.shards, *pending}))).write(checkout.root)
+            self._save(checkout, [TRAINED, *result.files], f"retrain: {result.text}\n")
             self.failpoint("finished")
         ending: Ending = "promoted" if result.promoted else "not promoted"
-        text = f"{decision['text']}; trained ({', '.join(aligned.ran) or 'everything was up to date'}); {result.text}"
+        text = f"{decision.text}; trained ({', '.join(aligned.ran) or 'everything was up to date'}); {result.text}"
         return Retrained(
             ending=ending, text=text, intake=intake, drift=drift, commit=self.commit, promotion=result.text
         )
 
     # ---- steps
 
-    def _take_in(self, checkout: Checkout) -> tuple[dict[str, Content], dict[str, Any]]:
+    def _take_in(self, checkout: Checkout) -> tuple[dict[str, Content], IntakeReport]:
         """Look for new images; commit version n+1 where there are any. The table of origins, and intake's report."""
         root, project = checkout.root, Project(checkout.root)
         store = Store(store_url(project, self.options))
-        inputs = [entry for path in (ORIGINS, "data/dataset.parquet") if (entry := tracked(root, path))]
+        inputs = [entry for path in (ORIGINS, DATASET[1]) if (entry := tracked(root, path))]
         if (root / STATE).is_file():
             state = store.keep(root / STATE)
             inputs.append(Input(path=STATE, md5=state.md5, size=state.size, origin="store"))
@@ -146,7 +156,7 @@ class Retraining:
         params = f"{yaml.safe_dump(values)}# looked at by run {runtime.flow_run.id or os.getpid()}\n"
         outputs = [INTAKE_REPORT] if self.scope.dry_run else [INTAKE_REPORT, STATE, INCOMING, ORIGINS]
         made = self._run(checkout, project, store, "intake", params, inputs, outputs)
-        report = _fetched(store, made, INTAKE_REPORT)
+        report = _fetched(store, made, IntakeReport)
         self.failpoint("looked")
         if self.scope.dry_run:
             return {}, report
@@ -160,39 +170,36 @@ class Retraining:
             sources = [path.as_posix() for path in project.settings.prepare.align_lr_sources]
             if INCOMING not in sources:
                 written += set_param(root, "prepare", "align_lr_sources", [*sources, INCOMING])
-        message = f"intake: {len(report['accepted'])} new LR images\n\n{json.dumps(report['quarantined'])} set aside\n"
+        message = f"intake: {len(report.accepted)} new LR images\n\n{json.dumps(report.quarantined)} set aside\n"
         saved = self._save(checkout, written, message)
         self.commit = saved if new else None
         self.failpoint("version committed")
         origins = made.get(ORIGINS)
         return {ORIGINS: origins} if origins else {}, report
 
-    def _compare(self, checkout: Checkout, found: dict[str, Content]) -> tuple[dict[str, Any], list[str]]:
+    def _compare(self, checkout: Checkout, found: dict[str, Content]) -> tuple[DriftReport | None, list[str]]:
         """Drift's report, and the shards that no training has seen; no report where there are none."""
         root, project = checkout.root, Project(checkout.root)
         store = Store(store_url(project, self.options))
         folder = tracked(root, INCOMING)
-        listed = [row["relpath"] for row in json.loads(store.read_object(folder.md5))] if folder else []
-        pending = sorted(set(listed) - set(_read(root, TRAINED).get("shards", [])))
+        listed = read_listing(store.read_object(folder.md5)) if folder else {}
+        trained = TrainedShards.read_if_there(root) or TrainedShards()
+        pending = sorted(listed.keys() - set(trained.shards))
         if not pending:
-            return {}, []
-        inputs = [
-            entry
-            for path in (INCOMING, "data/dataset", "data/dataset.parquet")
-            if (entry := tracked(root, path)) is not None
-        ]
+            return None, []
+        inputs = [entry for path in (INCOMING, *DATASET) if (entry := tracked(root, path)) is not None]
         origins = tracked(root, ORIGINS)
         if origins is None:
             raise BadInput(f"{ORIGINS}.dvc is missing on {self.branch}, {INCOMING}.dvc is there: restore it with git")
         inputs.append(origins)
         if (root / TRAINED).is_file():
-            trained = store.keep(root / TRAINED)
-            inputs.append(Input(path=TRAINED, md5=trained.md5, size=trained.size, origin="store"))
+            kept = store.keep(root / TRAINED)
+            inputs.append(Input(path=TRAINED, md5=kept.md5, size=kept.size, origin="store"))
         params = (root / "params.yaml").read_text()
         made = self._run(checkout, project, store, "drift", params, inputs, [DRIFT_REPORT, DRIFT_PAGE])
-        report = _fetched(store, made, DRIFT_REPORT)
+        report = _fetched(store, made, DriftReport)
         store.fetch(made[DRIFT_PAGE], root / DRIFT_PAGE)
-        create_markdown_artifact(_drift_table(report), key="drift", description=report["decision"]["text"][:200])
+        create_markdown_artifact(_drift_table(report), key="drift", description=report.decision.text[:200])
         self.failpoint("compared")
         return report, pending
 
@@ -201,17 +208,17 @@ class Retraining:
         with."""
         root, project = checkout.root, Project(checkout.root)
         store = Store(store_url(project, self.options))
-        known = _read(root, TRAINED)
-        attempt = known.get("attempt") or {}
-        if attempt.get("shards") == pending:
-            self.log.info("goes on with base %s", attempt["champion"] or "of the settings")
+        known = TrainedShards.read_if_there(root) or TrainedShards()
+        if known.attempt is not None and known.attempt.shards == tuple(pending):
+            self.log.info("goes on with base %s", known.attempt.champion or "of the settings")
             return
         params = f"{(root / 'params.yaml').read_text()}# looked at by run {runtime.flow_run.id or os.getpid()}\n"
         inputs: list[Input] = []
         made = self._run(checkout, project, store, "champion", params, inputs, [CHAMPION, CHAMPION_REPORT])
-        champion = str(_fetched(store, made, CHAMPION_REPORT)["champion"])
-        attempt = {"shards": pending, "champion": champion}
-        written = _write(root, TRAINED, {"shards": [], **known, "attempt": attempt})
+        champion = _fetched(store, made, ChampionReport).champion
+        attempt = TrainingAttempt(shards=tuple(pending), champion=champion)
+        known.model_copy(update={"attempt": attempt}).write(root)
+        written = [TRAINED]
         if champion:
             files = {
                 path.removeprefix(f"{CHAMPION}/"): c for path, c in made.items() if path.startswith(f"{CHAMPION}/")
@@ -252,30 +259,13 @@ class Retraining:
         return checkout.save(list(dict.fromkeys(paths)), message)
 
 
-def _fetched(store: Store, made: dict[str, Content], path: str) -> dict[str, Any]:
-    """A small JSON file that a component made."""
+def _fetched(store: Store, made: dict[str, Content], kind: type[Report]) -> Report:
+    """A document that a component made."""
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "report.json"
-        store.fetch(made[path], target)
-        content: dict[str, Any] = json.loads(target.read_text())
-    return content
+        store.fetch(made[kind.path.as_posix()], Path(folder) / kind.path)
+        return kind.read(Path(folder))
 
 
-def _read(root: Path, path: str) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads((root / path).read_text())
-    except FileNotFoundError:
-        return {}
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{path} is damaged ({error}): restore it with git") from error
-    return content
-
-
-def _write(root: Path, path: str, value: dict[str, Any]) -> list[str]:
-    (root / path).write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-    return [path]
-
-
-def _drift_table(report: dict[str, Any]) -> str:
-    rows = [f"| {row['name']} | {row['verdict']} | {row['reason']} |" for row in report["comparisons"]]
-    return "\n".join([f"**{report['decision']['text']}**", "", "| statistic | verdict | why |", "|---|---|---|", *rows])
+def _drift_table(report: DriftReport) -> str:
+    rows = [f"| {row.name} | {row.verdict} | {row.reason} |" for row in report.comparisons]
+    return "\n".join([f"**{report.decision.text}**", "", "| statistic | verdict | why |", "|---|---|---|", *rows])

@@ -1,6 +1,5 @@
 """One stage of a project as tasks: parts in parallel, then what joins them, then the record in dvc.lock."""
 
-import json
 import logging
 import threading
 import time
@@ -8,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from components.artifacts.dvc_hash import read_listing
 from components.artifacts.shards import Shard
 from components.artifacts.store import Content, Store
 from components.errors import BadInput, CorruptInput
@@ -182,7 +182,7 @@ class Runner:
             files = self.store.read_object(entry.md5)
         except CorruptInput:
             return False
-        return all(self.store.exists(md5) for md5 in _listed(files))
+        return all(self.store.exists(md5) for md5 in read_listing(files).values())
 
     def _count(self, name: str) -> int:
         """Parts of a stage. One of generate is a tar of data/candidates, so `generate.shards` alone says how many."""
@@ -195,8 +195,3 @@ class Runner:
         rows = {path: content for path, content in files.items() if path.endswith(".parquet")}
         added = [Input(path=path, md5=rows[path].md5, size=rows[path].size, origin="store") for path in sorted(rows)]
         return task.model_copy(update={"inputs": [*task.inputs, *added]})
-
-
-def _listed(listing: bytes) -> list[str]:
-    """md5 of every file in DVC's listing of a folder."""
-    return [str(row["md5"]) for row in json.loads(listing)]

@@ -6,14 +6,14 @@ the flow.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from components.artifacts.dvc_hash import listing
+from components.artifacts.dvc_hash import listing, read_listing
+from components.artifacts.lock import LOCK, Lock
 from components.artifacts.publish import write_text
 from components.artifacts.store import Content, Store
 from components.errors import BadInput
@@ -31,9 +31,9 @@ def tracked(root: Path, path: str) -> Input | None:
     if own.is_file():
         entries = _read(own).get("outs", [])
         entries = [entry | {"path": path} for entry in entries]
-    elif (root / "dvc.lock").is_file():
-        stages = _read(root / "dvc.lock").get("stages", {}).values()
-        entries = [entry for stage in stages for entry in stage.get("outs", []) if entry["path"] == path]
+    elif (root / LOCK).is_file():
+        made = Lock.parse((root / LOCK).read_text(), root / LOCK).output(path)
+        return None if made is None else Input(path=path, md5=made.md5, size=made.size, origin="store")
     for entry in entries:
         return Input(path=path, md5=entry["md5"], size=int(entry.get("size", 0)), origin="store")
     return None
@@ -56,8 +56,8 @@ def track_folder(root: Path, path: str, store: Store, files: Mapping[str, Conten
     before = tracked(root, path)
     size = 0
     if grows and before is not None:
-        rows = json.loads(store.read_object(before.md5))
-        contents = {row["relpath"]: Content(row["md5"], 0) for row in rows}
+        listed = read_listing(store.read_object(before.md5))
+        contents = {name: Content(md5, 0) for name, md5 in listed.items()}
         size = before.size
     size += sum(content.size for name, content in files.items() if name not in contents)
     contents |= files

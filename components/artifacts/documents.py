@@ -21,10 +21,12 @@ class Document(Section):
     Attributes:
         path: relative to the project's root.
         made_by: the stage that writes it.
+        way_out: for who has a damaged one; by default to make it again.
     """
 
     path: ClassVar[Path]
     made_by: ClassVar[str]
+    way_out: ClassVar[str] = ""
 
     @classmethod
     def read(cls, root: Path) -> Self:
@@ -42,7 +44,8 @@ class Document(Section):
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             what = f"{place}: {first['msg']}" if place else first["msg"]
-            raise BadInput(f"{path} is damaged, or of another version ({what}): run {cls.made_by} again") from error
+            way_out = cls.way_out or f"run {cls.made_by} again"
+            raise BadInput(f"{path} is damaged, or of another version ({what}): {way_out}") from error
         except OSError as error:
             raise BadInput(f"{path} cannot be read ({error})") from error
 

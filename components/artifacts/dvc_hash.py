@@ -27,3 +27,8 @@ def listing(files: dict[str, Content]) -> tuple[bytes, str]:
     rows = [{"md5": files[name].md5, "relpath": name} for name in sorted(files)]
     content = json.dumps(rows, sort_keys=True).encode()
     return content, hashlib.md5(content, usedforsecurity=False).hexdigest() + ".dir"
+
+
+def read_listing(content: bytes) -> dict[str, str]:
+    """md5 by path relative to the folder, of DVC's listing of it."""
+    return {str(row["relpath"]): str(row["md5"]) for row in json.loads(content)}

@@ -10,16 +10,15 @@ import logging
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from components.artifacts.publish import atomic_folder, write_json
+from components.artifacts import paths
+from components.artifacts.publish import atomic_folder
+from components.artifacts.retraining import ChampionReport
 from components.artifacts.shards import Shard
 from components.errors import BadInput
 from components.settings import Settings
 
 logger = logging.getLogger("dp2o.champion")
-
-FOLDER, REPORT = Path("models/champion"), Path("reports/champion.json")
 
 
 def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
@@ -32,11 +31,11 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     if shard is not None:
         raise BadInput("champion is one model and cannot run in shards: leave --shard out")
     report = fetch(settings, root)
-    write_json(root / REPORT, report)
-    logger.info("champion: %s", report["champion"] or "none yet, the settings' own backbone is the base")
+    report.write(root)
+    logger.info("champion: %s", report.champion or "none yet, the settings' own backbone is the base")
 
 
-def fetch(settings: Settings, root: Path) -> dict[str, Any]:
+def fetch(settings: Settings, root: Path) -> ChampionReport:
     """See `run`; the report."""
     import mlflow  # noqa: PLC0415
 
@@ -46,10 +45,10 @@ def fetch(settings: Settings, root: Path) -> dict[str, Any]:
     from components.registry.versions import CHAMPION, MODEL_TAG, alias_version, production_name  # noqa: PLC0415
 
     name = production_name(settings.register_.model_name)
-    with connected(settings.register_, root) as client, atomic_folder(root / FOLDER) as folder:
+    with connected(settings.register_, root) as client, atomic_folder(root / paths.CHAMPION) as folder:
         number = alias_version(client, name, CHAMPION)
         if number is None:
-            return {"champion": "", "digest": ""}
+            return ChampionReport(champion="", digest="")
         version = client.get_model_version(name, str(number))
         with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
             local = mlflow.artifacts.download_artifacts(
@@ -65,7 +64,7 @@ def fetch(settings: Settings, root: Path) -> dict[str, Any]:
                 f"{name}/{number} holds weights {digest[:12]}, it was registered with {wanted[:12]}: its files were "
                 "changed; roll back, or register it again"
             )
-    return {"champion": f"{name}/{number}", "digest": digest}
+    return ChampionReport(champion=f"{name}/{number}", digest=digest)
 
 
 def _backbone(model: Path) -> Path:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from components.artifacts import paths
 from components.cli.context import MODELS, PARAMS, AsJson, Context, Params, command, examples, print_json, show
 from components.errors import BadInput
 from components.process import resolve_device, set_up_process
@@ -18,7 +19,7 @@ commands = typer.Typer()
 versions = typer.Typer(no_args_is_help=True, help="Registered model versions.")
 commands.add_typer(versions, name="models", rich_help_panel=MODELS)
 
-BEST = "models/aligned/best"
+BEST = paths.BEST.as_posix()
 
 
 @commands.command(

@@ -35,8 +35,8 @@ def intake(
         chosen = settings.intake.model_dump() | {"everything": everything, "dry_run": dry_run}
         chosen |= {"since": since or settings.intake.since, "until": until or settings.intake.until}
         limits = type(settings.intake).model_validate(chosen)
-        outcome = run_intake(settings.model_copy(update={"intake": limits}), root)
-    show(as_json, outcome.as_json(), outcome.text)
+        report = run_intake(settings.model_copy(update={"intake": limits}), root)
+    show(as_json, report.model_dump(mode="json"), report.text)
 
 
 @commands.command(
@@ -46,10 +46,11 @@ def intake(
 def drift(params: Params = PARAMS, as_json: AsJson = False) -> None:
     """Compare what came in since the last training with the training set: train again or not."""
     with command("drift", params, logs=True) as context:
-        from components.drift.stage import PAGE, run_drift  # noqa: PLC0415
+        from components.artifacts import paths  # noqa: PLC0415
+        from components.drift.stage import run_drift  # noqa: PLC0415
 
-        outcome = run_drift(*context.project)
-    show(as_json, outcome.as_json(), f"{outcome.decision.text}; {PAGE}")
+        report = run_drift(*context.project)
+    show(as_json, report.model_dump(mode="json"), f"{report.decision.text}; {paths.DRIFT_PAGE}")
 
 
 @commands.command(
@@ -70,12 +71,13 @@ def monitor(
 ) -> None:
     """Score what the champion restored in production against its gate's record; exit code 3 if it is not healthy."""
     with command("monitor", params, logs=True) as context:
-        from components.monitor.command import PAGE, run_monitor  # noqa: PLC0415
+        from components.artifacts import paths  # noqa: PLC0415
+        from components.monitor.command import run_monitor  # noqa: PLC0415
 
         settings, root = context.project
         changes = {name: value for name, value in (("pairs", pairs), ("sample", sample)) if value is not None}
         watched = type(settings.monitor).model_validate(settings.monitor.model_dump() | changes)
         health = run_monitor(settings.model_copy(update={"monitor": watched}), root)
-    show(as_json, health.as_json(), f"{health.text}; {PAGE}")
+    show(as_json, health.as_json(), f"{health.text}; {paths.MONITOR_PAGE}")
     if not health.healthy:
         raise typer.Exit(ExitCode.REFUSED)

@@ -3,25 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
-from components.drift.distance import Comparison
+from components.artifacts.retraining import Comparison, Decision
 from components.settings.drift import DriftSettings
-
-
-@dataclass(frozen=True)
-class Decision:
-    """`reasons` for it, each a sentence; `text` explains the whole, also where the answer is no."""
-
-    retrain: bool
-    new: int
-    reasons: tuple[str, ...]
-    text: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 def decide(new: int, comparisons: Sequence[Comparison], limits: DriftSettings) -> Decision:

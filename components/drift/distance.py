@@ -4,45 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from components.artifacts.retraining import Comparison
 from components.settings.drift import DriftSettings
 
 Values = NDArray[np.float64]
-Verdict = Literal["same", "drift", "unknown", "too few"]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One statistic of the training set and of what is new.
-
-    Attributes:
-        verdict: `same`; `drift`; `unknown`, which is a reason to look, not a "no"; `too few` new pictures to say.
-        psi, ks, p: None where they are not defined.
-        edges: of the PSI's bins, without the two infinite ends.
-        expected, found: fractions of both in those bins.
-    """
-
-    name: str
-    verdict: Verdict
-    reason: str
-    training_set: int
-    news: int
-    psi: float | None = None
-    ks: float | None = None
-    p: float | None = None
-    edges: tuple[float, ...] = ()
-    expected: tuple[float, ...] = ()
-    found: tuple[float, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 def compare(

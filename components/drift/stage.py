@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.artifacts import tables
-from components.artifacts.publish import write_json, write_text
+from components.artifacts import paths, tables
+from components.artifacts.publish import write_text
+from components.artifacts.retraining import DriftReport
 from components.artifacts.shards import Shard, ShardFolder, ShardReader
 from components.drift import pending as incoming
-from components.drift.decision import Decision, decide
-from components.drift.distance import Comparison, compare
+from components.drift.decision import decide
+from components.drift.distance import compare
 from components.drift.statistics import ABOUT, measure
 from components.errors import BadInput
 from components.pages.checks import Drawing, Page, Row, html
@@ -28,27 +27,10 @@ from components.settings import Settings
 
 logger = logging.getLogger("dp2o.drift")
 
-REPORT, PAGE = Path("reports/drift.json"), Path("reports/drift.html")
-
 Picture = NDArray[np.uint8]
 Values = dict[str, list[float]]
 """By statistic, one value a source picture: the mean of its crops, since crops of one picture are no independent
 draws."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The decision and what it rests on."""
-
-    decision: Decision
-    comparisons: tuple[Comparison, ...]
-    shards: tuple[str, ...]
-    """Of data/incoming that no training has seen."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values, as in reports/drift.json."""
-        rows = [row.as_json() for row in self.comparisons]
-        return {"decision": self.decision.as_json(), "comparisons": rows, "shards": list(self.shards)}
 
 
 def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
@@ -62,7 +44,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     run_drift(settings, root)
 
 
-def run_drift(settings: Settings, root: Path) -> Outcome:
+def run_drift(settings: Settings, root: Path) -> DriftReport:
     """Compare what came in since the last training with what that training was on, decide, and publish both reports.
 
     Both are measured on LR crops of the same size, cut by the same rule.
@@ -83,11 +65,11 @@ def run_drift(settings: Settings, root: Path) -> Outcome:
     comparisons = tuple(
         compare(name, training_set.get(name, []), found.get(name, []), limits, len(names)) for name in names
     )
-    outcome = Outcome(decide(len(new), comparisons, limits), comparisons, shards)
-    write_json(root / REPORT, outcome.as_json())
-    write_text(root / PAGE, html(_page(settings, outcome, training_set, found)))
-    logger.info("%s", outcome.decision.text)
-    return outcome
+    report = DriftReport(decision=decide(len(new), comparisons, limits), comparisons=comparisons, shards=shards)
+    report.write(root)
+    write_text(root / paths.DRIFT_PAGE, html(_page(settings, report, training_set, found)))
+    logger.info("%s", report.decision.text)
+    return report
 
 
 class _Score:
@@ -127,7 +109,7 @@ def _measured(pictures: Iterable[tuple[str, Picture]], score: _Score) -> Values:
 
 def _training_set(settings: Settings, root: Path, without: set[str]) -> Iterator[tuple[str, Picture]]:
     """LR images of the align split, at most `drift.sample` source pictures, none of the shards `without`."""
-    path = root / "data/dataset.parquet"
+    path = root / paths.DATASET_ROWS
     if not path.is_file():
         return  # there is nothing to compare with, and the comparison says so
     rows = [
@@ -137,7 +119,7 @@ def _training_set(settings: Settings, root: Path, without: set[str]) -> Iterator
     ]
     # `source` is a digest: its order is as good as random, and the same every time
     chosen = set(sorted({str(row["source"]) for row in rows})[: settings.drift.sample])
-    shards = ShardFolder(root / "data/dataset")
+    shards = ShardFolder(root / paths.DATASET)
     for row in rows:
         if row["source"] in chosen:
             yield str(row["source"]), shards[str(row["shard"])].image(f"{row['lr_id']}.lr.png")
@@ -150,7 +132,7 @@ def _new_images(settings: Settings, root: Path, rows: list[tables.Row]) -> Itera
     for row in rows:
         shard = str(row["shard"])
         if shard not in readers:
-            readers[shard] = ShardReader(root / incoming.FOLDER / shard)
+            readers[shard] = ShardReader(root / paths.INCOMING / shard)
         picture = readers[shard].image(f"{row['pixels']}.png")
         for x, y in choose_crops(picture, side, settings.prepare.crops_per_photo):
             yield str(row["pixels"]), np.ascontiguousarray(picture[y : y + side, x : x + side])
@@ -159,34 +141,34 @@ def _new_images(settings: Settings, root: Path, rows: list[tables.Row]) -> Itera
 _STYLES = {"same": "good", "drift": "bad", "unknown": "unsure", "too few": "unsure"}
 
 
-def _page(settings: Settings, outcome: Outcome, training_set: Values, found: Values) -> Page:
+def _page(settings: Settings, report: DriftReport, training_set: Values, found: Values) -> Page:
     limits = settings.drift
     rows = [
         Row(
             row.name,
             "–" if row.psi is None else f"PSI {row.psi:.3f}, KS {row.ks:.3f}",
-            f"PSI < {limits.psi:g} or p ≥ {limits.alpha / len(outcome.comparisons):.2g}",
+            f"PSI < {limits.psi:g} or p ≥ {limits.alpha / len(report.comparisons):.2g}",
             row.verdict,
             _STYLES[row.verdict],
             row.reason,
         )
-        for row in outcome.comparisons
+        for row in report.comparisons
     ]
     drawings = [
         Drawing(name, histogram(name, about, training_set.get(name, []), found.get(name, [])))
         for name, about in ABOUT.items()
-        if outcome.comparisons
+        if report.comparisons
     ]
     counts = {name: len(next(iter(values.values()), [])) for name, values in (("old", training_set), ("new", found))}
     facts = [
         ("training set", f"{counts['old']} source pictures of the align split"),
         (
             "new",
-            f"{outcome.decision.new} pictures of {len(outcome.shards)} intakes: {', '.join(outcome.shards) or 'none'}",
+            f"{report.decision.new} pictures of {len(report.shards)} intakes: {', '.join(report.shards) or 'none'}",
         ),
         ("NR score", f"{limits.metric} of the LR, enlarged {settings.prepare.scale} times by bicubic interpolation"),
     ]
-    decision = outcome.decision
+    decision = report.decision
     return Page(
         title="LR images: what is new against the training set",
         verdict="Train again" if decision.retrain else "No new training",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import digests, tables
+from components.artifacts import digests, paths, tables
 from components.artifacts.publish import atomic_folder, write_json
 from components.artifacts.shards import encode_png, write_shard
 from components.errors import BadInput
@@ -21,7 +21,6 @@ from components.metrics.table import LR_CONSISTENCY
 from components.rewards.normaliser import FixedNormaliser
 from components.settings import Settings
 
-FOLDER = Path("data/benchmark")
 SPLIT, SHARD = "test", "00000.tar"
 FIDELITY = ("psnr", "ssim", LR_CONSISTENCY)
 """Measured on every set, whether or not the settings score them; and what the gate asks for beside them."""
@@ -93,23 +92,23 @@ def freeze(
     }
     digest = digests.of_json(content)
     name = f"v{max(known, default=0) + 1}-{digest[:12]}"
-    with atomic_folder(root / FOLDER / name) as folder:
-        rows = tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
+    with atomic_folder(root / paths.BENCHMARKS / name) as folder:
+        rows = tables.read_rows(root / paths.DATASET_ROWS, tables.DATASET)
         kept = [row | {"shard": SHARD} for row in rows if row["split"] == SPLIT]
-        tables.write_rows(folder / "data/dataset.parquet", tables.DATASET, kept)
+        tables.write_rows(folder / paths.DATASET_ROWS, tables.DATASET, kept)
         members = []
         for image in chosen:
             members.append((f"{image.lr_id}.lr.png", encode_png(image.lr)))
             if image.hr is not None:
                 members.append((f"{image.lr_id}.hr.png", encode_png(image.hr)))
-        write_shard(folder / "data/dataset" / SHARD, members)
+        write_shard(folder / paths.DATASET / SHARD, members)
         write_json(folder / "manifest.json", content | {"digest": digest})
     return load(root, name)
 
 
 def names(root: Path) -> list[str]:
     """Names of the sets of the project, oldest first."""
-    found = [path.name for path in (root / FOLDER).glob("v*-*") if _NAME.fullmatch(path.name)]
+    found = [path.name for path in (root / paths.BENCHMARKS).glob("v*-*") if _NAME.fullmatch(path.name)]
     return sorted(found, key=lambda name: int(name[1:].split("-", maxsplit=1)[0]))
 
 
@@ -120,12 +119,12 @@ def load(root: Path, name: str) -> FrozenSet:
         BadInput: it is missing or damaged. A set that can be read but differs from what was frozen is no error here:
             `found` differs, and the gate says no.
     """
-    folder = root / FOLDER / name
+    folder = root / paths.BENCHMARKS / name
     match = _NAME.fullmatch(name)
     if match is None or not folder.is_dir():
         have = ", ".join(names(root)) or "none"
         raise BadInput(
-            f"there is no benchmark set {name} in {root / FOLDER} ({have}); set gate.benchmark to one of them"
+            f"there is no benchmark set {name} in {root / paths.BENCHMARKS} ({have}); set gate.benchmark to one of them"
         )
     path = folder / "manifest.json"
     try:

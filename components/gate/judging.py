@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
 
-from components.artifacts import digests
+from components.artifacts import digests, paths
 from components.artifacts.gate_report import Check, GateReport, passed
 from components.errors import BadInput
 from components.gate import benchmark
@@ -147,7 +147,7 @@ def _present_set(settings: Settings, root: Path, new: bool) -> FrozenSet | None:
 def _frozen(settings: Settings, root: Path, bench: Bench) -> FrozenSet:
     """A new set, with the normaliser of the settings' base model."""
     frozen = bench.freeze(_base_model(settings, root, settings.run.device))
-    logger.info("benchmark set %s frozen from the test split; keep %s", frozen.name, root / benchmark.FOLDER)
+    logger.info("benchmark set %s frozen from the test split; keep %s", frozen.name, root / paths.BENCHMARKS)
     return frozen
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from components.artifacts import digests, latents, parts, tables
+from components.artifacts import digests, latents, parts, paths, tables
 from components.artifacts.images import to_tensor
 from components.artifacts.publish import atomic_folder
 from components.artifacts.shards import Shard, ShardFolder, decode_png, encode_png, write_shard
@@ -41,7 +41,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     if shard is not None:
         return
     rows: list[tables.Row] = []
-    with atomic_folder(root / "data/candidates") as folder:
+    with atomic_folder(root / paths.CANDIDATES) as folder:
         for index in range(settings.generate.shards):
             rows += finished.publish(folder, Shard(index, settings.generate.shards))
     _publish_rows(root, rows)
@@ -58,7 +58,7 @@ def publish_part(settings: Settings, root: Path, shard: Shard) -> None:
             f"--shard {shard} --publish: a part is a tar of data/candidates, and generate.shards is "
             f"{settings.generate.shards}: use i/{settings.generate.shards}, or change generate.shards"
         )
-    rows = _fill(settings, root, shard).publish(root / "data/candidates", shard)
+    rows = _fill(settings, root, shard).publish(root / paths.CANDIDATES, shard)
     tables.write_rows(parts.path(root / PARTS, shard), tables.CANDIDATES, rows)
 
 
@@ -74,7 +74,7 @@ def gather(settings: Settings, root: Path) -> None:
 
 def _publish_rows(root: Path, rows: list[tables.Row]) -> None:
     rows.sort(key=lambda row: (row["lr_id"], row["index"]))
-    tables.write_rows(root / "data/candidates.parquet", tables.CANDIDATES, rows)
+    tables.write_rows(root / paths.CANDIDATE_ROWS, tables.CANDIDATES, rows)
     logger.info("%d candidates of %d LR images", len(rows), len({row["lr_id"] for row in rows}))
 
 
@@ -137,7 +137,7 @@ def _wanted(settings: Settings, root: Path) -> dict[str, tables.Row]:
     Raises:
         BadInput: the dataset is missing, holds none of the wanted splits, or one that the backbone does not take.
     """
-    rows = tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
+    rows = tables.read_rows(root / paths.DATASET_ROWS, tables.DATASET)
     wanted = {row["lr_id"]: row for row in rows if row["split"] in settings.generate.splits}
     if not wanted:
         raise BadInput(
@@ -162,7 +162,7 @@ class _Maker:
         self._settings = settings
         self._backbone = backbone or load_backbone(settings, root, device)
         self._cache = GroupCache(settings.run.cache_folder(root), *determined_by)
-        self._images = ShardFolder(root / "data/dataset")
+        self._images = ShardFolder(root / paths.DATASET)
 
     def __call__(self, row: tables.Row) -> int:
         """How many candidates of the LR image of this row of the dataset were made."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-from components.artifacts import digests, tables
-from components.artifacts.publish import atomic_file, write_json
+from components.artifacts import digests, paths, tables
+from components.artifacts.publish import atomic_file
+from components.artifacts.retraining import IntakeReport
 from components.artifacts.s3 import Client, Place, connect, s3_errors, status_of
 from components.artifacts.shards import Shard, write_shard
 from components.errors import BadInput
@@ -26,49 +26,6 @@ from components.settings.intake import IntakeSettings
 
 logger = logging.getLogger("dp2o.intake")
 
-FOLDER, ORIGINS, REPORT = Path("data/incoming"), Path("data/incoming.parquet"), Path("reports/intake.json")
-
-
-@dataclass
-class Outcome:
-    """What a run came to; all but `listed` count new objects only.
-
-    Attributes:
-        listed: objects under the prefix.
-        accepted: names of the pictures taken in, by pixel digest.
-        quarantined: objects set aside, by reason.
-        waiting: too young, or beyond intake.max_images; the next run takes them.
-        gone: removed or replaced while the run was looking.
-        shard: tar in data/incoming that holds the accepted; empty where there are none.
-    """
-
-    source: str
-    listed: int = 0
-    accepted: list[str] = field(default_factory=list)
-    quarantined: dict[str, int] = field(default_factory=dict)
-    waiting: int = 0
-    gone: int = 0
-    shard: str = ""
-    dry_run: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-    @property
-    def text(self) -> str:
-        """One sentence."""
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.quarantined.items()))
-        aside = sum(self.quarantined.values())
-        parts = [
-            f"{self.listed} objects under {self.source}",
-            f"{len(self.accepted)} new pictures" if self.accepted else "nothing new",
-            *([f"{aside} set aside ({reasons})"] if aside else []),
-            *([f"{self.waiting} wait for the next run"] if self.waiting else []),
-            *([f"{self.gone} gone meanwhile"] if self.gone else []),
-        ]
-        return "; ".join(parts) + (" (dry run: nothing was written)" if self.dry_run else "")
-
 
 def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     """`run_intake`, as a stage is run.
@@ -81,7 +38,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     logger.info("%s", run_intake(settings, root).text)
 
 
-def run_intake(settings: Settings, root: Path, failpoint: Failpoint = no_failpoint) -> Outcome:
+def run_intake(settings: Settings, root: Path, failpoint: Failpoint = no_failpoint) -> IntakeReport:
     """One look at `intake.source`.
 
     A *backfill* (`intake.since`, `until`, `everything`) looks at what lies before the watermark again, at what is in
@@ -106,9 +63,9 @@ def run_intake(settings: Settings, root: Path, failpoint: Failpoint = no_failpoi
         side = settings.prepare.crop // settings.prepare.scale
         with Examiner(side, limits.max_pixels, limits.seconds_an_image) as examiner:
             spool = root / settings.run.cache / "intake"
-            outcome = _Run(client, source, quarantine, limits, root, spool, examiner)(failpoint)
-    write_json(root / REPORT, outcome.as_json())
-    return outcome
+            report = _Run(client, source, quarantine, limits, root, spool, examiner)(failpoint)
+    report.write(root)
+    return report
 
 
 @dataclass
@@ -141,39 +98,47 @@ class _Run:
         # A killed run's pictures: <identity>-<pixels>-<width>x<height>.png
         self.spooled = {path.name.partition("-")[0]: path for path in spool.glob("*-*-*.png")}
         self.kept: list[_Kept] = []
-        self.outcome = Outcome(str(source), dry_run=limits.dry_run)
+        self.listed = self.waiting = self.gone = 0
+        self.shard = ""
         self.reasons: Counter[str] = Counter()
 
-    def __call__(self, failpoint: Failpoint) -> Outcome:
-        state = watermark.read(self.root / watermark.STATE, self.source)
+    def __call__(self, failpoint: Failpoint) -> IntakeReport:
+        state = watermark.read(self.root / paths.INTAKE_STATE, self.source)
         handled: list[tuple[str, datetime]] = []
         oldest_waiting: datetime | None = None
         count = 0
         for found in listed(self.client, self.source):
-            self.outcome.listed += 1
+            self.listed += 1
             if not self._wanted(found, state):
                 if self._was_handled(found, state):
                     handled.append((found.identity, found.modified))
                 continue
             if found.age < self.limits.settle_seconds or count >= self.limits.max_images:
-                self.outcome.waiting += 1
+                self.waiting += 1
                 oldest_waiting = min(found.modified, oldest_waiting or found.modified)
                 continue
             count += 1
             self._handle(found)
             handled.append((found.identity, found.modified))
-        self.outcome.quarantined = dict(sorted(self.reasons.items()))
-        self.outcome.accepted = sorted(str(kept.row["pixels"]) for kept in self.kept)
         if not self.limits.dry_run:
             failpoint("examined")
             self._publish(failpoint)
             after = state.after(handled, oldest_waiting, self.overlap, self.limits.backfill)
-            if after != state or not (self.root / watermark.STATE).is_file():
-                watermark.write(self.root / watermark.STATE, self.source, after)
+            if after != state or not (self.root / paths.INTAKE_STATE).is_file():
+                watermark.write(self.root / paths.INTAKE_STATE, self.source, after)
             failpoint("watermark written")
             for path in self.spool.glob("*.png"):
                 path.unlink()
-        return self.outcome
+        return IntakeReport(
+            source=str(self.source),
+            listed=self.listed,
+            accepted=tuple(sorted(str(kept.row["pixels"]) for kept in self.kept)),
+            quarantined=dict(sorted(self.reasons.items())),
+            waiting=self.waiting,
+            gone=self.gone,
+            shard=self.shard,
+            dry_run=self.limits.dry_run,
+        )
 
     def _wanted(self, found: SourceObject, state: watermark.Watermark) -> bool:
         if self.limits.backfill:
@@ -204,7 +169,7 @@ class _Run:
             return
         data = self._download(found)
         if data is None:
-            self.outcome.gone += 1
+            self.gone += 1
             return
         taken = self.examiner(data)
         if taken.pixels in self.known:
@@ -256,33 +221,35 @@ class _Run:
         return data
 
     def _publish(self, failpoint: Failpoint) -> None:
-        folder = self.root / FOLDER
+        folder = self.root / paths.INCOMING
         named = {str(row["shard"]) for row in self.origins}
         for path in folder.glob("*.tar"):
             if path.name not in named:  # of a run that died before its table: its pictures are in this run's shard
                 path.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         if not self.kept:
-            if not (self.root / ORIGINS).is_file():
-                tables.write_rows(self.root / ORIGINS, tables.INCOMING, [])
+            if not (self.root / paths.INCOMING_ROWS).is_file():
+                tables.write_rows(self.root / paths.INCOMING_ROWS, tables.INCOMING, [])
             return
         self.kept.sort(key=lambda kept: str(kept.row["pixels"]))
         names = [str(kept.row["pixels"]) for kept in self.kept]
-        self.outcome.shard = f"{digests.of_json(names)[:16]}.tar"
+        self.shard = f"{digests.of_json(names)[:16]}.tar"
         members = ((f"{kept.row['pixels']}.png", kept.path.read_bytes()) for kept in self.kept if kept.path is not None)
-        write_shard(folder / self.outcome.shard, members)
+        write_shard(folder / self.shard, members)
         failpoint("shard published")
         for kept in self.kept:
-            kept.row["shard"] = self.outcome.shard
+            kept.row["shard"] = self.shard
         rows = sorted([*self.origins, *(kept.row for kept in self.kept)], key=lambda row: str(row["pixels"]))
-        tables.write_rows(self.root / ORIGINS, tables.INCOMING, rows)
+        tables.write_rows(self.root / paths.INCOMING_ROWS, tables.INCOMING, rows)
         failpoint("origins recorded")
 
 
 def _origins(root: Path) -> list[tables.Row]:
-    path = root / ORIGINS
-    if not path.is_file() and (root / f"{ORIGINS}.dvc").is_file():
-        raise BadInput(f"{path} is tracked by DVC but not here: `dvc pull {ORIGINS}` first, or pictures come in twice")
+    path = root / paths.INCOMING_ROWS
+    if not path.is_file() and (root / f"{paths.INCOMING_ROWS}.dvc").is_file():
+        raise BadInput(
+            f"{path} is tracked by DVC but not here: `dvc pull {paths.INCOMING_ROWS}` first, or pictures come in twice"
+        )
     return tables.read_rows(path, tables.INCOMING) if path.is_file() else []
 
 
@@ -293,7 +260,7 @@ def _identity(row: tables.Row) -> str:
 
 def _of_dataset(root: Path) -> dict[str, str]:
     """LR images of the dataset, by pixel digest: what is sent back to us is nothing new."""
-    path = root / "data/dataset.parquet"
+    path = root / paths.DATASET_ROWS
     if not path.is_file():
         return {}
     rows = tables.read_rows(path, tables.DATASET)

@@ -17,12 +17,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from components.artifacts import paths
 from components.artifacts.publish import write_json
 from components.artifacts.s3 import Place
 from components.errors import BadInput
 from components.intake.listing import SourceObject
-
-STATE = Path("data/intake.json")
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def read(path: Path, source: Place) -> Watermark:
         time = values["watermark"]
         return Watermark(datetime.fromisoformat(time) if time else None, frozenset(values["handled"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{path} is damaged ({error}): restore it with `git checkout {STATE}`") from error
+        raise BadInput(f"{path} is damaged ({error}): restore it with `git checkout {paths.INTAKE_STATE}`") from error
 
 
 def write(path: Path, source: Place, state: Watermark) -> None:
@@ -96,5 +95,5 @@ def _all(path: Path) -> dict[str, Any]:
     try:
         values: dict[str, Any] = json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise BadInput(f"{path} is damaged ({error}): restore it with `git checkout {STATE}`") from error
+        raise BadInput(f"{path} is damaged ({error}): restore it with `git checkout {paths.INTAKE_STATE}`") from error
     return values

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.artifacts import digests, tables
+from components.artifacts import digests, paths, tables
 from components.artifacts.shards import Shard, ShardFolder
 from components.errors import BadInput
 
@@ -39,7 +39,7 @@ class ImageFolder:
     """The images of a dataset below `root`, read by their rows."""
 
     def __init__(self, root: Path) -> None:
-        self._shards = ShardFolder(root / "data/dataset")
+        self._shards = ShardFolder(root / paths.DATASET)
 
     def read(self, row: tables.Row) -> EvaluationImage:
         """The image of a row of the dataset."""
@@ -56,7 +56,7 @@ class EvaluationSet:
     """
 
     def __init__(self, root: Path, split: str, shard: Shard | None = None) -> None:
-        rows = tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
+        rows = tables.read_rows(root / paths.DATASET_ROWS, tables.DATASET)
         chosen = {row["lr_id"]: row for row in rows if row["split"] == split}
         if not chosen:
             raise BadInput(

@@ -13,7 +13,7 @@ import mlflow
 import numpy as np
 from mlflow.entities import Metric
 
-from components.artifacts import tables
+from components.artifacts import paths, tables
 from components.artifacts.gate_report import GateReport
 from components.artifacts.images import to_tensor
 from components.artifacts.publish import write_json, write_text
@@ -33,8 +33,7 @@ from components.settings import Settings
 
 logger = logging.getLogger("dp2o.monitor")
 
-REPORT, PAGE = Path("reports/monitor.json"), Path("reports/monitor.html")
-EVALUATION = "reports/evaluation.parquet"
+EVALUATION = paths.EVALUATION_ROWS.as_posix()
 """Artifact of the run that registered the champion."""
 EXPERIMENT = "-monitor"
 
@@ -76,8 +75,8 @@ def run_monitor(settings: Settings, root: Path) -> Health:
             found[name].append(value)
     directions = {name: info(name).higher_is_better for name in metrics}
     health = judge(record.champion, count, broken, found, record.evaluated, directions, watched, settings.gate)
-    write_json(root / REPORT, health.as_json())
-    write_text(root / PAGE, html(_page(settings, record, health, found, count)))
+    write_json(root / paths.MONITOR_REPORT, health.as_json())
+    write_text(root / paths.MONITOR_PAGE, html(_page(settings, record, health, found, count)))
     with connected(settings.register_, root) as client:
         _log(client, settings, root, health)
     logger.info("%s", health.text)
@@ -166,6 +165,6 @@ def _log(client: mlflow.MlflowClient, settings: Settings, root: Path, health: He
     points = [Metric("healthy", float(health.healthy), now, 0)]
     points += [Metric(row.name.replace(" ", "."), row.value, now, 0) for row in health.rows if row.value is not None]
     client.log_batch(run.info.run_id, metrics=points)
-    for path in (REPORT, PAGE):
+    for path in (paths.MONITOR_REPORT, paths.MONITOR_PAGE):
         client.log_artifact(run.info.run_id, str(root / path))
     client.set_terminated(run.info.run_id)

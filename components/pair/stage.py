@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.artifacts import tables
+from components.artifacts import paths, tables
 from components.artifacts.shards import Shard
 from components.errors import BadInput
 from components.pair import weights
@@ -50,7 +50,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     """
     if shard is not None:
         raise BadInput("pair cannot be sharded: its weights average over all groups; run it without --shard")
-    path = root / "data/scores.parquet"
+    path = root / paths.SCORES
     set_aside = SetAside()
     groups = group_scores(settings, root, path, set_aside)
     paired = [one for scores in groups if (one := _paired(scores, settings.pair, set_aside))]
@@ -62,8 +62,8 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             "lower pair.top, loosen pair.filters, or look into data/score_quarantine.parquet"
         )
     group_rows, pair_rows = rows(paired, settings.pair)
-    tables.write_rows(root / "data/groups.parquet", tables.GROUPS, group_rows)
-    tables.write_rows(root / "data/pairs.parquet", tables.PAIRS, pair_rows)
+    tables.write_rows(root / paths.GROUPS, tables.GROUPS, group_rows)
+    tables.write_rows(root / paths.PAIRS, tables.PAIRS, pair_rows)
     logger.info(
         "%d pairs in %d groups (%s); set aside: %d groups with too few scored candidates, %d without any gap, %d whose "
         "pairs the filters dropped; weights vary by %.2f of their mean",
@@ -83,9 +83,7 @@ def group_scores(settings: Settings, root: Path, path: Path, set_aside: SetAside
     Raises:
         BadInput: a group is of an LR image that the dataset lacks, or a rewarded metric has no score of a candidate.
     """
-    has_hr = {
-        row["lr_id"]: bool(row["has_hr"]) for row in tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
-    }
+    has_hr = {row["lr_id"]: bool(row["has_hr"]) for row in tables.read_rows(root / paths.DATASET_ROWS, tables.DATASET)}
     by_group: dict[str, list[tables.Row]] = defaultdict(list)
     limit = settings.pair.candidates or settings.generate.candidates
     for row in tables.read_any(path)[1]:

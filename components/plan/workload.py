@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.artifacts import tables
+from components.artifacts import paths, tables
 from components.backbones.restore import BLOCK
 from components.plan.figures import Shape
 from components.plan.published import LR_IMAGES
@@ -27,11 +27,11 @@ class LRImages:
         Raises:
             BadInput: the table is damaged.
         """
-        path = None if root is None else root / "data/dataset.parquet"
+        path = None if root is None else root / paths.DATASET_ROWS
         if count is None and path is not None and path.is_file():
             rows = [row["split"] for row in tables.read_rows(path, tables.DATASET)]
             wanted = sum(split in settings.generate.splits for split in rows)
-            return cls(wanted, rows.count("test"), "data/dataset.parquet")
+            return cls(wanted, rows.count("test"), paths.DATASET_ROWS.as_posix())
         known_from = "the paper's 30,000; --lr-images sets it" if count is None else "--lr-images"
         everything = LR_IMAGES if count is None else count
         split = settings.prepare.split

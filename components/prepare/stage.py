@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from components.artifacts import digests, tables
+from components.artifacts import digests, paths, tables
 from components.artifacts.publish import atomic_folder
 from components.artifacts.shards import Shard, encode_png, write_shard
 from components.errors import BadInput
@@ -85,7 +85,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     sources = sorted([*sources, *for_align], key=lambda source: source.digest)
 
     rows: list[tables.Row] = []
-    with atomic_folder(root / "data/dataset") as folder:
+    with atomic_folder(root / paths.DATASET) as folder:
         members = _members(sources, splits, prepare, rows, quarantine, captions)
         for number, first in enumerate(members):
             # lazily, image by image: a shard of large images need not fit in memory
@@ -96,9 +96,9 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
                 row["shard"] = name
     rows.sort(key=lambda row: str(row["lr_id"]))
     quarantine.sort(key=lambda row: (str(row["file"]), str(row["detail"])))
-    tables.write_rows(root / "data/dataset.parquet", tables.DATASET, rows)
-    tables.write_rows(root / "data/prompts.parquet", tables.PROMPTS, _prompt_rows(rows, prepare, captions))
-    tables.write_rows(root / "data/quarantine.parquet", tables.QUARANTINE, quarantine)
+    tables.write_rows(root / paths.DATASET_ROWS, tables.DATASET, rows)
+    tables.write_rows(root / paths.PROMPTS, tables.PROMPTS, _prompt_rows(rows, prepare, captions))
+    tables.write_rows(root / paths.QUARANTINE, tables.QUARANTINE, quarantine)
     by_split = Counter(row["split"] for row in rows)
     logger.info(
         "%d LR images of %d photos (%s); %s",

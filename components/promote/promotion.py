@@ -7,6 +7,7 @@ from typing import Literal
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 
+from components.artifacts import paths
 from components.artifacts.gate_report import GateReport
 from components.artifacts.publish import write_json
 from components.errors import BadInput
@@ -32,8 +33,6 @@ from components.registry.versions import (
     resolve,
 )
 from components.settings import Settings
-
-REPORT = Path("reports/gate.json")
 
 Policy = Literal["manual", "automatic"]
 
@@ -94,7 +93,7 @@ def promote(
             return Outcome("already champion", name, number, f"{name}/{number} is the champion already", None)
 
         report = judged(settings, root, champion, version, new_benchmark, again)
-        write_json(root / REPORT, report.model_dump(mode="json"))
+        write_json(root / paths.GATE_REPORT, report.model_dump(mode="json"))
         _tag(client, version, champion, report)
         failpoint("judged")
         if not report.passed:
@@ -153,7 +152,7 @@ def _republish(settings: Settings, root: Path, champion: ModelVersion) -> None:
     """Publish the files of the champion's promotion again: it may have died before anybody kept them."""
     report = gate_report(champion)
     if report is not None:
-        write_json(root / REPORT, report.model_dump(mode="json"))
+        write_json(root / paths.GATE_REPORT, report.model_dump(mode="json"))
         freeze_again(settings, root, champion, report.benchmark)
 
 

@@ -4,12 +4,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from components.artifacts import digests, lock
+from components.artifacts import digests, paths
 from components.artifacts.commit import UNKNOWN, dirtiness_of, sha_of
+from components.artifacts.lock import Lock
 from components.settings import Settings
 
 logger = logging.getLogger("dp2o.register")
@@ -64,7 +62,7 @@ def collect(settings: Settings, root: Path, model_digest: str, evaluated: Mappin
         git_commit=sha_of(root),
         git_dirty=dirtiness_of(root),
         dvc_lock=_dvc_lock(root / "dvc.lock"),
-        dataset=_file(root / "data/dataset.parquet"),
+        dataset=_file(root / paths.DATASET_ROWS),
         params=params_digest(settings),
         model=model_digest,
         base_model=_named(evaluated, "base"),
@@ -88,8 +86,7 @@ def _dvc_lock(path: Path) -> str:
     if not path.is_file():
         logger.warning("%s does not exist: recorded as unknown; `dvc repro` writes it", path)
         return UNKNOWN
-    content: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
-    return lock.digest(content, without=("register",))
+    return Lock.parse(path.read_text(), path).digest(without=("register",))
 
 
 def _file(path: Path) -> str:

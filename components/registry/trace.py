@@ -10,18 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from components.artifacts import lock
+from components.artifacts import paths
+from components.artifacts.lock import LOCK, Item, Lock, Step
 from components.registry import ledger
 from components.registry.models import Version, described, resolve_ours
 from components.registry.tracking import connected
 from components.registry.versions import gate_report, production_name
 from components.settings import RegisterSettings
 
-MODEL = "models/aligned"
+MODEL = paths.ALIGNED.as_posix()
 """What the version's weights are, among the outputs of the pipeline."""
-LOCK, LOCK_TAG = "dvc.lock", "dp2o.dvc_lock"
+LOCK_TAG = "dp2o.dvc_lock"
 NOT_OF_THE_DIGEST = ("register",)
 HERE = "this folder"
 
@@ -44,14 +43,14 @@ class Trace:
     decisions: tuple[dict[str, Any], ...]
     gate: dict[str, Any] | None
     recorded_in: str | None
-    steps: tuple[lock.Step, ...]
+    steps: tuple[Step, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
 
     @property
-    def sources(self) -> tuple[lock.Item, ...]:
+    def sources(self) -> tuple[Item, ...]:
         """What no stage made: data that came from outside, and code."""
         made = {item.path for step in self.steps for item in step.outputs}
         found = {item.path: item for step in self.steps for item in step.inputs if item.path not in made}
@@ -72,24 +71,24 @@ def trace(settings: RegisterSettings, root: Path, version_uri: str) -> Trace:
     own = f"{version.model}/{version.version}"
     about = [one for one in records if own in (f"{one.content.model}/{one.content.version}", one.content.source)]
     source = next((one.content.source for one in about if one.content.source != own), "")
-    recorded, content = locked(root, version.tags.get(LOCK_TAG, ""))
+    recorded, found_lock = locked(root, version.tags.get(LOCK_TAG, ""))
     return Trace(
         version,
         source,
         tuple(one.as_json() for one in about),
         None if report is None else report.model_dump(mode="json"),
         recorded,
-        tuple(lock.leading_to(MODEL, content)),
+        tuple(found_lock.leading_to(MODEL)),
     )
 
 
-def locked(root: Path, digest: str) -> tuple[str | None, dict[str, Any]]:
-    """Where the dvc.lock with this digest is, and its content; None and nothing where it is not found."""
+def locked(root: Path, digest: str) -> tuple[str | None, Lock]:
+    """Where the dvc.lock with this digest is, and the lock; None and an empty one where it is not found."""
     for place, text in _locks(root):
-        content = yaml.safe_load(text) or {}
-        if lock.digest(content, NOT_OF_THE_DIGEST) == digest:
-            return place, content
-    return None, {}
+        lock = Lock.parse(text, f"{LOCK} of {place}")
+        if lock.digest(NOT_OF_THE_DIGEST) == digest:
+            return place, lock
+    return None, Lock({})
 
 
 def _locks(root: Path) -> Iterator[tuple[str, str]]:
@@ -147,7 +146,7 @@ def _short(tags: dict[str, str], name: str) -> str:
     return tags.get(name, "unknown")[:12]
 
 
-def _item(item: lock.Item) -> str:
+def _item(item: Item) -> str:
     files = f", {item.files} files" if item.md5.endswith(".dir") else ""
     return f"{item.path}  md5 {item.md5[:12]}, {_size(item.size)}{files}"
 

@@ -10,7 +10,7 @@ import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from components.artifacts import digests, tables
+from components.artifacts import digests, paths, tables
 from components.artifacts.evaluation import Evaluation
 from components.artifacts.publish import write_text
 from components.artifacts.shards import Shard, ShardFolder, ShardReader
@@ -46,10 +46,10 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     if shard is not None:
         raise BadInput("report cannot be sharded: it is one page; run it without --shard")
     evaluation = Evaluation.read(root)
-    dataset = {row["lr_id"]: row for row in tables.read_rows(root / "data/dataset.parquet", tables.DATASET)}
-    candidates = tables.read_rows(root / "data/candidates.parquet", tables.CANDIDATES)
-    pairs = tables.read_rows(root / "data/pairs.parquet", tables.PAIRS)
-    inputs = ShardFolder(root / "data/dataset")
+    dataset = {row["lr_id"]: row for row in tables.read_rows(root / paths.DATASET_ROWS, tables.DATASET)}
+    candidates = tables.read_rows(root / paths.CANDIDATE_ROWS, tables.CANDIDATES)
+    pairs = tables.read_rows(root / paths.PAIRS, tables.PAIRS)
+    inputs = ShardFolder(root / paths.DATASET)
     headings, peers = peer_table(evaluation)
     sliders = _sliders(settings, root, dataset, inputs)
     directions = {name: row.higher_is_better for name, row in evaluation.metrics.items()}
@@ -62,11 +62,11 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         peer_headings=headings,
         peers=peers,
         controls=control_table(evaluation),
-        anatomy=anatomy_lines(evaluation, _csv(root, "reports/training.csv", curves.TRAINING_COLUMNS)),
+        anatomy=anatomy_lines(evaluation, _csv(root, paths.TRAINING_CURVE, curves.TRAINING_COLUMNS)),
         spread=curves.spread_chart(evaluation),
-        validation=curves.validation_charts(_csv(root, "reports/validation.csv", ("step", "reward")), directions),
+        validation=curves.validation_charts(_csv(root, paths.VALIDATION_CURVE, ("step", "reward")), directions),
         training=curves.training_charts(
-            _csv(root, "reports/training.csv", curves.TRAINING_COLUMNS), _start_of(settings.train)
+            _csv(root, paths.TRAINING_CURVE, curves.TRAINING_COLUMNS), _start_of(settings.train)
         ),
         sliders=sliders,
         versions=list(dict.fromkeys(version for slider in sliders for version in slider.versions)),
@@ -80,16 +80,16 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         settings=_settings_text(settings),
     )
     text = html(page)
-    write_text(root / "reports/plots/best_mean_worst.csv", curves.spread_csv(evaluation))
-    write_text(root / "reports/index.html", text)
-    logger.info("%s (%.1f MB): %s", root / "reports/index.html", len(text.encode()) / 1e6, evaluation.headline)
+    write_text(root / paths.SPREAD_PLOT, curves.spread_csv(evaluation))
+    write_text(root / paths.PAGE, text)
+    logger.info("%s (%.1f MB): %s", root / paths.PAGE, len(text.encode()) / 1e6, evaluation.headline)
 
 
-def _csv(root: Path, name: str, columns: tuple[str, ...]) -> curves.Table:
+def _csv(root: Path, name: Path, columns: tuple[str, ...]) -> curves.Table:
     path = root / name
     if not path.is_file():
         raise BadInput(f"{path} does not exist; run train first")
-    return curves.read_csv(path.read_text(), name, columns)
+    return curves.read_csv(path.read_text(), name.as_posix(), columns)
 
 
 def _start_of(train: TrainSettings) -> float | None:
@@ -98,10 +98,10 @@ def _start_of(train: TrainSettings) -> float | None:
 
 
 def _sliders(settings: Settings, root: Path, dataset: dict[str, tables.Row], inputs: ShardFolder) -> list[Slider]:
-    _, rows = tables.read_any(root / "reports/evaluation.parquet")
+    _, rows = tables.read_any(root / paths.EVALUATION_ROWS)
     base, aligned = (choices.mean_by_image(rows, model) for model in ("base", "aligned"))
     gains = {lr_id: aligned[lr_id] - base[lr_id] for lr_id in base.keys() & aligned.keys()}
-    restored = ShardReader(root / "data/evaluation/images.tar")
+    restored = ShardReader(root / paths.EVALUATION_PICTURES)
     models = list(dict.fromkeys(str(row["model"]) for row in rows))
     sliders = []
     for lr_id in tqdm(
@@ -138,9 +138,9 @@ def _groups(
     pairs: list[tables.Row],
     rewarded: list[str],
 ) -> list[GroupView]:
-    metrics, scores = tables.read_any(root / "data/scores.parquet")
+    metrics, scores = tables.read_any(root / paths.SCORES)
     metrics = [name for name in metrics if name not in ("lr_id", "index", "split", "reward")]
-    groups = {row["lr_id"]: row for row in tables.read_rows(root / "data/groups.parquet", tables.GROUPS)}
+    groups = {row["lr_id"]: row for row in tables.read_rows(root / paths.GROUPS, tables.GROUPS)}
     shown = choices.evenly(
         choices.by_gain({lr_id: row["sigma"] for lr_id, row in groups.items()}), settings.report.groups_shown
     )
@@ -161,7 +161,7 @@ def _groups(
     )
     pairs_of = _by_lr(pairs, shown)
     weights = [row["weight"] for rows in pairs_of.values() for row in rows]
-    images = ShardFolder(root / "data/candidates")
+    images = ShardFolder(root / paths.CANDIDATES)
     views = []
     for lr_id in tqdm(shown, desc="groups", unit="group"):
         row = dataset[lr_id]
@@ -208,11 +208,11 @@ def _quarantine(root: Path, evaluation: Evaluation) -> list[Reason]:
     """What each stage set aside, by reason."""
     items = [
         (row["stage"], row["reason"], f"{row['file']}: {row['detail']}")
-        for row in tables.read_rows(root / "data/quarantine.parquet", tables.QUARANTINE)
+        for row in tables.read_rows(root / paths.QUARANTINE, tables.QUARANTINE)
     ]
     items += [
         ("score", f"{row['metric']}: {row['reason']}", f"{row['lr_id']} #{row['index']}: {row['detail']}")
-        for row in tables.read_rows(root / "data/score_quarantine.parquet", tables.SCORE_QUARANTINE)
+        for row in tables.read_rows(root / paths.SCORE_QUARANTINE, tables.SCORE_QUARANTINE)
     ]
     items += [
         (
@@ -231,7 +231,7 @@ def _quarantine(root: Path, evaluation: Evaluation) -> list[Reason]:
 
 
 def _lineage(root: Path, candidates: list[tables.Row], evaluation: Evaluation) -> list[tuple[str, str]]:
-    files = ("data/dataset.parquet", "data/candidates.parquet", "data/scores.parquet", "data/pairs.parquet")
+    files = (paths.DATASET_ROWS, paths.CANDIDATE_ROWS, paths.SCORES, paths.PAIRS)
     made_by = sorted({row["model_digest"] for row in candidates})
     return [
         *(
@@ -239,7 +239,7 @@ def _lineage(root: Path, candidates: list[tables.Row], evaluation: Evaluation) -
             for name, digest in evaluation.digests.items()
         ),
         ("model that made the candidates", ", ".join(made_by)),
-        *((name, digests.of_file(root / name)) for name in files),
+        *((name.as_posix(), digests.of_file(root / name)) for name in files),
         ("packages", ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)),
     ]
 

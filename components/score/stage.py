@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from components.artifacts import digests, parts, tables
+from components.artifacts import digests, parts, paths, tables
 from components.artifacts.images import to_tensor
 from components.artifacts.shards import Shard, ShardFolder
 from components.errors import BadInput
@@ -81,9 +81,9 @@ class _Scored:
 
 def _inputs(root: Path) -> tuple[dict[str, tables.Row], dict[str, list[tables.Row]]]:
     """Rows of the dataset and of the candidates, by lr_id."""
-    dataset = {row["lr_id"]: row for row in tables.read_rows(root / "data/dataset.parquet", tables.DATASET)}
+    dataset = {row["lr_id"]: row for row in tables.read_rows(root / paths.DATASET_ROWS, tables.DATASET)}
     candidates: dict[str, list[tables.Row]] = defaultdict(list)
-    for row in tables.read_rows(root / "data/candidates.parquet", tables.CANDIDATES):
+    for row in tables.read_rows(root / paths.CANDIDATE_ROWS, tables.CANDIDATES):
         candidates[row["lr_id"]].append(row)
     unknown = sorted(set(candidates) - set(dataset))
     if unknown:
@@ -161,7 +161,7 @@ class _Known:
     def __init__(self, settings: Settings, root: Path, metrics: dict[str, str]) -> None:
         self._metrics = metrics
         self._cache = ScoreCache(settings.run.cache_folder(root))
-        self._inputs = ShardFolder(root / "data/dataset")
+        self._inputs = ShardFolder(root / paths.DATASET)
         self._hr_digests: dict[str, str] = {}
 
     def lacking(self, group: _Group) -> int:
@@ -203,7 +203,7 @@ class _Scorer(_Known):
     def __init__(self, settings: Settings, root: Path, metrics: dict[str, str], device: torch.device) -> None:
         super().__init__(settings, root, metrics)
         self._batch = settings.score.batch
-        self._images = ShardFolder(root / "data/candidates")
+        self._images = ShardFolder(root / paths.CANDIDATES)
         self._suite = Suite.load(list(metrics), device)
 
     def __call__(self, group: _Group) -> None:
@@ -236,8 +236,8 @@ def _publish(root: Path, scored: _Scored) -> None:
             f"no candidate has a finite score by every rewarded metric; missing are {failures}: "
             "look at data/candidates, or change score.fr and score.nr"
         )
-    tables.write_rows(root / "data/score_quarantine.parquet", tables.SCORE_QUARANTINE, quarantined)
-    tables.write_rows(root / "data/scores.parquet", tables.scores_schema(metrics), rows)
+    tables.write_rows(root / paths.SCORE_QUARANTINE, tables.SCORE_QUARANTINE, quarantined)
+    tables.write_rows(root / paths.SCORES, tables.scores_schema(metrics), rows)
     logger.info("%d candidates scored by %s", len(rows), ", ".join(metrics))
     if quarantined:
         logger.warning("%d scores missing, see data/score_quarantine.parquet: %s", len(quarantined), failures)

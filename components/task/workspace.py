@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from components.artifacts import inputs
-from components.artifacts.dvc_hash import dvc_md5
+from components.artifacts.dvc_hash import dvc_md5, read_listing
 from components.artifacts.store import Content, Store
 from components.errors import BadInput
 from components.invocation import Invocation
@@ -85,8 +84,8 @@ def contents(store: Store, entry: Input) -> dict[str, Content]:
     """Files of an input by path relative to the project's root; a folder's listing has no sizes, so -1 stands there."""
     if not entry.md5.endswith(".dir"):
         return {entry.path: Content(entry.md5, entry.size)}
-    rows = json.loads(store.read_object(entry.md5))
-    return {f"{entry.path}/{row['relpath']}": Content(row["md5"], -1) for row in rows}
+    listed = read_listing(store.read_object(entry.md5))
+    return {f"{entry.path}/{name}": Content(md5, -1) for name, md5 in listed.items()}
 
 
 def made(root: Path, task: Task, invocation: Invocation) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from components.artifacts import latents
+from components.artifacts import latents, paths
 from components.artifacts.images import to_tensor
 from components.artifacts.shards import ShardFolder, ShardReader
 from components.artifacts.tables import Row
@@ -99,8 +99,8 @@ class GroupImages:
     """LR and candidate images of groups, read from the tar shards when asked for."""
 
     def __init__(self, root: Path, dataset: Sequence[Row], candidates: Sequence[Row]) -> None:
-        self._lr_shards = ShardFolder(root / "data/dataset")
-        self._candidate_shards = ShardFolder(root / "data/candidates")
+        self._lr_shards = ShardFolder(root / paths.DATASET)
+        self._candidate_shards = ShardFolder(root / paths.CANDIDATES)
         self._lr_row = {row["lr_id"]: row for row in dataset}
         self._candidate_shard = {(row["lr_id"], row["index"]): row["shard"] for row in candidates}
 

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from components.artifacts import digests, tables
+from components.artifacts import digests, paths, tables
 from components.artifacts.images import to_tensor
-from components.artifacts.publish import atomic_folder, write_json, write_text
+from components.artifacts.publish import atomic_folder, write_text
 from components.artifacts.shards import Shard, ShardFolder
+from components.artifacts.training import TrainingSummary
 from components.backbones.base import Backbone
 from components.backbones.loading import load_backbone
 from components.errors import BadInput
@@ -64,9 +65,9 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             f"FSDP2 is for policies that do not fit one GPU, {settings.backbone.family} does: launch with "
             "launch/ddp.yaml"
         )
-    dataset = tables.read_rows(root / "data/dataset.parquet", tables.DATASET)
-    candidates = tables.read_rows(root / "data/candidates.parquet", tables.CANDIDATES)
-    pairs = tables.read_rows(root / "data/pairs.parquet", tables.PAIRS)
+    dataset = tables.read_rows(root / paths.DATASET_ROWS, tables.DATASET)
+    candidates = tables.read_rows(root / paths.CANDIDATE_ROWS, tables.CANDIDATES)
+    pairs = tables.read_rows(root / paths.PAIRS, tables.PAIRS)
     require_columns(settings.train.objective, pairs)
     backbone = load_backbone(settings, root, accelerator.device)
     validation = validation_of(settings, root, dataset, accelerator)
@@ -92,7 +93,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         backbone = load_backbone(settings.model_copy(update={"backbone": whole}), root, torch.device("cpu"))
     else:
         backbone.policy = accelerator.unwrap_model(backbone.policy)
-    publish(backbone, {"last": state.policy | state.average, "best": state.best_policy}, root / "models/aligned")
+    publish(backbone, {"last": state.policy | state.average, "best": state.best_policy}, root / paths.ALIGNED)
     write_curves(state, root, key["model"])
 
 
@@ -101,9 +102,9 @@ def determined_by(settings: Settings, root: Path, backbone: Backbone, validation
     key: dict[str, Any] = {
         "code": CODE_VERSION,
         "train": settings.train.model_dump(exclude={"micro_batch", "checkpoint_every", "condition_cache_mb"}),
-        "pairs": digests.of_file(root / "data/pairs.parquet"),
-        "candidates": digests.of_file(root / "data/candidates.parquet"),
-        "dataset": digests.of_file(root / "data/dataset.parquet"),
+        "pairs": digests.of_file(root / paths.PAIRS),
+        "candidates": digests.of_file(root / paths.CANDIDATE_ROWS),
+        "dataset": digests.of_file(root / paths.DATASET_ROWS),
         "model": backbone.digest("reference"),
         "sampler": [backbone.sampler.digest, settings.backbone.colour_fix],
         "validation": validation.metrics_digest,
@@ -137,22 +138,22 @@ def batches_of(
 
 def write_curves(state: TrainingState, root: Path, reference_digest: str) -> None:
     """Publish models/aligned/summary.json and the curves."""
-    summary = {
-        "reference_digest": reference_digest,
-        "steps": state.step,
-        "best_step": state.best_step,
-        "best_validation_reward": state.best_reward,
-        "base_validation_reward": state.validation[0]["reward"],
-        "last_validation_reward": state.validation[-1]["reward"],
-    }
-    write_json(root / "models/aligned/summary.json", summary)
+    summary = TrainingSummary(
+        reference_digest=reference_digest,
+        steps=state.step,
+        best_step=state.best_step,
+        best_validation_reward=state.best_reward,
+        base_validation_reward=state.validation[0]["reward"],
+        last_validation_reward=state.validation[-1]["reward"],
+    )
+    summary.write(root)
     # Speed differs from run to run; apart from the curves, so that these are the same bytes in two runs.
-    write_text(root / "reports/throughput.csv", as_csv(state.log, ["step", "images_per_s"]))
-    write_text(root / "reports/training.csv", as_csv(state.log, [n for n in state.log[0] if n != "images_per_s"]))
-    write_text(root / "reports/validation.csv", as_csv(state.validation, list(state.validation[0])))
+    write_text(root / paths.THROUGHPUT, as_csv(state.log, ["step", "images_per_s"]))
+    write_text(root / paths.TRAINING_CURVE, as_csv(state.log, [n for n in state.log[0] if n != "images_per_s"]))
+    write_text(root / paths.VALIDATION_CURVE, as_csv(state.validation, list(state.validation[0])))
     logger.info(
         "validation reward %.4f (base) -> %.4f (best, step %d), %.4f (last, step %d)",
-        summary["base_validation_reward"], state.best_reward, state.best_step, summary["last_validation_reward"],
+        summary.base_validation_reward, state.best_reward, state.best_step, summary.last_validation_reward,
         state.step,
     )  # fmt: skip
 
@@ -176,7 +177,7 @@ def validation_of(
     usable = sorted(with_hr or rows, key=lambda row: (row["source"], row["lr_id"]))
     count = min(settings.train.validation_images, len(usable))
     chosen = [usable[place] for place in np.linspace(0, len(usable) - 1, count).round().astype(int)]
-    shards = ShardFolder(root / "data/dataset")
+    shards = ShardFolder(root / paths.DATASET)
     images = []
     for row in chosen:
         lr_id, shard = row["lr_id"], shards[row["shard"]]

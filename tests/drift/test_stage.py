@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from components.artifacts import digests, tables
+from components.artifacts.paths import DRIFT_PAGE, DRIFT_REPORT, INCOMING, INCOMING_ROWS, TRAINED_SHARDS
 from components.artifacts.publish import write_json
 from components.artifacts.shards import encode_png, write_shard
-from components.drift.pending import FOLDER, ORIGINS, TRAINED
-from components.drift.stage import PAGE, REPORT, run_drift
+from components.drift.stage import run_drift
 from components.settings import Settings
 from tests.made import write_dataset, write_params
 
@@ -28,15 +28,15 @@ def scene(seed: int, blur: float = 0.0) -> NDArray[np.uint8]:
 
 
 def arrive(root: Path, shard: str, pictures: list[NDArray[np.uint8]]) -> None:
-    rows = tables.read_rows(root / ORIGINS, tables.INCOMING) if (root / ORIGINS).is_file() else []
+    rows = tables.read_rows(root / INCOMING_ROWS, tables.INCOMING) if (root / INCOMING_ROWS).is_file() else []
     members = []
     for number, picture in enumerate(pictures):
         pixels = digests.of_pixels(picture)
         members.append((f"{pixels}.png", encode_png(picture)))
         texts = {"bucket": "b", "key": f"{shard}/{number}", "version": "", "etag": "e", "modified": "2030-01-01"}
         rows.append({"pixels": pixels, "shard": shard, "width": 64, "height": 64} | texts)
-    write_shard(root / FOLDER / shard, members)
-    tables.write_rows(root / ORIGINS, tables.INCOMING, rows)
+    write_shard(root / INCOMING / shard, members)
+    tables.write_rows(root / INCOMING_ROWS, tables.INCOMING, rows)
 
 
 @pytest.fixture
@@ -67,15 +67,15 @@ def test_pictures_like_before_wait_and_blurred_ones_are_drift(project: tuple[Set
         ["sharpness", "noise", "blockiness", "score"], "same"
     )
     assert (calm.decision.retrain, calm.decision.new, calm.shards) == (False, 30, ("a.tar",))
-    write_json(root / TRAINED, {"shards": ["a.tar"], "attempt": None})
+    write_json(root / TRAINED_SHARDS, {"shards": ["a.tar"], "attempt": None})
     arrive(root, "b.tar", [scene(200 + number, blur=2.0) for number in range(30)])
     changed = run_drift(settings, root)
     verdicts = {row.name: row.verdict for row in changed.comparisons}
     assert verdicts["sharpness"] == "drift"
     assert changed.decision.retrain
     assert changed.shards == ("b.tar",)
-    assert json.loads((root / REPORT).read_text())["decision"]["retrain"] is True
-    page = (root / PAGE).read_text()
+    assert json.loads((root / DRIFT_REPORT).read_text())["decision"]["retrain"] is True
+    page = (root / DRIFT_PAGE).read_text()
     assert page.count("<svg") == 4
     assert "http://" not in page
     assert "https://" not in page

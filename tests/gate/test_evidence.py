@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from components.artifacts import paths
 from components.artifacts.shards import encode_png, write_shard
 from components.backbones.tiny_flow import TinyFlow
 from components.errors import BadInput
@@ -141,8 +142,8 @@ def test_the_champion_does_not_beat_itself(measured: Measured) -> None:
 def test_a_changed_set_is_refused_and_not_measured(measured: Measured, project: Project, tmp_path: Path) -> None:
     name = measured.frozen.name
     assert measured.frozen.found == measured.frozen.pinned
-    shutil.copytree(project.root / benchmark.FOLDER / name, tmp_path / benchmark.FOLDER / name)
-    manifest = tmp_path / benchmark.FOLDER / name / "manifest.json"
+    shutil.copytree(project.root / paths.BENCHMARKS / name, tmp_path / paths.BENCHMARKS / name)
+    manifest = tmp_path / paths.BENCHMARKS / name / "manifest.json"
     content = json.loads(manifest.read_text())
     bounds = content["normaliser"]["gmsd"]
     manifest.write_text(json.dumps(content | {"normaliser": content["normaliser"] | {"gmsd": [bounds[0], 1.0]}}))
@@ -158,13 +159,13 @@ def test_a_changed_set_is_refused_and_not_measured(measured: Measured, project: 
 
 def test_another_picture_in_the_set_shows(measured: Measured, project: Project, tmp_path: Path) -> None:
     name = measured.frozen.name
-    shutil.copytree(project.root / benchmark.FOLDER / name, tmp_path / benchmark.FOLDER / name)
+    shutil.copytree(project.root / paths.BENCHMARKS / name, tmp_path / paths.BENCHMARKS / name)
     members = []
     for number, image in enumerate(measured.frozen.images):
         assert image.hr is not None
         hr = image.hr if number else 255 - image.hr
         members += [(f"{image.lr_id}.lr.png", encode_png(image.lr)), (f"{image.lr_id}.hr.png", encode_png(hr))]
-    write_shard(tmp_path / benchmark.FOLDER / name / "data/dataset/00000.tar", members)
+    write_shard(tmp_path / paths.BENCHMARKS / name / "data/dataset/00000.tar", members)
     changed = benchmark.load(tmp_path, name)
     assert changed.pinned == measured.frozen.pinned
     assert changed.found != changed.pinned

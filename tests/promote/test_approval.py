@@ -12,6 +12,7 @@ import mlflow
 import pytest
 from typer.testing import CliRunner
 
+from components.artifacts import paths
 from components.backbones.tiny_flow import TinyFlow
 from components.cli.app import app
 from components.errors import BadInput
@@ -122,7 +123,7 @@ def test_smaller_batches_are_the_same_question(copy: Copy) -> None:
 def test_a_changed_set_is_asked_about_again_and_refused(copy: Copy) -> None:
     """Nobody's approval of pictures that were there before counts for those that are there now."""
     (name,) = benchmark.names(copy.project.root)
-    manifest = copy.project.root / benchmark.FOLDER / name / "manifest.json"
+    manifest = copy.project.root / paths.BENCHMARKS / name / "manifest.json"
     content = json.loads(manifest.read_text())
     content["seeds"] += 1
     manifest.write_text(json.dumps(content))
@@ -188,7 +189,7 @@ def test_killed_at_any_point_of_a_promotion_the_next_run_ends_consistent(copy: C
 def test_a_set_may_be_frozen_before_anything_is_judged(copy: Copy) -> None:
     root = copy.project.root
     (name,) = benchmark.names(root)
-    shutil.rmtree(root / benchmark.FOLDER)
+    shutil.rmtree(root / paths.BENCHMARKS)
     said = []
     for _ in range(2):
         result = CliRunner().invoke(app, ["freeze", "--params", str(root / "params.yaml")])
@@ -207,13 +208,13 @@ def test_what_died_with_the_promotion_is_left_by_the_next_run(
     root = copy.project.root
     (name,) = benchmark.names(root)
     killed_at("finished", lambda failpoint: copy.promote(approval=ADA, failpoint=failpoint), mlflow.get_tracking_uri())
-    shutil.rmtree(root / benchmark.FOLDER)
-    (root / promotion.REPORT).unlink()
+    shutil.rmtree(root / paths.BENCHMARKS)
+    (root / paths.GATE_REPORT).unlink()
     if is_trained_on:
         shutil.rmtree(root / "base")
         save(TinyFlow.load(WEIGHTS, STEPS, CPU), root / "base")
     assert copy.promote(approval=ADA).decision == "already champion"
-    report = json.loads((root / promotion.REPORT).read_text())
+    report = json.loads((root / paths.GATE_REPORT).read_text())
     assert report == json.loads(copy.client.get_model_version("sr", "1").tags["dp2o.gate"])
     assert report["benchmark"] == name
     # By the champion's own normaliser it would be another set under the first one's number.

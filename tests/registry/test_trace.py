@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from components.artifacts import lock
+from components.artifacts.lock import Lock
 from components.cli.app import app
 from components.errors import BadInput
 from components.registry import ledger
@@ -83,7 +83,7 @@ def test_from_the_alias_back_to_the_photos_through_a_lock_that_later_runs_have_c
     later = copy.deepcopy(LOCK)
     later["stages"]["pair"]["outs"][0]["md5"] = "another"  # type: ignore[index]
     commit_lock(root, later)
-    promoted(root, lock.digest(LOCK, ("register",)))
+    promoted(root, Lock(LOCK["stages"]).digest(("register",)))
     found = trace(*settings_of(project), "models:/sr@champion")
     assert (found.version.aliases, found.source, found.recorded_in) == (["champion"], "sr-dev/1", recorded)
     assert [record["content"]["by"] for record in found.decisions] == ["ada"]
@@ -101,7 +101,7 @@ def test_from_the_alias_back_to_the_photos_through_a_lock_that_later_runs_have_c
 def test_the_command_gives_the_same_as_json(project: tuple[Settings, Path]) -> None:
     root = project[1]
     (root / "dvc.lock").write_text(yaml.safe_dump(LOCK))  # not committed yet
-    promoted(root, lock.digest(LOCK, ("register",)))
+    promoted(root, Lock(LOCK["stages"]).digest(("register",)))
     done = CliRunner().invoke(app, ["lineage", "sr@champion", "--json", "--params", str(root / "params.yaml")])
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)

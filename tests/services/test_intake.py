@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 
 from components.artifacts import tables
+from components.artifacts.paths import INCOMING, INCOMING_ROWS, INTAKE_STATE
+from components.artifacts.retraining import IntakeReport
 from components.artifacts.s3 import Client, connect
 from components.artifacts.shards import ShardReader
 from components.errors import BadInput, ResumeLater
-from components.intake.stage import FOLDER, ORIGINS, Outcome, run_intake
-from components.intake.watermark import STATE
+from components.intake.stage import run_intake
 from components.settings import Settings
 from tests.made import write_params
 from tests.services.s3 import ODD_KEYS, bucket, hostile, new_bucket, picture, s3_environment  # noqa: F401
@@ -46,7 +47,7 @@ class Inbox:
     def put(self, key: str, data: bytes) -> None:
         self.client.put_object(Bucket=self.name, Key=f"in/{key}", Body=data)
 
-    def run(self, **scope: Any) -> Outcome:
+    def run(self, **scope: Any) -> IntakeReport:
         limits = self.settings.intake.model_copy(update=scope)
         return run_intake(self.settings.model_copy(update={"intake": limits}), self.root)
 
@@ -70,7 +71,7 @@ def inbox(bucket: tuple[Client, str], tmp_path: Path) -> Inbox:  # noqa: F811
 
 def files(root: Path) -> dict[str, bytes]:
     """All that a run published, without its report."""
-    paths = [root / STATE, root / ORIGINS, *(root / FOLDER).glob("*")]
+    paths = [root / INTAKE_STATE, root / INCOMING_ROWS, *(root / INCOMING).glob("*")]
     return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
 
@@ -93,11 +94,11 @@ def test_hostile_objects_are_set_aside_with_their_reason_and_good_ones_come_in(i
     assert len(outcome.accepted) == len(ODD_KEYS) + 2
     # nothing is lost: every original is where it was
     assert len(inbox.client.list_objects_v2(Bucket=inbox.name, Prefix="in/")["Contents"]) == outcome.listed
-    rows = tables.read_rows(inbox.root / ORIGINS, tables.INCOMING)
+    rows = tables.read_rows(inbox.root / INCOMING_ROWS, tables.INCOMING)
     assert {row["key"].removeprefix("in/") for row in rows} == {*ODD_KEYS, "good.jpg", "wrong-suffix.jpg"}
     # no name that a stranger chose is on the disk
-    assert [path.name for path in (inbox.root / FOLDER).iterdir()] == [outcome.shard]
-    assert sorted(ShardReader(inbox.root / FOLDER / outcome.shard)) == [f"{row['pixels']}.png" for row in rows]
+    assert [path.name for path in (inbox.root / INCOMING).iterdir()] == [outcome.shard]
+    assert sorted(ShardReader(inbox.root / INCOMING / outcome.shard)) == [f"{row['pixels']}.png" for row in rows]
 
 
 def test_nothing_is_handled_twice_and_the_same_listing_gives_the_same_files(inbox: Inbox, tmp_path: Path) -> None:
@@ -113,15 +114,18 @@ def test_nothing_is_handled_twice_and_the_same_listing_gives_the_same_files(inbo
     assert files(other.root) == first
     inbox.put("a.png", picture(2))  # the same key with another content is another picture
     assert len(inbox.run().accepted) == 1
-    assert len(list((inbox.root / FOLDER).iterdir())) == 2
+    assert len(list((inbox.root / INCOMING).iterdir())) == 2
 
 
 def test_what_is_too_young_waits_and_is_not_passed_over(inbox: Inbox) -> None:
     inbox.put("a.png", picture(1))
     inbox.configure(settle_seconds=3600.0)
     outcome = inbox.run()
-    assert (outcome.waiting, outcome.accepted) == (1, [])
-    assert json.loads((inbox.root / STATE).read_text())[f"s3://{inbox.name}/in/"] == {"watermark": None, "handled": []}
+    assert (outcome.waiting, outcome.accepted) == (1, ())
+    assert json.loads((inbox.root / INTAKE_STATE).read_text())[f"s3://{inbox.name}/in/"] == {
+        "watermark": None,
+        "handled": [],
+    }
     inbox.configure()
     assert len(inbox.run().accepted) == 1
 
@@ -148,14 +152,14 @@ def test_a_backfill_looks_at_quarantined_objects_again_but_takes_nothing_twice(i
     inbox.put("wide.png", picture(2, 400, 300))
     inbox.configure(max_pixels=10_000)
     assert inbox.run().quarantined == {"too_large": 1}
-    state = (inbox.root / STATE).read_bytes()
+    state = (inbox.root / INTAKE_STATE).read_bytes()
     inbox.configure()
     assert inbox.run().accepted == []
     modified = inbox.client.head_object(Bucket=inbox.name, Key="in/wide.png")["LastModified"]
     assert inbox.run(until=modified - timedelta(seconds=60)).accepted == []
     assert len(inbox.run(since=modified - timedelta(seconds=60)).accepted) == 1
     assert inbox.run(everything=True).accepted == []
-    assert (inbox.root / STATE).read_bytes() == state
+    assert (inbox.root / INTAKE_STATE).read_bytes() == state
 
 
 def test_an_incomplete_upload_is_not_seen(inbox: Inbox) -> None:
@@ -176,7 +180,7 @@ def test_versions_are_objects_of_their_own_and_deleted_keys_are_left_alone(tmp_p
         client.delete_object(Bucket=name, Key="in/b.png")
         outcome = inbox.run()
         assert (outcome.listed, len(outcome.accepted)) == (2, 2)
-        rows = tables.read_rows(tmp_path / ORIGINS, tables.INCOMING)
+        rows = tables.read_rows(tmp_path / INCOMING_ROWS, tables.INCOMING)
         assert len({row["version"] for row in rows}) == 2
         inbox.put("a.png", picture(2))  # same key and content, another version
         assert inbox.run().quarantined == {"duplicate": 1}

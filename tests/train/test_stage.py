@@ -1,6 +1,5 @@
 """`python -m components.train` on a made project: killed, stopped, on two processes, and what it publishes."""
 
-import json
 import os
 import shutil
 import signal
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 
 from components.artifacts import tables
 from components.artifacts.shards import Shard
+from components.artifacts.training import TrainingSummary
 from components.backbones.tiny_flow import TinyFlow
 from components.entry import run_stage
 from components.errors import BadInput, ExitCode
@@ -106,16 +106,16 @@ def test_what_is_published(straight: Path) -> None:
     last = TinyFlow.load(straight / "models/aligned/last", 2, CPU)
     best = TinyFlow.load(straight / "models/aligned/best", 2, CPU)
     assert last.digest("policy") != base.digest("policy")
-    summary = json.loads((straight / "models/aligned/summary.json").read_text())
-    assert summary["reference_digest"] == base.digest("reference")
-    assert summary["steps"] == STEPS
+    summary = TrainingSummary.read(straight)
+    assert summary.reference_digest == base.digest("reference")
+    assert summary.steps == STEPS
     validation = [line.split(",") for line in (straight / "reports/validation.csv").read_text().splitlines()]
     assert validation[0] == ["step", "reward", "psnr", "within_limits"]
     assert [int(row[0]) for row in validation[1:]] == list(range(0, STEPS + 1, 4))
     rewards = {int(row[0]): float(row[1]) for row in validation[1:]}
-    assert summary["best_validation_reward"] == max(rewards.values()) == rewards[summary["best_step"]]
-    assert (summary["base_validation_reward"], summary["last_validation_reward"]) == (rewards[0], rewards[STEPS])
-    assert (best.digest("policy") == last.digest("policy")) == (summary["best_step"] == STEPS)
+    assert summary.best_validation_reward == max(rewards.values()) == rewards[summary.best_step]
+    assert (summary.base_validation_reward, summary.last_validation_reward) == (rewards[0], rewards[STEPS])
+    assert (best.digest("policy") == last.digest("policy")) == (summary.best_step == STEPS)
     training = (straight / "reports/training.csv").read_text().splitlines()
     assert training[0] == (
         "step,loss,accuracy,margin,policy_winner,policy_loser,reference_winner,reference_loser,weight_std,"
