@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from components.plan.figures import Figures, total
 from components.plan.gpus import Gpu, Precision
-from components.plan.published import PUBLISHED
+from components.plan.published import seconds_a_candidate, utilisation
 from components.plan.workload import PRECISIONS, Workload
 from components.settings import Settings
+from components.settings.families import FAMILIES
 
 GIB = 2**30
 
@@ -89,16 +90,17 @@ class Utilisation:
             return cls(given, given, f"{given:.1%} of peak is --mfu")
         if gpu.sustained:
             return cls(1.0, 1.0, "The CPU's rate is a measured one: 67 GFLOP/s a core, of a small UNet in float32")
-        published = PUBLISHED.get(family)
+        published = FAMILIES[family].published
         if published is None:
             used = SMALL_MODEL_UTILISATION
             return cls(used, used, f"{used:.0%} of peak is assumed, for want of any measurement")
+        sampling = utilisation(published)
         return cls(
-            published.utilisation,
+            sampling,
             TRAINING_UTILISATION,
-            f"{published.utilisation:.1%} of peak in sampling is what the paper's {published.hours:g} h on 8 A800 "
-            f"imply for {published.preset} ({published.seconds:.2f} GPU-seconds a candidate; half precision presumed); "
-            f"{TRAINING_UTILISATION:.0%} in training is assumed, nobody has published it",
+            f"{sampling:.1%} of peak in sampling is what the paper's {published.hours:g} h on 8 A800 "
+            f"imply for {published.preset} ({seconds_a_candidate(published):.2f} GPU-seconds a candidate; half "
+            f"precision presumed); {TRAINING_UTILISATION:.0%} in training is assumed, nobody has published it",
         )
 
 

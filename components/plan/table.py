@@ -7,7 +7,7 @@ from components.plan import estimate
 from components.plan.estimate import FSDP, GIB, sampling_precision, training_precision
 from components.plan.figures import total
 from components.plan.plan import GpuPlan, Plan
-from components.plan.published import PUBLISHED, SCORING_HOURS
+from components.plan.published import SCORING_HOURS
 from components.settings.families import FAMILIES
 
 TERA = 1e12
@@ -214,7 +214,7 @@ def _assumptions(plan: Plan) -> list[str]:
         + (
             f"; the paper reports {SCORING_HOURS:g} h on 8 A800 for its nine metrics. The metrics' networks and the "
             "captioner of prepare are not counted."
-            if plan.settings.backbone.family in PUBLISHED
+            if FAMILIES[plan.settings.backbone.family].published is not None
             else "."
         ),
         "Activations are the most that is alive at once in a pass, counted on tensors without numbers, with fused "

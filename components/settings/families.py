@@ -51,6 +51,23 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Published:
+    """A paper's candidates of one family: what `dp2o plan` takes the use of a GPU from.
+
+    Attributes:
+        preset: the paper's name of the model.
+        candidates: an LR image.
+        tflop: of one candidate, in our sampler's passes, which are the paper's; tests count them anew.
+        hours: of all candidates, on the paper's GPUs (components/plan/published.py).
+    """
+
+    preset: str
+    candidates: int
+    tflop: float
+    hours: float
+
+
+@dataclass(frozen=True)
 class Family:
     """A row.
 
@@ -60,12 +77,14 @@ class Family:
         measure: (settings, root, shape) to the `Figures` of a plan.
         digests: located settings to `digest("reference")` and `sampler.digest` from files alone, as building a network
             takes seconds; None where a family cannot tell without.
+        published: the paper's own hours; None where there are none.
     """
 
     load: Code
     measure: Code
     digests: Code | None
     limits: Limits
+    published: Published | None = None
 
 
 _OWN = Limits(controls=frozenset({"gain", "steps"}), sampler_levels=True)
@@ -89,12 +108,14 @@ FAMILIES: dict[str, Family] = {
         Code("components.plan.sd2:measure"),
         None,
         _CONTROLNET,
+        Published("C-SD2", 32, 111.315, 168.0),
     ),
     "flux_controlnet": Family(
         Code("components.backbones.flux_controlnet:FluxControlNet.load"),
         Code("components.plan.flux:measure"),
         None,
         _CONTROLNET,
+        Published("C-FLUX", 64, 580.068, 432.0),
     ),
     "sd3_controlnet": Family(
         Code("components.backbones.sd3_controlnet:SD3ControlNet.load"),

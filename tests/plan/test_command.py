@@ -13,9 +13,9 @@ from components.cli.app import app
 from components.plan import plan as planning
 from components.plan.figures import Figures, Shape, total
 from components.plan.plan import measure
-from components.plan.published import PUBLISHED
 from components.plan.workload import shape_of
 from components.settings import Settings, load_settings
+from components.settings.families import FAMILIES, Published
 from tests.made import REPOSITORY
 
 pytestmark = pytest.mark.slow
@@ -51,6 +51,13 @@ def measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "measure", figures)
 
 
+def published(family: str) -> Published:
+    """The paper's figures of a family."""
+    found = FAMILIES[family].published
+    assert found is not None
+    return found
+
+
 def test_c_sd2s_networks() -> None:
     figures = known("c-sd2")
     sizes = {part.name: part.parameters for part in figures.parts}
@@ -59,7 +66,7 @@ def test_c_sd2s_networks() -> None:
     gflop = {work.what: round(work.flop / 1e9) for work in figures.candidate}
     assert gflop == {"UNet": 804, "ControlNet": 284, "VAE decode": 2515}
     assert [work.times for work in figures.candidate] == [100, 100, 1]
-    assert total(figures.candidate) / 1e12 == pytest.approx(PUBLISHED["sd2_controlnet"].tflop, abs=1e-3)
+    assert total(figures.candidate) / 1e12 == pytest.approx(published("sd2_controlnet").tflop, abs=1e-3)
     # the frozen half runs once for both branches; in two separate calls it would run twice
     down, policy, reference, backward = (work.flop for work in figures.row)
     assert down + policy == pytest.approx((804.257 + 283.746) * 1e9, rel=1e-5)
@@ -71,7 +78,7 @@ def test_c_fluxs_networks() -> None:
     figures = known("c-flux")
     sizes = {part.name: part.parameters for part in figures.parts}
     assert (sizes["transformer"], sizes["ControlNet"]) == (11_901_408_320, 1_442_333_696)
-    assert total(figures.candidate) / 1e12 == pytest.approx(PUBLISHED["flux_controlnet"].tflop, abs=1e-3)
+    assert total(figures.candidate) / 1e12 == pytest.approx(published("flux_controlnet").tflop, abs=1e-3)
     # 19 double blocks: a token passes its stream's 12 d^2 weights; 38 single ones: 12 d^2; and 4 d per pair of tokens
     width, tokens, words = 3072, 1024, 512
     products = 2 * (tokens + words) * 12 * width**2 * (19 + 38)
