@@ -9,12 +9,6 @@ from tests.made import REPOSITORY
 LINES_A_FILE, LINES_A_FUNCTION = 350, 60
 FOLDERS = ("components", "flows", "recipes", "benchmarks", "scripts", "tests")
 
-TOO_LARGE = {
-    "tests/cluster/test_align.py: test_a_run_with_every_fault_gives_the_same_bytes",
-    "tests/cluster/test_worker.py: test_starts_a_flow_and_tells_of_its_pod_without_a_refusal",
-}
-"""What is to be split; nothing comes to it."""
-
 
 def sources() -> Iterator[Path]:
     for folder in FOLDERS:
@@ -41,14 +35,14 @@ def _lines(node: ast.stmt) -> int:
 
 def test_no_file_is_longer_than_350_lines() -> None:
     long = {name_of(file) for file in sources() if file.read_text().count("\n") > LINES_A_FILE}
-    assert long - TOO_LARGE == set()
+    assert long == set()
 
 
 def test_no_function_is_longer_than_60_lines() -> None:
     long = {
         f"{name_of(file)}: {name}" for file in sources() for name, lines in functions(file) if lines > LINES_A_FUNCTION
     }
-    assert long - TOO_LARGE == set()
+    assert long == set()
 
 
 def test_lines_are_counted_from_def_without_the_docstring(tmp_path: Path) -> None:

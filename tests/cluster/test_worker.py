@@ -21,6 +21,8 @@ from tests.k8s.manifests import ROOT
 from tests.services import servers
 
 TEMPLATE = ROOT / "k8s" / "prefect-base-job-template.json"
+WORKER = [sys.executable, *["-m", "prefect", "worker", "start", "--pool", "dp2o", "--type", "kubernetes"],
+          *["--no-create-pool-if-not-found", "--install-policy", "never"]]  # fmt: skip
 Found = TypeVar("Found")
 NOWHERE = "127.0.0.1:1/dp2o/flow@sha256:" + "0" * 64
 
@@ -79,18 +81,7 @@ def test_starts_a_flow_and_tells_of_its_pod_without_a_refusal(
     as_account: Callable[[str], client.ApiClient],  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    def cli(*arguments: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "prefect", *arguments], env=prefect, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    # as the worker's first container does; twice, as at a restart
-    for _ in range(2):
-        cli("work-pool", "create", "dp2o", "--type", "kubernetes", "--overwrite", "--base-job-template", str(TEMPLATE))
-    pool = httpx.get(f"{prefect['PREFECT_API_URL']}/work_pools/dp2o").json()
-    assert pool["base_job_template"]["job_configuration"] == json.loads(TEMPLATE.read_text())["job_configuration"]
-
+    _make_pool(prefect)
     # no container of this flow ever starts: its image is nowhere, and what is looked at is the worker
     run = _flow_run(
         prefect["PREFECT_API_URL"],
@@ -100,23 +91,9 @@ def test_starts_a_flow_and_tells_of_its_pod_without_a_refusal(
         "KUBECONFIG": str(_kubeconfig(tmp_path / "kubeconfig", as_account("dp2o-worker"))),
         "PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER_NAMESPACES": namespace,
     }
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "worker",
-        "start",
-        "--pool",
-        "dp2o",
-        "--type",
-        "kubernetes",
-        "--no-create-pool-if-not-found",
-        "--install-policy",
-        "never",
-    ]
     log = tmp_path / "worker.log"
     with log.open("wb") as output:
-        worker = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+        worker = subprocess.Popen(WORKER, env=environment, stdout=output, stderr=output, start_new_session=True)
     try:
         batch = client.BatchV1Api(admin)
         jobs = lambda: batch.list_namespaced_job(namespace, label_selector=f"prefect.io/flow-run-id={run}").items  # noqa: E731
@@ -139,6 +116,18 @@ def test_starts_a_flow_and_tells_of_its_pod_without_a_refusal(
     # a word of its own: an id of the worker or of a run may hold these digits
     refused = [line for line in log.read_text().splitlines() if re.search(r"forbidden|\b403\b", line, re.IGNORECASE)]
     assert not refused
+
+
+def _make_pool(prefect: dict[str, str]) -> None:
+    """As the worker's first container does; twice, as at a restart."""
+    command = [sys.executable, "-m", "prefect", "work-pool", "create", "dp2o", "--type", "kubernetes", "--overwrite"]
+    for _ in range(2):
+        done = subprocess.run(
+            [*command, "--base-job-template", str(TEMPLATE)], env=prefect, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    pool = httpx.get(f"{prefect['PREFECT_API_URL']}/work_pools/dp2o").json()
+    assert pool["base_job_template"]["job_configuration"] == json.loads(TEMPLATE.read_text())["job_configuration"]
 
 
 def _flow_run(api: str, variables: dict[str, str]) -> str:
