@@ -10,9 +10,10 @@ from typing import Protocol
 import torch
 
 from components.artifacts.digests import of_file, of_json
+from components.artifacts.packages import weights_folder
 from components.errors import BadInput
 from components.metrics.table import Kind, MetricInfo, info
-from components.metrics.weights import required, weights_folder
+from components.metrics.weights import required
 
 
 @dataclass(frozen=True)

@@ -102,24 +102,24 @@ def failing(times: int, error: Exception) -> Callable[[], str]:
 def test_a_store_that_is_away_is_asked_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("components.artifacts.store.time.sleep", pauses.append)
-    assert store._patiently(failing(3, ConnectionRefusedError("refused"))) == "answer"
+    assert store._with_retries(failing(3, ConnectionRefusedError("refused"))) == "answer"
     assert pauses == [0.5, 1.0, 2.0]
 
 
 def test_a_store_that_stays_away_is_for_later(tmp_path: Path) -> None:
     impatient = Store(f"file://{tmp_path}", patience=0.0)
     with pytest.raises(ResumeLater, match="run the same again"):
-        impatient._patiently(failing(1, ConnectionRefusedError("refused")))
+        impatient._with_retries(failing(1, ConnectionRefusedError("refused")))
 
 
 def test_a_refusal_is_the_users(store: Store) -> None:
     with pytest.raises(BadInput, match="AWS_ACCESS_KEY_ID"):
-        store._patiently(failing(1, PermissionError("Forbidden")))
+        store._with_retries(failing(1, PermissionError("Forbidden")))
 
 
 def test_a_full_disk_is_not_waited_for(store: Store) -> None:
     with pytest.raises(OSError, match="No space"):
-        store._patiently(failing(1, OSError(28, "No space left on device")))
+        store._with_retries(failing(1, OSError(28, "No space left on device")))
 
 
 def test_an_unknown_kind_of_url(tmp_path: Path) -> None:
