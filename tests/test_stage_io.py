@@ -22,13 +22,12 @@ DOES_IO = {
     "evaluate": {"stage"},
     "report": {"stage", "page"},
     "register": {"stage", "lineage"},
-    "intake": {"stage", "examiner", "listing", "quarantine", "watermark"},
+    "intake": {"stage", "journal", "listing", "look", "quarantine", "watermark"},
     "drift": {"stage", "pending"},
     "champion": {"stage"},
     "monitor": {"command", "pairs"},
 }
-"""Beside `__main__`. trainer: SIGTERM. page: its template. examiner: a process that a hostile
-picture may kill."""
+"""Beside `__main__`. trainer: SIGTERM. page: its template."""
 
 CALLS = frozenset({
     "open", "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "unlink", "rename", "rmdir",

@@ -83,11 +83,18 @@ class ShardReader:
     def __contains__(self, name: str) -> bool:
         return name in self._places
 
-    def read(self, name: str) -> bytes:
-        """Content of member `name`."""
+    def size(self, name: str) -> int:
+        """Bytes of member `name`."""
+        return self._place(name)[1]
+
+    def _place(self, name: str) -> tuple[int, int]:
         if name not in self._places:
             raise BadInput(f"shard {self.path} has no member {name}; its stage must run again")
-        offset, size = self._places[name]
+        return self._places[name]
+
+    def read(self, name: str) -> bytes:
+        """Content of member `name`."""
+        offset, size = self._place(name)
         with self.path.open("rb") as file:
             file.seek(offset)
             content = file.read(size)
@@ -122,5 +129,5 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
 
 def decode_png(content: bytes) -> NDArray[np.uint8]:
     """8-bit RGB image `[H, W, 3]` of PNG bytes."""
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
         return np.asarray(image.convert("RGB"))

@@ -1,4 +1,8 @@
-"""One object's bytes → pixels to keep, or the reason why not. Pure: no files, no network."""
+"""One object's bytes → pixels to keep, or the reason why not. No files, no network.
+
+Everything that reads a stranger's bytes happens in the decoder's process (`clean`); this one makes a file of the pixels
+that come back, so that nothing the stranger wrote, and nothing a decoder that he took over writes, is ever read here.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,15 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+import numpy as np
+from numpy.typing import NDArray
+
 from components.artifacts import digests
 from components.artifacts.shards import encode_png
-from components.photos.reading import SUFFIXES, read_photo
+from components.photos.answers import Answer
+from components.photos.limits import check_size
+from components.photos.reader import PhotoReader
+from components.photos.reading import SUFFIXES
 from components.photos.unusable import Reason, UnusablePhotoError
 
 _SCRIPTS = (b"<?php", b"<script", b"#!/bin/", b"#!/usr/bin/")
@@ -36,26 +46,40 @@ def check_entry(key: str, size: int, max_bytes: int) -> None:
     Raises:
         UnusablePhotoError: empty, too many bytes, or named as something other than a picture.
     """
-    if size == 0:
-        raise UnusablePhotoError(Reason.EMPTY, "0 bytes")
-    if size > max_bytes:
-        raise UnusablePhotoError(Reason.TOO_LARGE, f"{size} bytes are more than intake.max_bytes {max_bytes}")
+    check_size(size, max_bytes)
     suffix = PurePosixPath(key.replace("\\", "/")).suffix.lower()
     if suffix and suffix not in SUFFIXES:
         raise UnusablePhotoError(Reason.UNSUPPORTED, f"the name ends with {suffix[:20]}, which no picture's does")
 
 
-def examine(data: bytes, min_side: int, max_pixels: int) -> CleanPhoto:
+def examine(reader: PhotoReader, data: bytes, key: str, min_side: int) -> CleanPhoto:
     """Decode and judge by content; what the name says counts for nothing here.
 
+    Args:
+        reader: one that knows CLEAN.
+
     Raises:
-        UnusablePhotoError: as `read_photo`, or the file is something else as well.
+        UnusablePhotoError: as `PhotoReader.pixels`, or the file is something else as well.
     """
-    pixels = read_photo(data, min_side, max_pixels)
+    pixels = reader.call(CLEAN, data, key, min_side).pixels
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape[:2]) < min_side:
+        raise UnusablePhotoError(Reason.HOSTILE, "its decoder gave no picture")
+    return CleanPhoto(digests.of_pixels(pixels), encode_png(pixels), pixels.shape[1], pixels.shape[0])
+
+
+CLEAN = f"{__name__}:clean"
+
+
+def clean(data: bytes, photo: NDArray[np.uint8]) -> Answer:
+    """In the decoder's process: all pixels of what is a picture and nothing else.
+
+    Raises:
+        UnusablePhotoError: it is something else as well.
+    """
     foreign = polyglot_kind(data)
     if foreign:
         raise UnusablePhotoError(Reason.HOSTILE, f"a picture that is {foreign} as well")
-    return CleanPhoto(digests.of_pixels(pixels), encode_png(pixels), pixels.shape[1], pixels.shape[0])
+    return {}, photo
 
 
 def polyglot_kind(data: bytes) -> str:

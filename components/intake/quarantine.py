@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from components.artifacts.s3 import Client, Place, status_of
 from components.intake.listing import SourceObject
-from components.photos.unusable import UnusablePhotoError
+from components.photos.unusable import Reason, UnusablePhotoError
 
 COPY_AT_ONCE = 5 * 2**30
 """Bytes that one request copies at most; larger objects are copied in parts."""
@@ -63,6 +63,15 @@ def set_aside(
         Bucket=quarantine.bucket, Key=f"{folder}/reason.json", Body=body.encode(), ContentType="application/json"
     )
     return True
+
+
+def recorded(client: Client, quarantine: Place, found: SourceObject) -> UnusablePhotoError | None:
+    """Why an object was set aside before; None where it was not."""
+    record = _existing(client, quarantine.bucket, f"{quarantine.prefix}{found.identity}/reason.json")
+    try:
+        return None if record is None else UnusablePhotoError(Reason(record["reason"]), str(record["detail"]))
+    except (KeyError, ValueError):
+        return None
 
 
 def _record(source: Place, found: SourceObject, problem: UnusablePhotoError) -> dict[str, Any]:

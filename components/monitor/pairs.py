@@ -6,17 +6,20 @@ The names are a convention for whoever serves the model: one prefix, the same na
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.artifacts.s3 import Place, connect, s3_errors, status_of
+from components.artifacts.s3 import Client, Place, connect, s3_errors, status_of
 from components.errors import BadInput
-from components.photos.reading import read_photo
-from components.photos.unusable import UnusablePhotoError
+from components.photos.content import read_content
+from components.photos.limits import Limits
+from components.photos.reader import PhotoReader
+from components.photos.unusable import Reason, UnusablePhotoError
 
 LR, SR = ".lr.png", ".sr.png"
 
@@ -33,66 +36,107 @@ class Pair:
     fault: str = ""
 
 
+@dataclass(frozen=True)
+class _Files:
+    """A pair's contents, unread; both raise UnusablePhotoError."""
+
+    name: str
+    lr: Callable[[], bytes]
+    sr: Callable[[], bytes]
+
+
+class _Gone(Exception):
+    """The LR image was removed while the run was looking."""
+
+
 def newest_pairs(where: str, count: int, scale: int, max_pixels: int) -> Iterator[Pair]:
-    """The newest pairs by the LR's date, one at a time.
+    """The newest pairs by the LR's date, a few at a time.
 
     Raises:
         BadInput: there is no such folder, or S3 refuses.
         ResumeLater: S3 is away.
     """
-    contents = (
-        _in_s3(Place.parse(where, "monitor.pairs"), count) if where.startswith("s3://") else _in_folder(where, count)
-    )
-    for name, lr, sr in contents:
-        yield _pair(name, lr, sr, scale, max_pixels)
+    limits = Limits.of(max_pixels)
+    if where.startswith("s3://"):
+        found = _in_s3(Place.parse(where, "monitor.pairs"), count, limits.max_bytes)
+    else:
+        found = _in_folder(where, count, limits.max_bytes)
+    with PhotoReader(limits) as reader:
+        for files, pair in reader.each(found, lambda files: _pair(files, scale, reader)):
+            if isinstance(pair, UnusablePhotoError):
+                nothing = np.zeros((0, 0, 3), np.uint8)
+                yield Pair(files.name, nothing, nothing, str(pair))
+            elif pair is not None:
+                yield pair
 
 
-def _in_folder(where: str, count: int) -> Iterator[tuple[str, bytes, bytes | None]]:
+def _in_folder(where: str, count: int, max_bytes: int) -> list[_Files]:
     folder = Path(where)
     if not where or not folder.is_dir():
         raise BadInput(f"monitor.pairs {where!r} is no folder here: name one, or s3://bucket/prefix/")
-    found = heapq.nlargest(count, ((path.stat().st_mtime, path) for path in folder.rglob(f"*{LR}")))
-    for _, path in found:
+    dated = ((path.stat().st_mtime, path) for path in folder.rglob(f"*{LR}") if path.is_file())
+    found = []
+    for _, path in heapq.nlargest(count, dated):
         partner = path.with_name(f"{path.name.removesuffix(LR)}{SR}")
-        yield (
-            path.relative_to(folder).as_posix(),
-            path.read_bytes(),
-            partner.read_bytes() if partner.is_file() else None,
+        found.append(
+            _Files(
+                path.relative_to(folder).as_posix(),
+                partial(read_content, path, max_bytes),
+                partial(_partner, partner, max_bytes),
+            )
         )
+    return found
 
 
-def _in_s3(place: Place, count: int) -> Iterator[tuple[str, bytes, bytes | None]]:
+def _partner(path: Path, max_bytes: int) -> bytes:
+    if not path.is_file():
+        raise UnusablePhotoError(Reason.UNREADABLE, f"no {SR} beside it")
+    return read_content(path, max_bytes)
+
+
+def _in_s3(place: Place, count: int, max_bytes: int) -> list[_Files]:
+    with s3_errors(f"pairs in {place}"):
+        client = connect()
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.prefix)
+        entries = (entry for page in pages for entry in page.get("Contents", []) if entry["Key"].endswith(LR))
+        newest = heapq.nlargest(count, ((entry["LastModified"], entry["Key"]) for entry in entries))
+    return [
+        _Files(
+            key.removeprefix(place.prefix),
+            partial(_object, client, place, key, max_bytes),
+            partial(_object, client, place, f"{key.removesuffix(LR)}{SR}", max_bytes),
+        )
+        for _, key in newest
+    ]
+
+
+def _object(client: Client, place: Place, key: str, max_bytes: int) -> bytes:
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
     with s3_errors(f"pairs in {place}"):
-        client = connect()
-
-        def read(key: str) -> bytes | None:
-            try:
-                content: bytes = client.get_object(Bucket=place.bucket, Key=key)["Body"].read()
-            except ClientError as error:
-                if status_of(error) == 404:
-                    return None
+        try:
+            content: bytes = client.get_object(Bucket=place.bucket, Key=key)["Body"].read(max_bytes + 1)
+        except ClientError as error:
+            if status_of(error) != 404:
                 raise
-            return content
-
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.prefix)
-        entries = (entry for page in pages for entry in page.get("Contents", []) if entry["Key"].endswith(LR))
-        for _, key in heapq.nlargest(count, ((entry["LastModified"], entry["Key"]) for entry in entries)):
-            lr = read(key)
-            if lr is not None:  # removed meanwhile
-                yield key.removeprefix(place.prefix), lr, read(f"{key.removesuffix(LR)}{SR}")
+            if key.endswith(LR):
+                raise _Gone from error
+            raise UnusablePhotoError(Reason.UNREADABLE, f"no {SR} beside it") from error
+    return content
 
 
-def _pair(name: str, lr: bytes, sr: bytes | None, scale: int, max_pixels: int) -> Pair:
-    nothing = np.zeros((0, 0, 3), np.uint8)
-    if sr is None:
-        return Pair(name, nothing, nothing, f"no {SR} beside it")
+def _pair(files: _Files, scale: int, reader: PhotoReader) -> Pair | None:
+    """The pair; None where it was removed meanwhile.
+
+    Raises:
+        UnusablePhotoError: it cannot be scored, and why.
+    """
     try:
-        before, after = read_photo(lr, 1, max_pixels), read_photo(sr, 1, max_pixels)
-    except UnusablePhotoError as problem:
-        return Pair(name, nothing, nothing, str(problem))
+        contents = files.lr(), files.sr()
+    except _Gone:
+        return None
+    before, after = (reader.pixels(content, files.name) for content in contents)
     if after.shape[:2] != (before.shape[0] * scale, before.shape[1] * scale):
         sizes = f"{before.shape[1]} x {before.shape[0]} became {after.shape[1]} x {after.shape[0]} px"
-        return Pair(name, nothing, nothing, f"{sizes}, not {scale} times as large")
-    return Pair(name, before, after)
+        raise UnusablePhotoError(Reason.UNSUPPORTED, f"{sizes}, not {scale} times as large")
+    return Pair(files.name, before, after)

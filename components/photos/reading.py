@@ -1,19 +1,25 @@
-"""One photo file → upright 8-bit RGB pixels, or the reason why it cannot be used."""
+"""One photo file → upright 8-bit RGB pixels, or the reason why it cannot be used.
+
+Decoders written in C read what strangers sent: outside of tests this runs in a child process (`PhotoReader`).
+"""
 
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from components.photos import tiff
+from components.photos import jpeg, tiff
 from components.photos.colour_profile import in_srgb
 from components.photos.unusable import Reason, UnusablePhotoError
+
+logger = logging.getLogger("dp2o.photos")
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF")
 SUFFIXES = frozenset(".jpg .jpeg .jpe .png .webp .tif .tiff .gif .bmp .heic .heif .avif .jxl .jp2".split())  # noqa: SIM905
@@ -22,6 +28,18 @@ BACKGROUND = (255, 255, 255)
 """What shows through transparent pixels: white, as in most viewers."""
 
 _GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF orientation, what makes a picture upright."""
+_TO_EIGHT_BITS = ((np.arange(65536, dtype=np.int64) * 255 + 32767) // 65535).astype(np.uint8)
+"""16-bit values, rounded."""
 _EIGHT_BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 
 
@@ -38,20 +56,25 @@ def read_photo(data: bytes, min_side: int, max_pixels: int) -> NDArray[np.uint8]
             178,956,970 Pillow's own limit for decompression bombs comes first.
 
     Returns:
-        RGB, uint8 [H, W, 3].
+        RGB, uint8 [H, W, 3]; not to be written to.
 
     Raises:
         UnusablePhotoError: unreadable, truncated, too small or large, several frames or pages, or an unsupported
             pixel type.
+        MemoryError: there is too little for it.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is the limit here
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-                _check_header(opened, min_side, max_pixels)
+                _check_header(opened, data, min_side, max_pixels)
+                if opened.format in ("JPEG", "MPO"):
+                    jpeg.check_whole(data)
                 image = tiff.corrected(opened, data) if isinstance(opened, TiffImageFile) else opened
                 image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
+                return _to_rgb(_upright(image))
+        except (UnusablePhotoError, MemoryError):
+            raise
         except Image.DecompressionBombError as error:
             raise UnusablePhotoError(Reason.TOO_LARGE, str(error)) from error
         except UnidentifiedImageError as error:
@@ -66,43 +89,60 @@ def read_photo(data: bytes, min_side: int, max_pixels: int) -> NDArray[np.uint8]
             # Pillow reports damage by all of these, each after its own format's decoder
             cut = "truncated" in str(error) or isinstance(error, EOFError) or _is_cut_riff(data)
             raise UnusablePhotoError(Reason.TRUNCATED if cut else Reason.UNREADABLE, f"{error}") from error
+        except Exception as error:  # a plug-in of Pillow's trips over a damaged file by any error Python has
+            told = f"its decoder failed with {type(error).__name__}: {error}"
+            raise UnusablePhotoError(Reason.UNREADABLE, told) from error
 
 
-def _check_header(image: Image.Image, min_side: int, max_pixels: int) -> None:
+def _check_header(image: Image.Image, data: bytes, min_side: int, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise UnusablePhotoError(Reason.TOO_LARGE, f"{width}×{height} pixels are more than max_pixels {max_pixels}")
-    frames = getattr(image, "n_frames", 1)
     # an MPO is a JPEG with previews or depth behind it, as cameras write: its first picture is the photo
-    if frames > 1 and image.format != "MPO":
+    if image.format != "MPO" and (tiff.has_pages(data) if image.format == "TIFF" else _has_frames(image)):
         raise UnusablePhotoError(
-            Reason.MULTIPLE_FRAMES, f"{frames} frames or pages: save the one you want as its own file"
+            Reason.MULTIPLE_FRAMES, "several frames or pages: save the one you want as its own file"
         )
     if min(width, height) < min_side:
         raise UnusablePhotoError(Reason.TOO_SMALL, f"{width}×{height} pixels, a side is below {min_side}")
 
 
+def _has_frames(image: Image.Image) -> bool:
+    """Whether there is a second frame. To count them all would decode them."""
+    return bool(getattr(image, "is_animated", False))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """`image` turned as its EXIF data say; where those cannot be read it is taken for upright, as viewers do."""
+    try:
+        method = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception as error:  # noqa: BLE001  # cameras write EXIF data in many ways, and damaged ones too
+        logger.warning("the EXIF data cannot be read (%s: %s): taken for upright", type(error).__name__, error)
+        return image
+    return image if method is None else image.transpose(method)
+
+
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode in _GREY_16_BIT or image.mode == "I":
-        grey = np.asarray(image).astype(np.int64)
+        grey = np.asarray(image)
         if grey.min() < 0 or grey.max() > 65535:
             raise UnusablePhotoError(
                 Reason.UNSUPPORTED, f"32-bit values {grey.min()} … {grey.max()} have no agreed white"
             )
-        eight_bit = Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))
-        return np.array(in_srgb(eight_bit, image.info.get("icc_profile")))
+        eight_bit = Image.fromarray(_TO_EIGHT_BITS[grey])
+        return np.asarray(in_srgb(eight_bit, image.info.get("icc_profile")))
     if image.mode not in _EIGHT_BIT:
         raise UnusablePhotoError(
             Reason.UNSUPPORTED, f"pixel type {image.mode} is not read here: save it as 8 or 16 bit"
         )
     profile = image.info.get("icc_profile")
     if not image.has_transparency_data:
-        return np.array(in_srgb(image, profile))
+        return np.asarray(in_srgb(image, profile))
     picture = image.convert("RGBA")
     colours = in_srgb(picture.convert("RGB"), profile)
     colours.putalpha(picture.getchannel("A"))
     opaque = Image.new("RGBA", image.size, (*BACKGROUND, 255))
-    return np.array(Image.alpha_composite(opaque, colours).convert("RGB"))
+    return np.asarray(Image.alpha_composite(opaque, colours).convert("RGB"))
 
 
 def _is_cut_riff(data: bytes) -> bool:

@@ -42,6 +42,11 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of a TIFF, of either byte order, classic and BigTIFF."""
 
 
+def preload() -> None:
+    """Import what `corrected` may need, where files cannot be read later, or time is counted."""
+    import tifffile  # noqa: F401, PLC0415
+
+
 def corrected(image: TiffImageFile, data: bytes) -> Image.Image:
     """`image`, or the same picture of another reader where Pillow would decode it wrongly.
 
@@ -67,6 +72,27 @@ def corrected(image: TiffImageFile, data: bytes) -> Image.Image:
     if meaning == WHITE_IS_ZERO and bits == 16:
         return _with_metadata(Image.fromarray(65535 - np.asarray(image).astype(np.uint16)), image)
     return image
+
+
+def has_pages(data: bytes) -> bool:
+    """Whether a second directory follows the first. Readers that count them take quadratic time for some files.
+
+    A pointer that leads nowhere, back, or to a directory without entries is no page: the picture before it is whole.
+    """
+    order = "<" if data[:1] == b"I" else ">"
+    large = data[2:4] in (b"+\0", b"\0+")  # BigTIFF
+    pointer, count, entry = ("Q", "Q", 20) if large else ("I", "H", 12)
+
+    def number(kind: str, offset: int) -> int:
+        value: int = struct.unpack_from(order + kind, data, offset)[0]
+        return value
+
+    try:
+        first = number(pointer, 8 if large else 4)
+        second = number(pointer, first + struct.calcsize(order + count) + number(count, first) * entry)
+        return second not in (0, first) and 0 < number(count, second) * entry <= len(data) - second
+    except (struct.error, OverflowError):
+        return False
 
 
 def _with_metadata(decoded: Image.Image, image: Image.Image) -> Image.Image:

@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +18,11 @@ from components.artifacts import digests, paths, tables
 from components.artifacts.publish import atomic_folder
 from components.artifacts.shards import Shard, encode_png, write_shard
 from components.errors import BadInput
-from components.photos.crops import choose_crops
 from components.photos.degradation import crop_generator, degrade
-from components.photos.reading import SUFFIXES, read_photo
-from components.photos.unusable import Reason, UnusablePhotoError
+from components.photos.limits import Limits
+from components.photos.reader import Crop, PhotoReader
+from components.photos.reading import SUFFIXES
+from components.photos.unusable import Reason, UnusablePhotoError, printable
 from components.pipeline_files import untracked_folders
 from components.prepare.sources import Photo, photos
 from components.prepare.split import split_photos
@@ -65,17 +67,23 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     prepare = settings.prepare
     _warn_of_untracked(settings, root)
     captions = _captions(settings, root)
+    limits = Limits(prepare.max_pixels, prepare.max_bytes, prepare.seconds_a_photo)
+    with PhotoReader(limits, settings.run.workers) as reader:
+        _publish(prepare, root, reader, captions)
+
+
+def _publish(prepare: PrepareSettings, root: Path, reader: PhotoReader, captions: CaptionCache | None) -> None:
     quarantine: list[tables.Row] = []
     seen: dict[str, str] = {}
     seen_lr: dict[str, str] = {}
     sources = [
-        *_usable(root, "sources", prepare.sources, prepare, quarantine, seen, has_hr=True),
-        *_usable(root, "lr_sources", prepare.lr_sources, prepare, quarantine, seen_lr, has_hr=False),
+        *_usable(root, "sources", prepare, reader, quarantine, seen, has_hr=True),
+        *_usable(root, "lr_sources", prepare, reader, quarantine, seen_lr, has_hr=False),
     ]
     # After the others, so that a photo that is in both stays where it was: validation and test never grow or shrink.
     for_align = [
-        *_usable(root, "align_sources", prepare.align_sources, prepare, quarantine, seen, has_hr=True),
-        *_usable(root, "align_lr_sources", prepare.align_lr_sources, prepare, quarantine, seen_lr, has_hr=False),
+        *_usable(root, "align_sources", prepare, reader, quarantine, seen, has_hr=True),
+        *_usable(root, "align_lr_sources", prepare, reader, quarantine, seen_lr, has_hr=False),
     ]
     try:
         splits = split_photos((source.digest for source in sources), prepare.split.model_dump(), prepare.seed)
@@ -86,7 +94,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
 
     rows: list[tables.Row] = []
     with atomic_folder(root / paths.DATASET) as folder:
-        members = _members(sources, splits, prepare, rows, quarantine, captions)
+        members = _members(sources, splits, prepare, reader, rows, quarantine, captions)
         for number, first in enumerate(members):
             # lazily, image by image: a shard of large images need not fit in memory
             group = chain([first], islice(members, prepare.lrs_per_shard - 1))
@@ -112,18 +120,24 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
 def _usable(
     root: Path,
     setting: str,
-    folders: list[Path],
     prepare: PrepareSettings,
+    reader: PhotoReader,
     quarantine: list[tables.Row],
     seen: dict[str, str],
     *,
     has_hr: bool,
 ) -> Iterator[Source]:
-    """The usable files of `folders`; the others go to `quarantine`.
+    """The usable files of the folders that `setting` names; the others go to `quarantine`.
 
     Of equal pictures the first is kept; `seen` (names by pixel digest) is read and added to.
     """
     side = max(prepare.min_side, prepare.crop) if has_hr else prepare.crop // prepare.scale
+
+    def judged(photo: Photo) -> tuple[str, str]:
+        data = photo.read(prepare.max_bytes)
+        return digests.of_bytes(data), reader.digest(data, photo.name, side)
+
+    folders: list[Path] = getattr(prepare, setting)
     for folder in folders:
         base = root / folder
         if not base.is_dir():
@@ -132,17 +146,17 @@ def _usable(
         if not found:
             raise BadInput(f"prepare.{setting}: {base} holds no photo ({', '.join(sorted(SUFFIXES))})")
         prompt_of = _prompts(base, {photo.name for photo in found}, prepare.prompt)
-        for photo in tqdm(found, desc=f"check {folder}", unit="photo"):
-            name, data = photo.name, photo.read()
-            try:
-                pixels = digests.of_pixels(read_photo(data, side, prepare.max_pixels))
-                if pixels in seen:
-                    raise UnusablePhotoError(Reason.DUPLICATE, f"same pixels as {seen[pixels]}")
-            except UnusablePhotoError as problem:
-                quarantine.append(_set_aside(name, problem))
+        for photo, outcome in tqdm(reader.each(found, judged), desc=f"check {folder}", unit="photo", total=len(found)):
+            if isinstance(outcome, UnusablePhotoError):
+                quarantine.append(_set_aside(photo.name, outcome))
                 continue
-            seen[pixels] = name
-            yield Source(photo, digests.of_bytes(data), prompt_of(name), has_hr)
+            digest, pixels = outcome
+            if pixels in seen:
+                problem = UnusablePhotoError(Reason.DUPLICATE, f"same pixels as {seen[pixels]}")
+                quarantine.append(_set_aside(photo.name, problem))
+                continue
+            seen[pixels] = photo.name
+            yield Source(photo, digest, prompt_of(photo.name), has_hr)
 
 
 def _prompts(folder: Path, known: set[str], prompt: PromptSettings) -> Callable[[str], str]:
@@ -199,20 +213,22 @@ def _members(
     sources: list[Source],
     splits: dict[str, str],
     prepare: PrepareSettings,
+    reader: PhotoReader,
     rows: list[tables.Row],
     quarantine: list[tables.Row],
     captions: CaptionCache | None,
 ) -> Iterator[list[tuple[str, bytes]]]:
     """Tar members of each LR image, one list an LR; appends its row to `rows` just before.
 
-    Photos are decoded again here, one at a time, so that memory does not grow with their number.
+    Photos are decoded again here, a few at a time, so that memory does not grow with their number.
     """
     taken: dict[str, str] = {}
-    for source in tqdm(sources, desc="prepare", unit="photo"):
-        photo = read_photo(source.photo.read(), 1, prepare.max_pixels)
-        side = prepare.crop if source.has_hr else prepare.crop // prepare.scale
-        for x, y in choose_crops(photo, side, prepare.crops_per_photo):
-            lr = hr = photo[y : y + side, x : x + side]
+    cut = reader.each(sources, partial(_crops, prepare, reader))
+    for source, outcome in tqdm(cut, desc="prepare", unit="photo", total=len(sources)):
+        if isinstance(outcome, UnusablePhotoError):
+            raise BadInput(f"{printable(source.name)} could be read at first, and now cannot ({outcome}): run again")
+        for x, y, crop in outcome:
+            lr = hr = crop
             degradation = ""
             if source.has_hr:
                 rng = crop_generator(prepare.seed, source.digest, x, y)
@@ -248,8 +264,16 @@ def _members(
             yield members
 
 
+def _crops(prepare: PrepareSettings, reader: PhotoReader, source: Source) -> list[Crop]:
+    data = source.photo.read(prepare.max_bytes)
+    if digests.of_bytes(data) != source.digest:
+        raise BadInput(f"{printable(source.name)} changed while it was used: run again once it stays as it is")
+    side = prepare.crop if source.has_hr else prepare.crop // prepare.scale
+    return reader.crops(data, side, prepare.crops_per_photo)
+
+
 def _set_aside(name: str, problem: UnusablePhotoError) -> tables.Row:
-    return {"stage": "prepare", "file": name, "reason": str(problem.reason), "detail": problem.detail}
+    return {"stage": "prepare", "file": printable(name), "reason": str(problem.reason), "detail": problem.detail}
 
 
 def _count_reasons(quarantine: list[tables.Row]) -> str:

@@ -1,7 +1,7 @@
 """The registered model as MLflow serves it: pictures in, restored pictures out, both base64 text."""
 
 import base64
-import binascii
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, Schema
 from numpy.typing import NDArray
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from components.artifacts.shards import encode_png
 from components.errors import BadInput
 from components.serving.build import upscaler_of
+from components.serving.requests import Requests, ServingLimits, refusal
 from components.settings import BackboneSettings, PromptSettings
-from components.upscale.picture import decode_picture
 from components.upscale.upscaler import Tiling, Upscaler, default_tiling
 
 SIGNATURE = ModelSignature(
@@ -33,8 +33,6 @@ SIGNATURE = ModelSignature(
 )
 """In: `image`, base64 of a photo file (PNG, JPEG, WebP, TIFF); `seed`, 0 where absent; `prompt`, where
 absent the training's own. Out: `image`, base64 PNG."""
-
-EXPECTED = "send column `image`: base64, without line breaks, of a JPEG, PNG, WebP or TIFF file's bytes"
 
 
 def input_example() -> pd.DataFrame:
@@ -73,13 +71,19 @@ class ServedUpscaler(PythonModel):  # type: ignore[misc]  # mlflow has no type i
 
     upscaler: Upscaler
 
+    def __init__(self) -> None:
+        self.requests = Requests(ServingLimits())
+
     def load_context(self, context: PythonModelContext) -> None:
         """Build it of artifact `backbone` with the stored sampling settings.
 
         Raises:
             BadInput: see `upscaler_of`.
         """
-        self.upscaler = upscaler_of(Path(context.artifacts["backbone"]), context.model_config)
+        limits = ServingLimits.of(context.model_config, os.environ)
+        self.requests = Requests(limits)
+        config = dict(context.model_config) | {"max_pixels": limits.max_pixels}
+        self.upscaler = upscaler_of(Path(context.artifacts["backbone"]), config)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -87,50 +91,28 @@ class ServedUpscaler(PythonModel):  # type: ignore[misc]  # mlflow has no type i
         """Restore each row's `image`; see SIGNATURE.
 
         Raises:
-            MlflowException: a picture cannot be used (INVALID_PARAMETER_VALUE, so that a server answers 400), or the
-                network failed on it (INTERNAL_ERROR, 500).
+            MlflowException: a row cannot be used, or the request is beyond the limits (INVALID_PARAMETER_VALUE, so that
+                a server answers 400); too many wait (REQUEST_LIMIT_EXCEEDED, 429); or the network failed on it
+                (INTERNAL_ERROR, 500).
         """
         count = len(model_input)
         seeds = model_input["seed"] if "seed" in model_input else [0] * count
         prompts = model_input["prompt"] if "prompt" in model_input else [None] * count
-        rows = zip(model_input["image"], seeds, prompts, strict=True)
-        restored = [
-            self._restore(number, image, 0 if pd.isna(seed) else int(seed), None if pd.isna(prompt) else str(prompt))
-            for number, (image, seed, prompt) in enumerate(rows)
-        ]
+        with self.requests.entered():
+            rows = zip(self.requests.pictures(list(model_input["image"])), seeds, prompts, strict=True)
+            restored = [
+                self._restore(row, picture, 0 if pd.isna(seed) else int(seed), None if pd.isna(text) else str(text))
+                for row, (picture, seed, text) in enumerate(rows)
+            ]
         return pd.DataFrame({"image": restored})
 
-    def _restore(self, row: int, image: Any, seed: int, prompt: str | None) -> str:
-        picture = _picture(row, image, self.upscaler.tiling.max_pixels)
+    def _restore(self, row: int, picture: NDArray[np.uint8], seed: int, prompt: str | None) -> str:
         try:
             return base64.b64encode(encode_png(self.upscaler(picture, seed, prompt=prompt))).decode()
         except BadInput as error:
-            raise _refusal(f"row {row}: {error}") from error
+            raise refusal(f"row {row}: {error}") from error
         except (RuntimeError, MemoryError) as error:
             # MLflow would answer 400, as if the request were wrong, with a traceback for whoever asks.
             raise MlflowException(
                 f"row {row} may be right, but the model failed: {error}", error_code=INTERNAL_ERROR
             ) from error
-
-
-def _picture(row: int, image: Any, max_pixels: int) -> NDArray[np.uint8]:
-    try:
-        content = base64.b64decode(_ascii(image), validate=True)
-    except (TypeError, binascii.Error) as error:
-        raise _refusal(f"image of row {row} is not base64 ({error}): {EXPECTED}") from error
-    try:
-        return decode_picture(content, f"image of row {row}", max_pixels, "load the model with a larger max_pixels")
-    except BadInput as error:
-        raise _refusal(f"{error}; {EXPECTED}") from error
-
-
-def _ascii(image: Any) -> bytes:
-    if not isinstance(image, str):
-        raise TypeError(f"{type(image).__name__} instead of text")
-    if not image.isascii():
-        raise TypeError("not ASCII")
-    return image.encode()
-
-
-def _refusal(message: str) -> MlflowException:
-    return MlflowException(message, INVALID_PARAMETER_VALUE)

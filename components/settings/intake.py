@@ -29,7 +29,13 @@ class IntakeSettings(BaseModel):
     max_pixels: Count = Field(default=16_000_000, description="Larger pictures are quarantined before decoding.")
     max_images: Count = Field(default=10_000, description="Most objects handled a run; the others wait.")
     seconds_an_image: Annotated[float, Field(gt=0.0)] = Field(
-        default=30.0, description="Longer decoding is taken for an attack."
+        default=30.0, description="Decoding that takes more processor time is taken for an attack."
+    )
+    seconds_a_run: Annotated[float, Field(gt=0.0)] = Field(
+        default=14_400.0, description="No further object is begun after so long; the others wait."
+    )
+    bytes_a_run: Count = Field(
+        default=20_000_000_000, description="No further object is begun after so many were downloaded and kept."
     )
     attempts: Count = Field(default=8, description="Calls a request to S3 before it counts as failed.")
     timeout: Annotated[float, Field(gt=0.0)] = Field(default=30.0, description="Of a request to S3, s.")

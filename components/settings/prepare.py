@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from components.settings.block import Block, Count, Fraction
+from components.settings.block import Block, Count, Fraction, Positive
 from components.settings.degradation import DegradationSettings
 
 
@@ -66,6 +66,8 @@ class PrepareSettings(Block):
     split: SplitSettings
     min_side: Count
     max_pixels: Count
+    max_bytes: Count = 1_000_000_000
+    seconds_a_photo: Positive = 60.0
     lrs_per_shard: Count
     prompt: PromptSettings = PromptSettings()
     degradation: DegradationSettings

@@ -12,8 +12,10 @@ from PIL import Image
 
 from components.artifacts.publish import atomic_file
 from components.errors import BadInput
-from components.photos.reading import read_photo
-from components.photos.unusable import Reason, UnusablePhotoError
+from components.photos.content import read_content
+from components.photos.limits import Limits
+from components.photos.reader import PhotoReader
+from components.photos.unusable import Reason, UnusablePhotoError, printable
 
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG", "compress_level": 3},
@@ -31,20 +33,25 @@ PROBE_BYTES = 65536
 
 
 def decode_picture(
-    content: bytes, name: str, max_pixels: int, raise_it: str = "raise --max-pixels"
+    reader: PhotoReader, content: bytes, name: str, raise_it: str = "raise --max-pixels"
 ) -> NDArray[np.uint8]:
     """Upright 8-bit RGB `[H, W, 3]` of a photo file's bytes; `name` is how errors call it.
 
-    `raise_it` is how errors say that `max_pixels` can be raised.
+    `raise_it` is how errors say that the reader's limits can be raised.
 
     Raises:
-        BadInput: it is no picture, damaged, animated, of an unsupported kind, or has more than `max_pixels` px.
+        BadInput: it is no picture, damaged, animated, of an unsupported kind, or beyond the reader's limits.
     """
     try:
-        return read_photo(content, 1, max_pixels)
+        return reader.pixels(content, name)
     except UnusablePhotoError as error:
-        way_out = f"; crop or shrink it, or {raise_it}" if error.reason is Reason.TOO_LARGE else ""
-        raise BadInput(f"{name} cannot be used: {error}{way_out}") from error
+        raise unusable(name, error, raise_it) from error
+
+
+def unusable(name: str, error: UnusablePhotoError, raise_it: str = "raise --max-pixels") -> BadInput:
+    """The error for a person who gave the picture `name`."""
+    way_out = f"; crop or shrink it, or {raise_it}" if error.reason is Reason.TOO_LARGE else ""
+    return BadInput(f"{printable(name)} cannot be used: {error}{way_out}")
 
 
 def read_picture(path: Path, max_pixels: int) -> NDArray[np.uint8]:
@@ -53,11 +60,13 @@ def read_picture(path: Path, max_pixels: int) -> NDArray[np.uint8]:
     Raises:
         BadInput: also when there is no such file.
     """
+    limits = Limits.of(max_pixels)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
-    return decode_picture(content, str(path), max_pixels)
+        content = read_content(path, limits.max_bytes)
+    except UnusablePhotoError as error:
+        raise unusable(str(path), error) from error
+    with PhotoReader(limits, processes=1) as reader:
+        return decode_picture(reader, content, str(path))
 
 
 def check_output(path: Path, force: bool) -> None:

@@ -1,6 +1,7 @@
 """Every kind of file a folder of photos holds, made here and read back."""
 
 import io
+import re
 import struct
 import zlib
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from components.photos.reading import read_photo
 from components.photos.unusable import Reason, UnusablePhotoError
@@ -155,6 +157,71 @@ def test_a_gif_of_one_frame_is_a_photo() -> None:
 def test_truncated_files(kind: str, share: float) -> None:
     data = _saved(_noise(), kind)
     assert _reason(data[: int(len(data) * share)]) is Reason.TRUNCATED
+
+
+def _scans(jpeg: bytes) -> list[tuple[int, int]]:
+    """Where each scan's coded data begin and end."""
+    starts = [match.end() + jpeg[match.end() + 1] for match in re.finditer(rb"\xff\xda", jpeg)]
+    return [(start, re.compile(rb"\xff[^\0\xd0-\xd7]").search(jpeg, start).start()) for start in starts]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"quality": 100, "subsampling": 0}]
+)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_that_was_cut_and_closed_is_truncated(mode: str, options: dict[str, Any]) -> None:
+    """libjpeg fills up with grey, or with what came last, and Pillow says nothing of its warning."""
+    image = _noise(160, 128).convert(mode)
+    data = _saved(image, "JPEG", **options)
+    assert _read(data).shape == (128, 160, 3)
+    for start, end in _scans(data):
+        for share in (0.1, 0.34, 0.7, 0.9):
+            cut = start + int(share * (end - start))
+            assert _reason(data[:cut] + b"\xff\xd9") is Reason.TRUNCATED, cut
+
+
+def test_bytes_too_many_at_a_jpeg_s_end_are_no_damage() -> None:
+    """Some cameras pad their files, within the picture and behind it."""
+    data = _saved(_noise(), "JPEG")
+    whole = _read(data)
+    np.testing.assert_array_equal(_read(data[:-2] + bytes(7) + b"\xff\xd9"), whole)
+    np.testing.assert_array_equal(_read(data + bytes(1000)), whole)
+
+
+def test_exif_data_of_an_odd_type_leave_the_picture_as_it_is() -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    data = _saved(Image.fromarray(_quadrants()), "JPEG", exif=exif)
+    entry = data.index(b"\x01\x12\x00\x03")
+    upright = _read(_saved(Image.fromarray(_quadrants()), "JPEG"))
+    assert _read(data).shape != upright.shape
+    for kind in range(256):
+        odd = data[: entry + 3] + bytes([kind]) + data[entry + 4 :]
+        assert _read(odd).shape[2] == 3, kind
+    for count in (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\2"):
+        assert _read(data[: entry + 4] + count + data[entry + 8 :]).shape[2] == 3
+
+
+def test_a_decoder_s_own_errors_are_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow's plug-ins trip over damaged files by any error that Python has."""
+    for error in (TypeError, AttributeError, KeyError, ZeroDivisionError, RecursionError, AssertionError):
+
+        def load(image: Image.Image, error: type[Exception] = error) -> None:
+            raise error("odd\nfile")
+
+        monkeypatch.setattr(PngImageFile, "load", load)
+        with pytest.raises(UnusablePhotoError, match=rf"failed with {error.__name__}: .*odd\\nfile") as caught:
+            _read(_saved(_noise(), "PNG"))
+        assert caught.value.reason is Reason.UNREADABLE
+
+
+def test_too_little_memory_is_not_the_file_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(image: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(PngImageFile, "load", load)
+    with pytest.raises(MemoryError):
+        _read(_saved(_noise(), "PNG"))
 
 
 def _png_header(width: int, height: int) -> bytes:

@@ -1,6 +1,8 @@
 """Every kind of TIFF that tifffile writes: its pixels, or a refusal with the way out; never other pixels."""
 
 import io
+import struct
+import time
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -165,3 +167,54 @@ def test_compressions_of_pillow_alone(compression: str) -> None:
     assert np.abs(read_photo(buffer.getvalue(), 1, 10_000).astype(int) - COLOURS).max() <= (
         40 if compression == "tiff_jpeg" else 0
     )
+
+
+def directories(count: int, entries: int = 1, order: str = "<") -> bytes:
+    """A grey picture whose first directory is followed by `count` more of `entries` entries each."""
+    pixels = bytes(WIDTH * HEIGHT)
+    tags = [(256, WIDTH), (257, HEIGHT), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, HEIGHT)]
+    tags.append((279, len(pixels)))
+    place = 8 + len(pixels)
+    first = struct.pack(order + "H", len(tags)) + b"".join(struct.pack(order + "HHII", *(n, 4, 1, v)) for n, v in tags)
+    size = 2 + 12 * entries + 4
+    after = place + len(first) + 4
+    more = b"".join(
+        struct.pack(order + "H", entries)
+        + struct.pack(order + "HHII", 305, 4, 1, 0) * entries
+        + struct.pack(order + "I", after + size * (number + 1) if number + 1 < count else 0)
+        for number in range(count)
+    )
+    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", place)
+    return start + pixels + first + struct.pack(order + "I", after if count else 0) + more
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_a_second_directory_is_a_page_where_there_is_something_in_it(order: str) -> None:
+    whole = read_photo(directories(0, order=order), 1, 10_000)
+    assert whole.shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(UnusablePhotoError) as caught:
+        read_photo(directories(1, order=order), 1, 10_000)
+    assert caught.value.reason is Reason.MULTIPLE_FRAMES
+
+
+def test_an_empty_second_directory_is_none() -> None:
+    data = directories(1, entries=0) + bytes(40_000)
+    np.testing.assert_array_equal(read_photo(data, 1, 10_000), read_photo(directories(0), 1, 10_000))
+
+
+def test_a_pointer_to_nowhere_or_back_is_no_page() -> None:
+    data = directories(0)
+    first = struct.unpack("<I", data[4:8])[0]
+    for pointer in (first, len(data) + 5, 2**32 - 1, len(data) - 1):
+        changed = data[:-4] + struct.pack("<I", pointer)
+        assert read_photo(changed, 1, 10_000).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_directories_take_no_time() -> None:
+    """Pillow counts them in quadratic time: 17 s for as many."""
+    data = directories(250_000)
+    assert len(data) > 4_000_000
+    started = time.process_time()
+    with pytest.raises(UnusablePhotoError, match="pages"):
+        read_photo(data, 1, 10_000)
+    assert time.process_time() - started < 1.0

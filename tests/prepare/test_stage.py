@@ -280,7 +280,7 @@ def test_too_few_photos_say_what_was_set_aside(root: Path) -> None:
     (root / "few").mkdir()
     (root / "few/broken.jpg").write_bytes(b"")
     _photo(root / "few/a.png", 1)
-    with pytest.raises(BadInput, match=r"1 usable photos .*1 in quarantine: 1 unreadable"):
+    with pytest.raises(BadInput, match=r"1 usable photos .*1 in quarantine: 1 empty"):
         run(_settings(sources=[Path("few")]), root)
 
 

@@ -12,56 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from components.artifacts import tables
 from components.artifacts.paths import INCOMING, INCOMING_ROWS, INTAKE_STATE
-from components.artifacts.retraining import IntakeReport
 from components.artifacts.s3 import Client, connect
 from components.artifacts.shards import ShardReader
 from components.errors import BadInput, ResumeLater
-from components.intake.stage import run_intake
-from components.settings import Settings
-from tests.made import write_params
+from tests.services.inbox import Inbox
 from tests.services.s3 import ODD_KEYS, bucket, hostile, new_bucket, picture, s3_environment  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("s3_environment")
-
-
-class Inbox:
-    """A project whose intake looks under in/ of a bucket."""
-
-    def __init__(self, client: Client, name: str, root: Path, **limits: Any) -> None:
-        self.client, self.name, self.root = client, name, root
-        root.mkdir(exist_ok=True)
-        self.limits = {"source": f"s3://{name}/in/", "quarantine": f"s3://{name}/quarantine/", "settle_seconds": 0.0}
-        self.settings = self.configure(**limits)
-
-    def configure(self, **limits: Any) -> Settings:
-        self.settings = write_params(self.root, intake=self.limits | {"max_bytes": 200_000} | limits)
-        return self.settings
-
-    def put(self, key: str, data: bytes) -> None:
-        self.client.put_object(Bucket=self.name, Key=f"in/{key}", Body=data)
-
-    def run(self, **scope: Any) -> IntakeReport:
-        limits = self.settings.intake.model_copy(update=scope)
-        return run_intake(self.settings.model_copy(update={"intake": limits}), self.root)
-
-    def reasons(self) -> dict[str, dict[str, Any]]:
-        """Quarantine records by key."""
-        listing = self.client.list_objects_v2(Bucket=self.name, Prefix="quarantine/").get("Contents", [])
-        found = {}
-        for entry in listing:
-            if entry["Key"].endswith("reason.json"):
-                record = json.loads(self.client.get_object(Bucket=self.name, Key=entry["Key"])["Body"].read())
-                copy = entry["Key"].replace("reason.json", "object")
-                record["content"] = self.client.get_object(Bucket=self.name, Key=copy)["Body"].read()
-                found[record["key"].removeprefix("in/")] = record
-        return found
 
 
 @pytest.fixture
@@ -107,7 +70,7 @@ def test_nothing_is_handled_twice_and_the_same_listing_gives_the_same_files(inbo
     inbox.run()
     first = files(inbox.root)
     again = inbox.run()
-    assert (again.accepted, again.quarantined, again.listed) == ([], {}, 2)
+    assert (again.accepted, again.quarantined, again.listed) == ((), {}, 2)
     assert files(inbox.root) == first
     other = Inbox(inbox.client, inbox.name, tmp_path / "other")
     other.run()
@@ -154,11 +117,11 @@ def test_a_backfill_looks_at_quarantined_objects_again_but_takes_nothing_twice(i
     assert inbox.run().quarantined == {"too_large": 1}
     state = (inbox.root / INTAKE_STATE).read_bytes()
     inbox.configure()
-    assert inbox.run().accepted == []
+    assert inbox.run().accepted == ()
     modified = inbox.client.head_object(Bucket=inbox.name, Key="in/wide.png")["LastModified"]
-    assert inbox.run(until=modified - timedelta(seconds=60)).accepted == []
+    assert inbox.run(until=modified - timedelta(seconds=60)).accepted == ()
     assert len(inbox.run(since=modified - timedelta(seconds=60)).accepted) == 1
-    assert inbox.run(everything=True).accepted == []
+    assert inbox.run(everything=True).accepted == ()
     assert (inbox.root / INTAKE_STATE).read_bytes() == state
 
 

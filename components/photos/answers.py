@@ -1,0 +1,35 @@
+"""What a decoder's process makes of a photo: the least that whoever asks has to know of it.
+
+Each is a function of the file's bytes and its pixels, uint8 [H, W, 3], and gives JSON values and pixels, uint8. A
+package above this one brings its own (`components.intake.examine`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.artifacts import digests
+from components.photos.crops import choose_crops
+
+Answer = tuple[dict[str, Any], NDArray[np.uint8]]
+NOTHING = np.zeros(0, np.uint8)
+
+
+def pixels(data: bytes, photo: NDArray[np.uint8]) -> Answer:
+    """All of it, [H, W, 3]."""
+    return {}, photo
+
+
+def digest(data: bytes, photo: NDArray[np.uint8]) -> Answer:
+    """`digests.of_pixels`."""
+    return {"digest": digests.of_pixels(photo)}, NOTHING
+
+
+def crops(data: bytes, photo: NDArray[np.uint8], side: int, count: int) -> Answer:
+    """`choose_crops`, and the pixels of the crops, [N, side, side, 3]."""
+    corners = choose_crops(photo, side, count)
+    cut = [photo[y : y + side, x : x + side] for x, y in corners]
+    return {"corners": corners}, np.stack(cut) if cut else np.zeros((0, side, side, 3), np.uint8)

@@ -1,0 +1,121 @@
+"""A decoder's process: reads a request, decodes, answers, and waits for the next one. `PhotoReader` starts it.
+
+It holds itself to limits of memory and processor time, and gives up what it does not need: standard output, files and
+network (`sandbox`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import math
+import os
+import resource
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+
+from components.photos import tiff, wire
+from components.photos.answers import Answer
+from components.photos.reading import read_photo
+from components.photos.unusable import LONGEST_DETAIL, Reason, UnusablePhotoError, printable
+
+MOST_NOTES = 20
+"""Log lines of one photo that are passed on."""
+
+
+class _Notes(logging.Handler):
+    """Log lines of the present request; they are logged where the photo's name is known."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.lines) < MOST_NOTES:
+            self.lines.append(printable(record.getMessage()[:LONGEST_DETAIL]))
+
+
+def main(most_bytes: int, functions: list[str]) -> None:
+    """Answer requests on standard input until it ends.
+
+    Args:
+        most_bytes: of a file.
+        functions: `module:name` of those that may be asked for.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer: it closes our input
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1):  # what a decoder prints must not stand among the answers
+        os.dup2(nothing, standard)
+    cv2.setNumThreads(1)
+    tiff.preload()
+    known = {name: _function(name) for name in functions}
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    notes = _Notes()
+    logging.getLogger("dp2o.photos").addHandler(notes)
+    wire.send(answers, {"ready": True})
+    while (request := wire.receive(requests, most_bytes)) is not None:
+        header, data = request
+        notes.lines = []
+        _answer(answers, known, header, bytes(data), notes)
+
+
+def _answer(
+    answers: BinaryIO,
+    known: dict[str, Callable[..., Answer]],
+    header: dict[str, Any],
+    data: bytes,
+    notes: _Notes,
+) -> None:
+    memory = int(header["memory"])
+    try:
+        limit_memory(memory)
+        _limit_time(float(header["seconds"]))
+        photo = read_photo(data, header["min_side"], header["max_pixels"])
+        values, pixels = known[header["function"]](data, photo, **header["arguments"])
+        body = np.ascontiguousarray(pixels).reshape(-1).data if pixels.size else b""
+        wire.send(answers, {"values": values, "shape": pixels.shape, "notes": notes.lines}, body)
+    except UnusablePhotoError as problem:
+        wire.send(answers, {"reason": problem.reason, "detail": problem.detail, "notes": notes.lines})
+    except MemoryError:
+        detail = f"decoding needs more than {memory // 2**20} MiB, which no picture of its size does"
+        wire.send(answers, {"reason": Reason.HOSTILE, "detail": detail})
+    except Exception as error:  # noqa: BLE001  # a decoder's defect, found by a stranger's file, is that file's fault
+        detail = f"decoding failed with {type(error).__name__}: {error}"
+        wire.send(answers, {"reason": Reason.HOSTILE, "detail": printable(detail[:LONGEST_DETAIL])})
+
+
+def limit_memory(more: int) -> None:
+    """Let this process take `more` bytes of address space than it has now, where the system can hold it to that."""
+    with suppress(ValueError, OSError):  # macOS has no such limit, Linux the numbers
+        with open("/proc/self/statm", encoding="ascii") as file:
+            pages = int(file.read().split()[0])
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        wanted = pages * resource.getpagesize() + more
+        resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def _limit_time(seconds: float) -> None:
+    """Let the kernel end this process after so many more seconds of processor time; of waiting it knows nothing."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    end = math.ceil(used.ru_utime + used.ru_stime + seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (end if hard == resource.RLIM_INFINITY else min(end, hard), hard))
+
+
+def _function(name: str) -> Callable[..., Answer]:
+    module, _, attribute = name.partition(":")
+    function: Callable[..., Answer] = getattr(importlib.import_module(module), attribute)
+    return function
+
+
+def start(arguments: str) -> None:
+    """`main` with its arguments in JSON, as a command line holds them."""
+    main(**json.loads(arguments))

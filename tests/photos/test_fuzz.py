@@ -1,0 +1,52 @@
+"""Damaged files have two outcomes: a picture, or a reason. CI_ALL=1 tries a hundred times as many.
+
+A failure names kind and seed: `mutated(pictures()[kind], seed)` is the file.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from components.photos.limits import Limits
+from components.photos.reader import PhotoReader
+from components.photos.unusable import Reason, UnusablePhotoError
+from tests.photos.mutations import mutated, pictures
+
+MUTATIONS = 4_000 if os.environ.get("CI_ALL") else 40
+"""A kind of file, of which there are twenty."""
+PICTURES = pictures()
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[PhotoReader]:
+    with PhotoReader(Limits(max_pixels=100_000, max_bytes=1_000_000, seconds=20.0)) as reader:
+        yield reader
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_damage_gives_a_picture_or_a_reason(kind: str, reader: PhotoReader) -> None:
+    assert reader.pixels(PICTURES[kind]).shape in ((40, 48, 3), (48, 40, 3))
+
+    def read(seed: int) -> tuple[int, ...]:
+        data = mutated(PICTURES[kind], seed)
+        pixels = reader.pixels(data)
+        assert pixels.dtype == np.uint8
+        assert pixels.ndim == 3
+        assert pixels.shape[2] == 3
+        assert 0 < pixels.shape[0] * pixels.shape[1] <= 100_000
+        return pixels.shape
+
+    outcomes: Counter[str] = Counter()
+    for seed, outcome in reader.each(range(MUTATIONS), read):
+        if isinstance(outcome, UnusablePhotoError):
+            assert outcome.detail.isprintable(), seed
+            # nothing here is an attack: what a decoder dies of is a find to look into
+            assert outcome.reason is not Reason.HOSTILE, (seed, outcome.detail)
+            outcomes[outcome.reason] += 1
+        else:
+            outcomes["picture"] += 1
+    assert outcomes.total() == MUTATIONS
+    assert len(outcomes) > 1  # the damage does damage
