@@ -41,6 +41,7 @@ ASKED_EARLY = {
 IMPORTED_BY_NAME = {
     "components.backbones.loading": "components.backbones",
     "components.metrics.base": "components.metrics",
+    "components.photos.decoder": "components.photos",
 }
 """Modules that import others by a name that settings give, and from where."""
 

@@ -6,11 +6,11 @@ network (`sandbox`).
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import math
 import os
+import pkgutil
 import resource
 import signal
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def main(most_bytes: int, functions: list[str]) -> None:
         os.dup2(nothing, standard)
     cv2.setNumThreads(1)
     tiff.preload()
-    known = {name: _function(name) for name in functions}
+    known = {name: pkgutil.resolve_name(name) for name in functions}
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     notes = _Notes()
@@ -108,12 +108,6 @@ def _limit_time(seconds: float) -> None:
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     end = math.ceil(used.ru_utime + used.ru_stime + seconds)
     resource.setrlimit(resource.RLIMIT_CPU, (end if hard == resource.RLIM_INFINITY else min(end, hard), hard))
-
-
-def _function(name: str) -> Callable[..., Answer]:
-    module, _, attribute = name.partition(":")
-    function: Callable[..., Answer] = getattr(importlib.import_module(module), attribute)
-    return function
 
 
 def start(arguments: str) -> None:

@@ -28,6 +28,7 @@ START_SECONDS = 120.0
 KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 """Variables that a child inherits: how programs and libraries are found, and nothing else."""
 
+_START = "from importlib import import_module; import_module('components.photos.child').start"
 _SET_PIPE_SIZE, _PIPE_BYTES = 1031, 2**20
 _MOST_NOTES = 20
 
@@ -58,7 +59,7 @@ class Decoder:
         with tempfile.TemporaryFile() as said:
             with uninterrupted():
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-c", f"from components.photos.child import start; start({arguments!r})"],
+                    [sys.executable, "-P", "-c", f"{_START}({arguments!r})"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=said,

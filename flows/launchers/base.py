@@ -28,6 +28,7 @@ class Failure(StrEnum):
     """Why work failed: a closed list, so that people can search for a name and code can decide by it."""
 
     OUT_OF_MEMORY = "OutOfMemory"
+    OUT_OF_DISK = "OutOfDisk"
     EVICTED = "Evicted"
     IMAGE_PULL = "ImagePull"
     UNSCHEDULABLE = "Unschedulable"
@@ -57,6 +58,10 @@ _TEXTS = {
     Failure.OUT_OF_MEMORY: (
         "the process used more memory than it may",
         "lower generate.batch, score.batch or train.micro_batch, or give the stage more memory",
+    ),
+    Failure.OUT_OF_DISK: (
+        "the pod wrote more than its volumes hold, and was evicted for it",
+        "raise the volume's sizeLimit in the Job template, use more shards, or lower intake.bytes_a_run",
     ),
     Failure.EVICTED: (
         "the node or a more important workload took the pod's place",

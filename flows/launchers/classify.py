@@ -228,9 +228,12 @@ def index_of(pod: Json) -> str:
     return str((pod["metadata"].get("labels") or {}).get(INDEX, "0"))
 
 
+_OWN_DISK = re.compile(r"exceeds the (total )?limit|exceeded its local ephemeral storage limit")
+"""In the kubelet's words for a pod that filled its own volumes; of a full node it speaks of requests."""
+
 CAUSES = (
     {Failure.BAD_INPUT, Failure.CORRUPT_INPUT, Failure.REFUSED},
-    {Failure.OUT_OF_MEMORY},
+    {Failure.OUT_OF_MEMORY, Failure.OUT_OF_DISK},
     {Failure.EVICTED, Failure.DEADLINE_EXCEEDED},
     {Failure.CRASHED},
     {Failure.RESUME_LATER},
@@ -255,6 +258,8 @@ def failure_of(pod: Json) -> Outcome:
     code = end.get("exitCode")
     if status.get("reason") == "DeadlineExceeded":
         failure, text = Failure.DEADLINE_EXCEEDED, f"{where}: {status.get('message') or 'DeadlineExceeded'}"
+    elif status.get("reason") == "Evicted" and _OWN_DISK.search(status.get("message", "")):
+        failure, text = Failure.OUT_OF_DISK, f"{where}: {status['message'].strip()}"
     elif end.get("reason") == "OOMKilled":
         failure, text = Failure.OUT_OF_MEMORY, f"{where}: OOMKilled, exit code {code}"
     elif code == ExitCode.RESUME and (told := _announced_disruption(pod)) is not None:  # that is why it stopped

@@ -48,6 +48,7 @@ def test_a_crash_is_tried_as_often_as_said() -> None:
     "failure",
     [
         Failure.BAD_INPUT,
+        Failure.OUT_OF_DISK,
         Failure.IMAGE_PULL,
         Failure.UNSCHEDULABLE,
         Failure.QUEUE_TIMEOUT,

@@ -3,8 +3,9 @@
 import re
 
 import pytest
+import yaml
 
-from tests.k8s.manifests import OVERLAYS, Object, containers, of_kind, pod_templates, rendered, walk
+from tests.k8s.manifests import OVERLAYS, ROOT, Object, containers, of_kind, pod_templates, rendered, walk
 
 PODS = [
     (overlay, name)
@@ -113,3 +114,11 @@ def test_images_of_production_are_digests() -> None:
 def test_no_image_is_whatever_is_newest(overlay: str) -> None:
     for image in _images(overlay):
         assert "@sha256:" in image or re.search(r":(?!latest$)[\w.-]+$", image), image
+
+
+@pytest.mark.parametrize("name", ["stage-job.yaml", "prefect-base-job-template.json"])
+def test_no_pod_that_is_made_at_run_time_can_fill_a_node_s_disk(name: str) -> None:
+    template = yaml.safe_load((ROOT / "k8s" / name).read_text())
+    folders = [value["emptyDir"] for _, value in walk(template) if isinstance(value, dict) and "emptyDir" in value]
+    assert len(folders) >= 2
+    assert all(folder.get("sizeLimit") for folder in folders)

@@ -111,6 +111,30 @@ def test_only_complete_and_failed_are_ends(of_job: Json, pods: list[Json], state
             "PreemptionByScheduler: for y",
         ),
         (pod("Failed", reason="Evicted", message="The node was low on memory"), Failure.EVICTED, "low on memory"),
+        (
+            pod("Failed", reason="Evicted", message='Usage of EmptyDir volume "workspace" exceeds the limit "100Gi". '),
+            Failure.OUT_OF_DISK,
+            'volume "workspace" exceeds the limit "100Gi".',
+        ),
+        (
+            pod(
+                "Failed",
+                reason="Evicted",
+                message="Pod ephemeral local storage usage exceeds the total limit of containers 2Gi. ",
+            ),
+            Failure.OUT_OF_DISK,
+            "exceeds the total limit",
+        ),
+        (
+            pod(
+                "Failed",
+                reason="Evicted",
+                message="The node was low on resource: ephemeral-storage. Container stage was "
+                "using 90Gi, which exceeds its request of 1Gi. ",
+            ),
+            Failure.EVICTED,
+            "low on resource",
+        ),
         (pod("Failed", reason="OutOfnvidia.com/gpu", message="no room"), Failure.EVICTED, "no room"),
         (died(137, reason="ContainerStatusUnknown"), Failure.EVICTED, "does not know"),
         (
