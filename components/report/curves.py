@@ -49,6 +49,11 @@ def read_csv(text: str, name: str, columns: Sequence[str]) -> Table:
     return table
 
 
+def rows_of(table: Table) -> list[dict[str, float]]:
+    """The same, a row a dictionary."""
+    return [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
+
+
 def _line(training: Table, column: str, name: str, style: str, smooth: bool = True) -> Series:
     points = zip(training["step"], training[column], strict=True)
     return Series(name, style, [(step, value) for step, value in points if math.isfinite(value)], smooth)

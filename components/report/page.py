@@ -7,6 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from components.artifacts.evaluation import Evaluation
+from components.judge.diagnosis import Finding
 from components.pages.charts import Chart
 from components.report.comparison import ControlRow, MetricTable, PeerRow
 from components.report.groups import GroupView
@@ -50,6 +51,7 @@ class Page:
     spread: Chart
     validation: list[Chart]
     training: list[Chart]
+    findings: list[Finding]
     sliders: list[Slider]
     versions: list[str]
     groups: list[GroupView]

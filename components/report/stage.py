@@ -15,6 +15,7 @@ from components.artifacts.evaluation import Evaluation
 from components.artifacts.publish import write_text
 from components.artifacts.shards import Shard, ShardFolder, ShardReader
 from components.errors import BadInput
+from components.judge.diagnosis import diagnose
 from components.pages.charts import fixed
 from components.report import choices, curves
 from components.report.anatomy import anatomy_lines
@@ -54,6 +55,8 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     sliders = _sliders(settings, root, dataset, inputs)
     directions = {name: row.higher_is_better for name, row in evaluation.metrics.items()}
     rewarded = [name for name, row in evaluation.metrics.items() if row.in_reward]
+    training = _csv(root, paths.TRAINING_CURVE, curves.TRAINING_COLUMNS)
+    validation = _csv(root, paths.VALIDATION_CURVE, ("step", "reward"))
     page = Page(
         verdict=judge(evaluation),
         figures=key_figures(evaluation),
@@ -62,12 +65,11 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         peer_headings=headings,
         peers=peers,
         controls=control_table(evaluation),
-        anatomy=anatomy_lines(evaluation, _csv(root, paths.TRAINING_CURVE, curves.TRAINING_COLUMNS)),
+        anatomy=anatomy_lines(evaluation, training),
         spread=curves.spread_chart(evaluation),
-        validation=curves.validation_charts(_csv(root, paths.VALIDATION_CURVE, ("step", "reward")), directions),
-        training=curves.training_charts(
-            _csv(root, paths.TRAINING_CURVE, curves.TRAINING_COLUMNS), _start_of(settings.train)
-        ),
+        validation=curves.validation_charts(validation, directions),
+        training=curves.training_charts(training, _start_of(settings.train)),
+        findings=diagnose(curves.rows_of(training), curves.rows_of(validation)),
         sliders=sliders,
         versions=list(dict.fromkeys(version for slider in sliders for version in slider.versions)),
         groups=_groups(settings, root, dataset, inputs, candidates, pairs, rewarded),

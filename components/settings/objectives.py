@@ -14,9 +14,11 @@ class ObjectiveSettings(Part):
 
     Attributes:
         losers: whether it compares a winner with a loser.
+        vanishes: whether it has hardly a gradient where z is far below 0; the log then counts such pairs.
     """
 
     losers: ClassVar[bool] = True
+    vanishes: ClassVar[bool] = False
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -118,6 +120,7 @@ class DMPOObjective(NoisyObjective):
     """Reverse KL divergence of the policy's preference from the label's."""
 
     kind: Literal["dmpo"] = "dmpo"
+    vanishes: ClassVar[bool] = True
     label_noise: Annotated[float, Field(gt=0.0, lt=0.5)] | None = 0.01
 
     @property

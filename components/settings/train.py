@@ -21,6 +21,8 @@ class TrainSettings(Block):
     Attributes:
         objective: `objective: dp2o` beside `beta: 300` is short for `objective: {kind: dp2o, beta: 300}`.
         margin_cap: a pair whose z is above it gives no gradient; 0 = no cap.
+        safeguard: mu of Diffusion-SDPO: losers' gradients are held back so that a step keeps so much of the winner's
+            own progress; 0 = off.
         held_out_groups: at least so many groups, whole photos of them, are not trained on; validation measures the
             share of their pairs that the policy prefers.
     """
@@ -28,6 +30,7 @@ class TrainSettings(Block):
     objective: AnyObjective
     anchor: Annotated[float, Field(ge=0.0)]
     margin_cap: Annotated[float, Field(ge=0.0)] = 0.0
+    safeguard: Fraction = 0.0
     held_out_groups: Annotated[int, Field(ge=0)] = 0
     noise_shared_by: Literal["group", "pair"]
     t_distribution: Literal["uniform", "logit_normal", "sampler"]
@@ -63,6 +66,11 @@ class TrainSettings(Block):
             raise ValueError(
                 f"held_out_groups {self.held_out_groups} asks which of a pair the policy prefers, and objective "
                 f"{self.objective.kind} is for winners alone: set it to 0"
+            )
+        if self.safeguard and not self.objective.losers:
+            raise ValueError(
+                f"safeguard {self.safeguard} holds losers' gradients back, and objective {self.objective.kind} is for "
+                "winners alone: set it to 0"
             )
         if self.groups_per_step % self.micro_batch:
             raise ValueError(

@@ -20,6 +20,7 @@ from components.artifacts.training import TrainingSummary
 from components.backbones.base import Backbone
 from components.backbones.loading import load_backbone
 from components.errors import BadInput
+from components.judge.diagnosis import diagnose
 from components.judge.guards import GUARDS
 from components.metrics.suite import Suite
 from components.process import resolve_device
@@ -156,6 +157,8 @@ def write_curves(state: TrainingState, root: Path, reference_digest: str) -> Non
         summary.base_validation_reward, state.best_reward, state.best_step, summary.last_validation_reward,
         state.step,
     )  # fmt: skip
+    for finding in diagnose(state.log, state.validation):
+        logger.warning("%s", finding)
 
 
 def validation_of(

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from components.artifacts.cache import CacheFolder
 from components.backbones.base import Backbone
 from components.errors import BadInput, Diverged, ResumeLater
+from components.judge.diagnosis import diagnose
 from components.settings import TrainSettings
 from components.train import checkpoints, processes, schedule
 from components.train.average import Average
@@ -167,6 +168,7 @@ class Trainer:
             raise Diverged(
                 f"the loss of step {state.step + 1} is {row['loss']}: the policy diverged; lower train.learning_rate "
                 f"or train.beta, or train in another train.precision than {self.settings.precision}"
+                + "".join(f". {finding}" for finding in diagnose(state.log, state.validation))
             )
         images = row.pop("images")
         state.step += 1

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from components.backbones.base import Backbone
+from components.backbones.base import Backbone, Condition
 from components.errors import BadInput
 from components.settings import TrainSettings
 from components.train import schedule
@@ -20,8 +20,21 @@ from components.train.conditions import Conditions
 from components.train.groups import Group, GroupImages
 from components.train.objectives import objective_of
 from components.train.pairs import PairLosses, Pairs
+from components.train.safeguard import loser_scales, safeguarded
 
-LOGGED_SUMS = ("loss", "accuracy", "margin", "capped", "weight", "weight_squared", "pairs")
+LOGGED_SUMS = (
+    "loss",
+    "accuracy",
+    "margin",
+    "capped",
+    "restrained",
+    "misranked",
+    "weight",
+    "weight_squared",
+    "pairs",
+)
+MISRANKED = -4.0
+"""z below which a pair counts as badly misranked in the log."""
 LOGGED_ERRORS = ("policy_winner", "policy_loser", "reference_winner", "reference_loser")
 
 
@@ -112,16 +125,24 @@ class PairBatches:
         sizes = [len(one.clean) for one in drawn]
         condition = self.conditions.of([group.lr_id for group, _ in batch.groups], device).repeat(*sizes)
         x0, t, noise = (torch.cat([getattr(one, name) for one in drawn]) for name in ("clean", "t", "noise"))
+        residuals = None
         with self.accelerator.autocast():
-            policy, reference = backbone.errors(x0, condition, t, noise)
+            if self.settings.safeguard:
+                residuals, policy, reference = with_residuals(backbone, x0, condition, t, noise)
+            else:
+                policy, reference = backbone.errors(x0, condition, t, noise)
 
         loss = policy.new_zeros(())
         rows = []
         at = 0
         for (group, _), size, one in zip(batch.groups, sizes, drawn, strict=True):
-            group_policy, group_reference = policy[at : at + size], reference[at : at + size]
+            rows_of = slice(at, at + size)
+            group_policy, group_reference = policy[rows_of], reference[rows_of]
             at += size
-            result = capped(self.objective(group_policy, group_reference, one.pairs), self.settings.margin_cap)
+            scales = None
+            if residuals is not None:
+                scales = loser_scales(residuals[rows_of], one.pairs, self.settings.safeguard)
+            result = self._losses(group_policy, group_reference, one.pairs, scales)
             loss = loss + result.losses.sum() / batch.total_pairs
             if self.settings.anchor:
                 winners = group_policy[one.pairs.winner].mean()
@@ -135,9 +156,18 @@ class PairBatches:
                     batch.total_pairs,
                     len(group.candidates),
                     self.settings.margin_cap,
+                    scales,
                 )
             )
         return BatchLoss(loss, torch.stack(rows))
+
+    def _losses(self, policy: Tensor, reference: Tensor, pairs: Pairs, scales: Tensor | None) -> PairLosses:
+        """Losses of a group's pairs, within the settings' cap and, where there are `scales`, its safeguard."""
+        if scales is None:
+            result = self.objective(policy, reference, pairs)
+        else:
+            result = safeguarded(self.objective, policy, reference, pairs, scales)
+        return capped(result, self.settings.margin_cap)
 
     def row(self, sums: Sequence[float]) -> dict[str, float]:
         """Means over the step's pairs."""
@@ -150,6 +180,8 @@ class PairBatches:
             "margin": named["margin"] / pairs,
             **{name: named[name] / pairs for name in LOGGED_ERRORS},
             **({"capped": named["capped"] / pairs} if self.settings.margin_cap else {}),
+            **({"restrained": named["restrained"] / pairs} if self.settings.safeguard else {}),
+            **({"misranked": named["misranked"] / pairs} if self.settings.objective.vanishes else {}),
             "weight_std": max(named["weight_squared"] / pairs - mean_weight**2, 0.0) ** 0.5,
             "images": named["images"],
         }
@@ -203,6 +235,20 @@ class PairBatches:
         return stored.to(self.accelerator.device)
 
 
+def with_residuals(
+    backbone: Backbone, x0: Tensor, condition: Condition, t: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The policy's prediction less its target `[B, ...]`, and the errors of policy and reference `[B]`.
+
+    The reference goes first, as in `errors`: an adapter is not switched between the policy's two passes. What a family
+    shares between both branches runs twice.
+    """
+    reference = backbone.error(x0, condition, t, noise, "reference")
+    noisy, target = backbone.noised(x0, condition, t, noise)
+    residuals = backbone.predict(noisy, t, condition, "policy") - target
+    return residuals, residuals.square().flatten(1).mean(dim=1), reference
+
+
 def capped(result: PairLosses, cap: float) -> PairLosses:
     """The same losses, of which those of pairs with z above `cap` have no gradient; 0 = no cap.
 
@@ -216,11 +262,20 @@ def capped(result: PairLosses, cap: float) -> PairLosses:
 
 @torch.no_grad()
 def _sums(
-    result: PairLosses, pairs: Pairs, policy: Tensor, reference: Tensor, total_pairs: int, images: int, cap: float
+    result: PairLosses,
+    pairs: Pairs,
+    policy: Tensor,
+    reference: Tensor,
+    total_pairs: int,
+    images: int,
+    cap: float,
+    scales: Tensor | None,
 ) -> Tensor:
     """What one group adds to the log's sums, in the order of `PairBatches.row`."""
     margins = result.margins
-    over = (margins > cap).double().sum() if cap else margins.new_zeros((), dtype=torch.float64)
+    none = margins.new_zeros((), dtype=torch.float64)
+    over = (margins > cap).double().sum() if cap else none
+    restrained = none if scales is None else (scales < 1.0).double().sum()
     accuracy = (margins > 0).double().sum() + 0.5 * (margins == 0).double().sum()  # undecided is a coin toss
 
     def loser_sum(errors_of: Tensor) -> Tensor:
@@ -234,6 +289,8 @@ def _sums(
             accuracy,
             margins.double().sum(),
             over,
+            restrained,
+            (margins < MISRANKED).double().sum(),
             pairs.weight.double().sum(),
             pairs.weight.double().square().sum(),
             margins.new_tensor(len(margins), dtype=torch.float64),
