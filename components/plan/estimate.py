@@ -118,6 +118,8 @@ def hours(
     padded = f", each sampled {workload.padding:g} times" if workload.padding != 1 else ""
     checkpointed = checkpointing(settings)
     row = total(figures.row) + (total(figures.recomputed) if checkpointed else 0)
+    if settings.train.safeguard:
+        row += total(figures.shared)
     steps = settings.train.steps
     sharing = min(gpus, settings.train.validation_images)
 

@@ -74,6 +74,7 @@ class Figures:
         training_bytes: peak of one forward and backward pass without weights, gradients and optimiser state, by
             whether gradients are checkpointed; no entry where the family cannot.
         latent_numbers: float32 values stored a candidate; 0 where the image is the latent.
+        shared: passes of `row` that policy and reference share, which train.safeguard makes twice.
     """
 
     parts: tuple[Part, ...]
@@ -85,6 +86,7 @@ class Figures:
     sampling_bytes: int
     training_bytes: Mapping[bool, int]
     latent_numbers: int
+    shared: tuple[Work, ...] = ()
 
     @property
     def trained(self) -> int:

@@ -78,6 +78,7 @@ def measure(settings: SD2ControlNetSettings, root: Path, shape: Shape) -> Figure
         sampling_bytes=max(denoise_bytes, vae_costs.decode_bytes),
         training_bytes={on: passes.training_bytes(shape, on) for on in (False, True)},
         latent_numbers=vae.config.latent_channels * latent**2,
+        shared=(first_half,),
     )
 
 

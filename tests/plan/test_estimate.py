@@ -60,6 +60,14 @@ def test_hours_of_c_sd2() -> None:
     assert evaluate.flop == 2 * 10 * 64 * 10 * TERA
 
 
+def test_a_safeguard_makes_twice_what_both_branches_share() -> None:
+    settings = preset("c-sd2")
+    guarded = settings.model_copy(update={"train": settings.train.model_copy(update={"safeguard": 0.9})})
+    shared = replace(FIGURES, shared=(Work("shared", 2 * TERA),))
+    flop = [estimate.hours(one, shared, workload(one), GPU, 4, USED)[1].flop for one in (settings, guarded)]
+    assert flop[1] - flop[0] == 1000 * 256 * 2 * TERA
+
+
 def test_fewer_validation_images_than_gpus_leave_some_idle() -> None:
     settings = preset("c-sd2")
     settings = settings.model_copy(update={"train": settings.train.model_copy(update={"validation_images": 2})})
