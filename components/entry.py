@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+from components.artifacts import paths, tables
 from components.artifacts.shards import Shard
 from components.errors import BadInput, ExitCode, UserError, tell
 from components.invocation import Invocation
 from components.process import set_up_process, start_logging
 from components.settings import Settings, load_settings
+from components.settings.populated import check_suffices
 from components.stages import IN_PARTS, Action, Stage, StageInParts
+
+NEEDS_IMAGES = ("generate", "train", "evaluate")
+"""Stages that take long, and begin by asking whether the dataset suffices for the settings, which may be newer."""
 
 
 def stage_main(name: str, arguments: Sequence[str] | None = None) -> None:
@@ -38,7 +43,16 @@ def run_stage(
     return ExitCode.OK
 
 
+def _check_images(settings: Settings, root: Path) -> None:
+    """Refuse settings that the dataset does not suffice for, before the first stage that they are new to works."""
+    path = root / paths.DATASET_ROWS
+    if path.is_file():
+        check_suffices(settings, tables.read_rows(path, tables.DATASET))
+
+
 def _perform(name: str, settings: Settings, root: Path, shard: Shard | None, action: Action) -> None:
+    if action == "run" and name in NEEDS_IMAGES:
+        _check_images(settings, root)
     module = importlib.import_module(f"components.{name}.stage")
     if action == "run":
         cast(Stage, module).run(settings, root, shard)

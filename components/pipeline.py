@@ -1,18 +1,15 @@
-"""The local pipeline as DVC runs it: reproduce it, and ask what is out of date."""
+"""The local pipeline as DVC runs it."""
 
-import json
 import logging
 import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import psutil
 
@@ -121,24 +118,3 @@ def check_repository(root: Path) -> None:
             "or make it one here, and run the same again:\n"
             '  git init && git add -A && git commit -m "as downloaded"'
         )
-
-
-def out_of_date(root: Path) -> dict[str, Any]:
-    """What `dvc status` says has changed, by stage; empty when all is up to date.
-
-    Raises:
-        BadInput: DVC cannot say, for example because there is no pipeline in `root`.
-    """
-    check_repository(root)
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "status", "--json"],
-        cwd=root,
-        env=os.environ | {"DVC_NO_ANALYTICS": "true"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise BadInput(f"dvc status failed in {root}: {done.stderr.strip()}\nrun from the project's root")
-    status: dict[str, Any] = json.loads(done.stdout)
-    return status

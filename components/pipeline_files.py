@@ -6,6 +6,7 @@ would a change in a part of the method that the user brought.
 """
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,15 @@ USES_BASE = ("generate", "train", "evaluate")
 """Stages that load the base model."""
 
 
+PHOTO_SETTINGS = ("sources", "align_sources", "lr_sources", "align_lr_sources")
+"""Of block prepare: lists of folders."""
+CODE = "components"
+"""Of this project: code that is missing is DVC's to say."""
+
+
 def photo_folders(prepare: PrepareSettings) -> list[Path]:
     """All folders that prepare reads."""
-    return [*prepare.sources, *prepare.align_sources, *prepare.lr_sources, *prepare.align_lr_sources]
+    return [folder for setting in PHOTO_SETTINGS for folder in getattr(prepare, setting)]
 
 
 def untracked_folders(settings: Settings, root: Path) -> list[tuple[str, str]]:
@@ -32,23 +39,90 @@ def untracked_folders(settings: Settings, root: Path) -> list[tuple[str, str]]:
     Raises:
         BadInput: dvc.yaml is missing or damaged.
     """
-    file = root / "dvc.yaml"
-    try:
-        stages = yaml.safe_load(file.read_text())["stages"]
-        depends = {name: [str(path) for path in stage.get("deps", [])] for name, stage in stages.items()}
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{file} describes no pipeline ({error}): restore it with git") from error
-    backbone = [settings.backbone.path, getattr(settings.backbone, "base", None)]
-    named = [("prepare", folder) for folder in photo_folders(settings.prepare)]
-    named += [(stage, Path(folder)) for folder in backbone if folder for stage in USES_BASE]
-    named += [(stage, _code_of(part.kind, root)) for stage, part in _parts(settings) if part.is_custom]
+    depends = {name: stage.depends for name, stage in _read_stages(root).items()}
     return list(
         dict.fromkeys(
             (stage, folder.as_posix())
-            for stage, folder in named
+            for stage, folder in _named(settings, root)
             if stage in depends and (root / folder).exists() and not _covered(folder, depends[stage])
         )
     )
+
+
+def gone(settings: Settings, root: Path) -> list[tuple[str, str]]:
+    """(stage, path) of what dvc.yaml names as an input and nothing needs any more: DVC would look for it in vain.
+
+    That is what is not there, is no other stage's output, and lies neither in this project's code nor in what settings
+    name; and folders of photos that the settings of the last run named, and those of now do not, there or not.
+
+    Raises:
+        BadInput: dvc.yaml or dvc.lock is missing or damaged.
+    """
+    stages = _read_stages(root)
+    made = [output for stage in stages.values() for output in stage.outputs]
+    named = [(stage, folder) for stage, folder in _named(settings, root)]
+    before = _photo_folders_before(root)
+
+    def is_gone(stage: str, path: str) -> bool:
+        if any(stage == one and (folder == Path(path) or Path(path) in folder.parents) for one, folder in named):
+            return False
+        if stage == "prepare" and path in before:
+            return True
+        return not (root / path).exists() and not _covered(Path(path), [*made, CODE])
+
+    return [(name, path) for name, stage in stages.items() for path in stage.depends if is_gone(name, path)]
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A stage of dvc.yaml: paths that it depends on, and that it makes."""
+
+    depends: list[str]
+    outputs: list[str]
+
+
+def _read_stages(root: Path) -> dict[str, _Stage]:
+    file = root / "dvc.yaml"
+    try:
+        stages = yaml.safe_load(file.read_text())["stages"]
+        return {
+            name: _Stage([str(path) for path in stage.get("deps") or []], [_path_of(out) for out in _outputs(stage)])
+            for name, stage in stages.items()
+        }
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{file} describes no pipeline ({error}): restore it with git") from error
+
+
+def _outputs(stage: dict[str, Any]) -> list[Any]:
+    return [out for kind in ("outs", "metrics", "plots") for out in stage.get(kind) or []]
+
+
+def _path_of(output: Any) -> str:
+    """An output is a path, or a path with its options."""
+    return str(next(iter(output))) if isinstance(output, dict) else str(output)
+
+
+def _photo_folders_before(root: Path) -> set[str]:
+    """What the settings of the last run named, as dvc.lock keeps them."""
+    file = root / "dvc.lock"
+    if not file.is_file():
+        return set()
+    try:
+        params = yaml.safe_load(file.read_text())["stages"].get("prepare", {}).get("params", {})
+        prepare = params.get("params.yaml", {}).get("prepare", {})
+        return {Path(path).as_posix() for key in PHOTO_SETTINGS for path in prepare.get(key) or []}
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{file} is damaged ({error}): restore it with git") from error
+
+
+def _named(settings: Settings, root: Path) -> list[tuple[str, Path]]:
+    """(stage, path) of what settings name."""
+    backbone = [settings.backbone.path, getattr(settings.backbone, "base", None)]
+    return [
+        *(("prepare", folder) for folder in photo_folders(settings.prepare)),
+        *((stage, Path(folder)) for folder in backbone if folder for stage in USES_BASE),
+        *((stage, _code_of(part.kind, root)) for stage, part in _parts(settings) if part.is_custom),
+    ]
 
 
 def _parts(settings: Settings) -> list[tuple[str, Part]]:
@@ -75,8 +149,8 @@ def _covered(folder: Path, paths: list[str]) -> bool:
     return any(folder == Path(path) or Path(path) in folder.parents for path in paths)
 
 
-def follow_settings(root: Path) -> list[tuple[str, str]]:
-    """Let dvc.yaml depend on what params.yaml names; (stage, folder) of each that came to it.
+def follow_settings(root: Path) -> list[str]:
+    """Let dvc.yaml depend on what params.yaml names, and on nothing that it names no more; what changed, in words.
 
     Where one of the two is not there, there is nothing to follow, and DVC says so.
 
@@ -85,10 +159,19 @@ def follow_settings(root: Path) -> list[tuple[str, str]]:
     """
     if not all((root / name).is_file() for name in ("params.yaml", "dvc.yaml")):
         return []
-    added = untracked_folders(load_settings(root / "params.yaml"), root)
-    for stage, folder in added:
-        add_dependency(root, folder, (stage,))
-    return added
+    settings = load_settings(root / "params.yaml")
+    added, removed = untracked_folders(settings, root), gone(settings, root)
+    for stage, path in added:
+        add_dependency(root, path, (stage,))
+    if removed:
+        editor, document = _edited(root / "dvc.yaml")
+        for stage, path in removed:
+            document["stages"][stage]["deps"].remove(path)
+        _written(root, root / "dvc.yaml", editor, document)
+    return [
+        *(f"{stage} depends on {path} now, as params.yaml names it" for stage, path in added),
+        *(f"{stage} depends on {path} no more, as params.yaml names it no more" for stage, path in removed),
+    ]
 
 
 def add_dependency(root: Path, path: str, stages: tuple[str, ...]) -> list[str]:

@@ -22,6 +22,8 @@ NEVER_CHANGE_A_RESULT = {
     "components.failpoints": "where tests cut work off",
     "components.interruption": "a stage that is stopped publishes nothing",
     "components.invocation": "the command line of a stage",
+    "components.pipeline_status": "what is out of date",
+    "components.preflight": "refuses what would fail",
     "components.pipeline_files": "warns of folders that dvc.yaml does not name",
     "components.process": "device and threads: the last bits at the most, which another machine changes as well",
     "components.template": "where params.yaml and the like are, which a stage does not read",

@@ -145,7 +145,7 @@ def test_a_scale_that_is_not_the_models_is_refused_for_all_families_alike(tmp_pa
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(config | {"scale": 3}))
         block = {"family": family, "path": "model", "steps": 2, "colour_fix": "none"}
-    changes = [("backbone", block), *OF_ANY_FAMILY]
+    changes = [("backbone", block), ("evaluate.peers", ["bicubic"]), *OF_ANY_FAMILY]
     load(tmp_path, *changes, ("prepare.scale", 3), ("prepare.crop", 96))
     with pytest.raises(
         BadInput, match=r"prepare\.scale is 4, and the model of backbone\.path .* enlarges 3 times: set"
@@ -154,7 +154,7 @@ def test_a_scale_that_is_not_the_models_is_refused_for_all_families_alike(tmp_pa
 
 
 def test_a_model_that_is_not_there_yet_says_no_scale(tmp_path: Path) -> None:
-    load(tmp_path, ("backbone.path", "models/later"), ("prepare.scale", 2))
+    load(tmp_path, ("backbone.path", "models/later"), ("prepare.scale", 2), ("evaluate.peers", ["bicubic"]))
 
 
 def test_a_controlnet_family(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from benchmarks.parts import model
 from benchmarks.timing import Comparison, Contender, compare, interleaved
 from components.artifacts.images import to_8bit
 from components.backbones.base import candidate_noise
-from components.backbones.samplers.residual_euler import SIGMA_FLOOR
+from components.backbones.samplers.levels import SIGMA_FLOOR
 from components.backbones.tiny_flow import TinyFlow
 from components.generate.sampling import sample_candidates
 

@@ -30,9 +30,9 @@ def load_backbone(settings: Settings, root: Path, device: "torch.device") -> "Ba
     """The base model of `settings.backbone`: its weights are both the policy's start and the frozen reference.
 
     Raises:
-        BadInput: the folder is missing, damaged, or of another family; or prepare.scale is not the model's.
+        BadInput: the folder is missing, damaged, or of another family; or settings are not of the model.
     """
-    settings.check_scale(root)
+    settings.check_model(root)
     backbone = settings.backbone.located(root)
     return load_model(backbone.path, backbone, device)
 

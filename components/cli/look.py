@@ -1,6 +1,6 @@
 """Look: what is out of date, figures, presets, costs, metrics."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,15 +17,20 @@ commands = typer.Typer()
 
 @commands.command(rich_help_panel=LOOK, epilog=examples("dp2o status", "dp2o status --json"))
 def status(params: Params = PARAMS, as_json: AsJson = False) -> None:
-    """What DVC says is out of date, and the latest figures."""
-    from components.pipeline import out_of_date  # noqa: PLC0415
+    """What DVC says is out of date, whether a run is at work, and the latest figures."""
+    from components.pipeline import check_repository  # noqa: PLC0415
+    from components.pipeline_status import status_of  # noqa: PLC0415
 
     with command("status", params) as context:
-        changed = out_of_date(context.root)
+        check_repository(context.root)
+        found = status_of(context.root)
         figures, headline = _figures_or_why_not(context.root)
+    changed = found.out_of_date
     if as_json:
-        print_json({"out_of_date": changed, "results": figures})
+        print_json({"out_of_date": changed, "run": found.run and asdict(found.run), "results": figures})
         return
+    if found.run:
+        print(f"{found.run.text}: what it has not made yet is out of date")
     print(f"out of date: {', '.join(changed)}" if changed else "everything is up to date")
     for stage, reasons in changed.items():
         print(f"  {stage}: {_reasons(reasons)}")
@@ -86,15 +91,15 @@ def preset_command(
     params: Params = PARAMS,
 ) -> None:
     """Make params.yaml the settings of the paper's own models."""
-    with command("preset", params):
+    with command("preset", params) as context:
         from components import presets  # noqa: PLC0415
 
         if name is None:
             for known in presets.names():
                 print(f"{known:<8} {presets.title(known)}")
             return
-        presets.apply(name, params, force)
-    print(f"{params}: {presets.title(name)}")
+        presets.apply(name, context.params, force)
+    print(f"{context.params}: {presets.title(name)}")
 
 
 @commands.command(

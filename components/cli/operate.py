@@ -1,6 +1,7 @@
 """What keeps a model in production good: new images, drift, monitoring."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -75,6 +76,8 @@ def monitor(
         from components.monitor.command import run_monitor  # noqa: PLC0415
 
         settings, root = context.project
+        if pairs is not None and "://" not in pairs:
+            pairs = str(Path(pairs).absolute())  # what is typed is relative to where it is typed
         changes = {name: value for name, value in (("pairs", pairs), ("sample", sample)) if value is not None}
         watched = type(settings.monitor).model_validate(settings.monitor.model_dump() | changes)
         health = run_monitor(settings.model_copy(update={"monitor": watched}), root)

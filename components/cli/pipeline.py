@@ -1,5 +1,6 @@
 """The pipeline and its stages."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import typer
 
 from components.cli.context import PARAMS, PIPELINE, Overrides, Params, command, examples
 from components.entry import run_stage
+from components.errors import BadInput
 from components.stages import STAGES
 
 commands = typer.Typer()
@@ -63,20 +65,28 @@ def run(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run even what is up to date.")] = False,
     single: Annotated[bool, typer.Option("--single", help="Only the named stages, not what they need.")] = False,
+    params: Params = PARAMS,
 ) -> None:
     """Bring the pipeline up to date: `dvc repro`, with the exit code of the stage that failed.
 
-    Folders that params.yaml names and dvc.yaml does not are added to the latter, so that a change in them is noticed.
+    Settings, photos, model and metrics are looked at first: what cannot work is refused before any stage begins.
+    Folders that params.yaml names and dvc.yaml does not are added to the latter, so that a change in them is noticed;
+    those that are named no more leave it.
     """
     from components.new_project import refresh  # noqa: PLC0415
     from components.pipeline import check_repository, reproduce  # noqa: PLC0415
     from components.pipeline_files import follow_settings  # noqa: PLC0415
+    from components.preflight import check_run  # noqa: PLC0415
 
-    with command("run"):
+    with command("run", params) as context:
+        if params != PARAMS and params.name != PARAMS.name:
+            raise BadInput(f"--params {params}: the pipeline of dvc.yaml reads params.yaml; name one")
+        os.chdir(context.root)  # DVC runs the pipeline of the folder that it is in
         check_repository(Path())
         refresh(Path())
-        for stage, folder in follow_settings(Path()):
-            print(f"dvc.yaml: {stage} depends on {folder} now, as params.yaml names it", file=sys.stderr)
+        for line in follow_settings(Path()):
+            print(f"dvc.yaml: {line}", file=sys.stderr)
+        check_run(Path(), stages or [], force=force, single=single)
     flags = [*(["--force"] if force else []), *(["--single-item"] if single else [])]
     raise typer.Exit(reproduce([*flags, *(stages or [])]))
 

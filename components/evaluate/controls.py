@@ -61,7 +61,7 @@ def tune(settings: Settings, root: Path, control: Control, base: SavedModel, jud
     """
     if not isinstance(base.backbone, PixelFlowSettings):
         raise BadInput(f"evaluate.controls: {control} is of this project's own models; set evaluate.controls to []")
-    images = EvaluationSet(root, "validation").first(settings.evaluate.control_images)
+    images = EvaluationSet(root, "validation").of_one_kind().first(settings.evaluate.control_images)
     sampling = Sampling(1, settings.generate.batch, settings.backbone.colour_fix)
 
     def rewarded(lr_id: str) -> list[str]:

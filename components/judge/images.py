@@ -75,6 +75,12 @@ class EvaluationSet:
         part.rows = sorted((by_photo[place] for place in places), key=lambda row: str(row["lr_id"]))
         return part
 
+    def of_one_kind(self) -> "EvaluationSet":
+        """The images with HR, or all where none has one: rewards with and without FR metrics do not average."""
+        part = copy.copy(self)
+        part.rows = [row for row in self.rows if row["has_hr"]] or self.rows
+        return part
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -66,7 +66,9 @@ def run_monitor(settings: Settings, root: Path) -> Health:
     found: Scores = defaultdict(list)
     broken: list[str] = []
     count = 0
-    for pair in newest_pairs(watched.pairs, watched.sample, prepare.scale, watched.max_pixels):
+    # a folder of the settings is relative to them
+    place = str(root / watched.pairs) if watched.pairs and "://" not in watched.pairs else watched.pairs
+    for pair in newest_pairs(place, watched.sample, prepare.scale, watched.max_pixels):
         count += 1
         scores = {} if pair.fault else _scores(pair, suite, settings)
         if not scores:

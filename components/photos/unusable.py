@@ -19,6 +19,8 @@ class Reason(StrEnum):
     UNSUPPORTED = "unsupported"
     DUPLICATE = "duplicate"
     EMPTY = "empty"
+    LINK = "link"
+    """Leads nowhere, or back to where it is."""
     HOSTILE = "hostile"
     """What its decoder died of, or took too long or too much memory for; in intake something else as well as a picture.
     """

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from components.artifacts import inputs
 from components.artifacts.shards import ShardReader
 from components.photos.content import read_content
+from components.photos.folder import TAR, Entry, entries, is_photo
 from components.photos.limits import check_size
-from components.photos.reading import SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -25,25 +25,29 @@ class Photo:
     read: Callable[[int], bytes]
 
 
-def photos(folder: Path) -> list[Photo]:
-    """Everything below `folder` that is named as a photo, in the order of the paths.
+def photos(folder: Path) -> tuple[list[Photo], list[Entry]]:
+    """Everything below `folder` that is named as a photo, in the order of the paths; and what stands in a photo's place
+    and cannot be used, each with its reason.
 
     Raises:
         BadInput: a tar is damaged.
     """
-    found = []
-    for path in sorted({*(path for path in folder.rglob("*") if path.is_file()), *inputs.below(folder)}):
-        name = path.relative_to(folder).as_posix()
-        if path.suffix.lower() in SUFFIXES:
-            found.append(Photo(name, partial(read_content, path)))
-        elif path.suffix == ".tar":
-            shard = ShardReader(path)
+    found, aside = [], []
+    here = {entry.path: entry for entry in entries(folder)}
+    listed = {path: Entry(path, path.relative_to(folder).as_posix()) for path in inputs.below(folder)}
+    for entry in sorted((listed | here).values(), key=lambda entry: entry.name.split("/")):
+        if entry.problem is not None:
+            aside.append(entry)
+        elif is_photo(entry.name):
+            found.append(Photo(entry.name, partial(read_content, entry.path)))
+        elif entry.name.lower().endswith(TAR):
+            shard = ShardReader(entry.path)
             found += [
-                Photo(f"{name}/{member}", partial(_read_member, shard, member))
+                Photo(f"{entry.name}/{member}", partial(_read_member, shard, member))
                 for member in sorted(shard)
-                if PurePosixPath(member).suffix.lower() in SUFFIXES
+                if is_photo(member)
             ]
-    return found
+    return found, aside
 
 
 def _read_member(shard: ShardReader, member: str, max_bytes: int) -> bytes:

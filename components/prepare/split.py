@@ -33,8 +33,9 @@ def split_counts(total: int, fractions: dict[str, float]) -> dict[str, int]:
     used = [name for name, share in fractions.items() if share > 0]
     if total < len(used):
         raise BadInput(
-            f"{total} usable photos cannot fill the splits {', '.join(used)}: add photos to prepare.sources, "
-            "or set a split's fraction to 0"
+            f"{total} usable photos cannot fill the splits {', '.join(used)}: add photos to prepare.sources"
+            + (", or name some for training alone in prepare.align_sources and set prepare.split.align to 0")
+            * ("align" in used and total == len(used) - 1)
         )
     counts = {name: int(total * share) for name, share in fractions.items()}
     remainders = sorted(used, key=lambda name: counts[name] - total * fractions[name])

@@ -28,6 +28,7 @@ from components.prepare.sources import Photo, photos
 from components.prepare.split import split_photos
 from components.prompts.manifest import read_prompts
 from components.settings import PrepareSettings, PromptSettings, Settings
+from components.settings.populated import check_images
 
 if TYPE_CHECKING:
     from components.prompts.captioner import CaptionCache
@@ -69,10 +70,11 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     captions = _captions(settings, root)
     limits = Limits(prepare.max_pixels, prepare.max_bytes, prepare.seconds_a_photo)
     with PhotoReader(limits, settings.run.workers) as reader:
-        _publish(prepare, root, reader, captions)
+        _publish(settings, root, reader, captions)
 
 
-def _publish(prepare: PrepareSettings, root: Path, reader: PhotoReader, captions: CaptionCache | None) -> None:
+def _publish(settings: Settings, root: Path, reader: PhotoReader, captions: CaptionCache | None) -> None:
+    prepare = settings.prepare
     quarantine: list[tables.Row] = []
     seen: dict[str, str] = {}
     seen_lr: dict[str, str] = {}
@@ -89,8 +91,11 @@ def _publish(prepare: PrepareSettings, root: Path, reader: PhotoReader, captions
         splits = split_photos((source.digest for source in sources), prepare.split.model_dump(), prepare.seed)
     except BadInput as error:
         raise BadInput(f"{error} ({_count_reasons(quarantine)})") from error
-    splits |= {source.digest: "align" for source in for_align}
-    sources = sorted([*sources, *for_align], key=lambda source: source.digest)
+    twice = UnusablePhotoError(Reason.DUPLICATE, "the same file is in prepare.sources or prepare.lr_sources")
+    quarantine += [_set_aside(source.name, twice) for source in for_align if source.digest in splits]
+    sources += [source for source in for_align if source.digest not in splits]
+    splits |= {source.digest: "align" for source in for_align if source.digest not in splits}
+    sources.sort(key=lambda source: source.digest)
 
     rows: list[tables.Row] = []
     with atomic_folder(root / paths.DATASET) as folder:
@@ -102,6 +107,10 @@ def _publish(prepare: PrepareSettings, root: Path, reader: PhotoReader, captions
             write_shard(folder / name, chain.from_iterable(group))
             for row in rows[number * prepare.lrs_per_shard :]:
                 row["shard"] = name
+        try:
+            check_images(settings, rows)
+        except BadInput as error:
+            raise BadInput(f"{error} ({_count_reasons(quarantine)})") from error
     rows.sort(key=lambda row: str(row["lr_id"]))
     quarantine.sort(key=lambda row: (str(row["file"]), str(row["detail"])))
     tables.write_rows(root / paths.DATASET_ROWS, tables.DATASET, rows)
@@ -142,8 +151,9 @@ def _usable(
         base = root / folder
         if not base.is_dir():
             raise BadInput(f"prepare.{setting}: {base} is not a folder; name one that holds photos")
-        found = photos(base)
-        if not found:
+        found, aside = photos(base)
+        quarantine += [_set_aside(entry.name, entry.problem) for entry in aside if entry.problem]
+        if not found and not aside:
             raise BadInput(f"prepare.{setting}: {base} holds no photo ({', '.join(sorted(SUFFIXES))})")
         prompt_of = _prompts(base, {photo.name for photo in found}, prepare.prompt)
         for photo, outcome in tqdm(reader.each(found, judged), desc=f"check {folder}", unit="photo", total=len(found)):
@@ -245,7 +255,7 @@ def _members(
                     "lr_id": lr_id,
                     "split": splits[source.digest],
                     "source": source.digest,
-                    "source_name": source.name,
+                    "source_name": printable(source.name),
                     "crop_x": x,
                     "crop_y": y,
                     "width": lr.shape[1] * prepare.scale,

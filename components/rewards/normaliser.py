@@ -37,8 +37,16 @@ class FixedNormaliser:
             if values.size == 0:
                 raise ValueError(f"metric {name} has no scores to take bounds from")
             low, high = float(values.min()), float(values.max())
+            if values.size == 1:
+                raise BadInput(
+                    f"metric {name} has one score of the baseline, and one alone has no range: add photos, or raise "
+                    "train.validation_seeds or evaluate.seeds"
+                )
             if low == high:
-                raise BadInput(f"metric {name} is {low} for every candidate of the baseline: remove it from the reward")
+                raise BadInput(
+                    f"metric {name} is {low} for all {values.size} candidates of the baseline: add photos, "
+                    "or take another metric in score.fr or score.nr"
+                )
             bounds[name] = (low, high)
         return cls(bounds)
 

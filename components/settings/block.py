@@ -12,4 +12,4 @@ Count = Annotated[int, Field(ge=1)]
 class Block(BaseModel):
     """One block of params.yaml."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -38,6 +38,11 @@ class BuilderSettings(Part):
         Raises:
             ValueError: with the way out.
         """
+        if self.least > candidates:
+            raise ValueError(
+                f"pair.builder {self.kind} needs {self.least} candidates of a group, and {candidates} are used: raise "
+                "pair.candidates, or set it to 0 for all"
+            )
 
     def counts(self, candidates: int) -> tuple[int, int]:
         """Most candidates of a group that are in a pair, and most pairs, for the plan."""

@@ -22,7 +22,7 @@ INTERPOLATION_NAMES = ("area", "linear", "cubic")
 class DegradationSettings(BaseModel):
     """What may be drawn, image by image. A range is (low, high), drawn uniformly; equal ends fix the value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kernel_sizes: tuple[int, ...] = Field(
         default=(7, 9, 11, 13, 15, 17, 19, 21),

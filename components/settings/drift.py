@@ -12,7 +12,7 @@ Count = Annotated[int, Field(ge=1)]
 class DriftSettings(BaseModel):
     """Thresholds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     metric: str = Field(default="rank_nss", description="NR metric of the LR, enlarged to the output's size.")
     psi: Annotated[float, Field(gt=0.0)] = Field(

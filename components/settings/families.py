@@ -75,6 +75,8 @@ class Family:
         load: (folder, settings, device) to a `Backbone` whose policy is in the folder, whatever the settings' own
             `path` says.
         measure: (settings, root, shape) to the `Figures` of a plan.
+        levels: located settings to the sampler's noise levels, from files alone; None where train.t_distribution cannot
+            be `sampler`.
         digests: located settings to `digest("reference")` and `sampler.digest` from files alone, as building a network
             takes seconds; None where a family cannot tell without.
         published: the paper's own hours; None where there are none.
@@ -85,6 +87,7 @@ class Family:
     digests: Code | None
     limits: Limits
     published: Published | None = None
+    levels: Code | None = None
 
 
 _OWN = Limits(controls=frozenset({"gain", "steps"}), sampler_levels=True)
@@ -96,12 +99,14 @@ FAMILIES: dict[str, Family] = {
         Code("components.plan.pixel_flow:measure_tiny"),
         Code("components.backbones.tiny_flow:saved_digests"),
         _OWN,
+        levels=Code("components.backbones.samplers.levels:saved_levels"),
     ),
     "restorer_flow": Family(
         Code("components.backbones.restorer_flow:load"),
         Code("components.plan.pixel_flow:measure_restorer"),
         Code("components.backbones.restorer_flow:saved_digests"),
         _OWN,
+        levels=Code("components.backbones.samplers.levels:saved_levels"),
     ),
     "sd2_controlnet": Family(
         Code("components.backbones.sd2_controlnet:SD2ControlNet.load"),

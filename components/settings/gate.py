@@ -15,7 +15,7 @@ Count = Annotated[int, Field(ge=1)]
 class GuardLimits(BaseModel):
     """Limits of one guard against reward hacking, in the guard's unit (components/judge/guards.py)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     rise: NotNegative = Field(description="Most that the mean may rise above the champion's, at the interval's end.")
     bound: float = Field(description="Most that the 95th percentile of the challenger's restorations may reach.")
@@ -24,7 +24,7 @@ class GuardLimits(BaseModel):
 class FidelityLimits(BaseModel):
     """Limits of one fidelity metric, in its unit; higher is better."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     drop: NotNegative = Field(description="Most that the mean may fall below the champion's, at the interval's end.")
     floor: float = Field(description="Least mean of the challenger.")
@@ -33,7 +33,7 @@ class FidelityLimits(BaseModel):
 class GateSettings(BaseModel):
     """Thresholds and policy. The defaults were set on the embedded model; another backbone needs its own look."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     policy: Literal["manual", "automatic"] = Field(
         default="manual", description="manual: a passed gate waits for --approved-by; automatic: it is promoted."

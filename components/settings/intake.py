@@ -14,7 +14,7 @@ NotNegative = Annotated[float, Field(ge=0.0)]
 class IntakeSettings(BaseModel):
     """Limits and places. Without a source nothing is looked for."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     source: str = Field(default="", description="s3://bucket/prefix/ to look under; empty: none.")
     quarantine: str = Field(default="", description="s3://bucket/prefix/ for what cannot be used; not within `source`.")

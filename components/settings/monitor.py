@@ -12,7 +12,7 @@ Count = Annotated[int, Field(ge=1)]
 class MonitorSettings(BaseModel):
     """Limits; those of fidelity and guards are the gate's own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     pairs: str = Field(default="", description="Folder or s3:// prefix with <name>.lr.png and <name>.sr.png.")
     sample: Count = Field(default=200, description="Most pairs that are scored: the newest.")

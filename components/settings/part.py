@@ -145,6 +145,9 @@ def fold(values: Any, name: str, short: Sequence[str], kinds: Mapping[str, type[
     twice = sorted(given.keys() & block.keys())
     if twice:
         raise ValueError(f"{twice[0]} is given beside {name} and in it: say it once")
-    own = settings_class(kinds, base, block.get("kind"))
+    try:
+        own = settings_class(kinds, base, block.get("kind"))
+    except ValueError as error:
+        raise ValueError(f"{name} {block.get('kind')}: {error}") from error
     taken = {key: value for key, value in given.items() if own is not None and key in own.model_fields}
     return rest | {name: {**block, **taken}}

@@ -14,8 +14,8 @@ class RunSettings(Block):
     device: str = "auto"
     cache: Path = Path("cache")
     shared_cache: str = ""
-    threads: Annotated[int, Field(ge=0)] = 0
-    workers: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0
 
     def cache_folder(self, root: Path) -> CacheFolder:
         """The cache of the project in `root`.

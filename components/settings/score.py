@@ -18,7 +18,8 @@ class ScoreSettings(Block):
         twice = sorted(name for name in self.all_metrics if self.all_metrics.count(name) > 1)
         if twice:
             raise ValueError(
-                f"{sorted(set(twice))} named more than once: a metric is either rewarded (fr, nr) or held out"
+                f"{sorted(set(twice))} named more than once: a metric is either rewarded (fr, nr) or held out "
+                "(held_out)"
             )
         return self
 

@@ -1,11 +1,12 @@
 """Do preferences carry over: the share of pairs that the policy prefers, of groups it trains on and of others."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from components.artifacts.digests import seed_of
+from components.artifacts.held_out import held_out_photos
 from components.backbones.base import Backbone
 from components.errors import BadInput
 from components.train.batches.pairs import PairBatches
@@ -33,11 +34,11 @@ def set_aside(
     Raises:
         BadInput: nothing would be left to train on.
     """
-    held: dict[str, Group] = {}
-    for photo in sorted({photos[lr_id] for lr_id in groups}, key=lambda photo: seed_of("held out", seed, photo)):
-        if len(held) >= count:
-            break
-        held |= {lr_id: group for lr_id, group in groups.items() if photos[lr_id] == photo}
+    of_photo: dict[str, dict[str, Group]] = defaultdict(dict)
+    for lr_id, group in groups.items():
+        of_photo[photos[lr_id]][lr_id] = group
+    chosen = held_out_photos(list(of_photo), {photo: len(own) for photo, own in of_photo.items()}, count, seed)
+    held = {lr_id: group for photo in chosen for lr_id, group in of_photo[photo].items()}
     if len(held) == len(groups):
         raise BadInput(
             f"train.held_out_groups {count} takes all {len(groups)} groups, as whole photos do: lower it, or add photos"

@@ -13,7 +13,7 @@ from torch import nn
 from components.backbones.base import Condition
 from components.backbones.loading import load_backbone
 from components.backbones.restore import sample
-from components.backbones.samplers.residual_euler import SIGMA_FLOOR, max_steps
+from components.backbones.samplers.levels import SIGMA_FLOOR, max_steps
 from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig, saved_digests
 from components.errors import BadInput
 from components.settings import TinyFlowSettings

@@ -251,7 +251,36 @@ def test_status_names_what_is_out_of_date(pipeline: Path) -> None:
     assert code == 0
     assert "works: changed" in text
     assert "no evaluation yet" in text
-    assert "works" in json.loads(invoke("status", *params, "--json")[1])["out_of_date"]
+    told = json.loads(invoke("status", *params, "--json")[1])
+    assert "works" in told["out_of_date"]
+    assert told["run"] is None
+
+
+def test_status_beside_a_run_says_so_and_never_speaks_of_its_locks(
+    pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import zc.lockfile  # noqa: PLC0415
+
+    params, folder = ["--params", str(pipeline / "params.yaml")], pipeline / ".dvc/tmp"
+    held = zc.lockfile.LockFile(str(folder / "lock"))
+    try:
+        code, text, errors = invoke("status", *params)
+    finally:
+        held.close()
+    assert code == 0, errors
+    assert f"a run is at work (process {os.getpid()})" in text
+    writes = {str(pipeline / "works.txt"): {"pid": os.getpid(), "cmd": "dp2o run"}}
+    (folder / "rwlock").write_text(json.dumps({"read": {}, "write": writes}))
+    monkeypatch.chdir(pipeline.parent)
+    try:
+        code, text, errors = invoke("status", *params)
+        as_json = json.loads(invoke("status", *params, "--json")[1])
+    finally:
+        (folder / "rwlock").unlink()
+    assert code == 0, errors
+    assert f"a run is at work (process {os.getpid()}, stage works)" in text
+    assert "lock" not in text + errors
+    assert as_json["run"] == {"pid": os.getpid(), "stage": "works"}
 
 
 def test_status_outside_of_a_project(tmp_path: Path) -> None:

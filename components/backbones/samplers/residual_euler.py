@@ -1,6 +1,5 @@
 """Euler steps of a residual flow (`backbones.residual_flow`), from sigma = 1 down; t is sigma."""
 
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -10,14 +9,10 @@ from torch import Tensor
 from components.artifacts import digests
 from components.backbones.base import Condition
 from components.backbones.samplers.flow_euler import EulerSteps
-from components.errors import BadInput
+from components.backbones.samplers.levels import max_steps, shifted_levels
 
 if TYPE_CHECKING:
     from components.backbones.residual_flow import ResidualFlow
-
-SIGMA_FLOOR = 0.05
-"""Below this the velocity's division by sigma would turn rounding into signal; the last Euler step never goes there."""
-
 
 Control = Literal["gain", "steps"]
 """What can be turned without any training, and moves the metrics that an alignment moves."""
@@ -42,17 +37,11 @@ class ResidualEuler:
     gain: float = 1.0
 
     def __post_init__(self) -> None:
-        most = max_steps(self.shift)
-        if not 1 <= self.steps <= most:
-            raise BadInput(
-                f"backbone.steps is {self.steps}: this model takes 1 to {most}, with more the last steps would start "
-                f"below sigma = {SIGMA_FLOOR}, where its velocity is not the model's any more"
-            )
+        shifted_levels(self.shift, self.steps)
 
     @cached_property
     def levels(self) -> tuple[float, ...]:
-        even = [1.0 - step / self.steps for step in range(self.steps)]
-        return tuple(self.shift * u / (1.0 + (self.shift - 1.0) * u) for u in even)
+        return shifted_levels(self.shift, self.steps)
 
     @property
     def digest(self) -> str:
@@ -84,8 +73,3 @@ class ResidualEuler:
 
     def finish(self, backbone: "ResidualFlow", x: Tensor, condition: Condition) -> Tensor:
         return backbone.latents_of(x, condition, self.gain)
-
-
-def max_steps(shift: float) -> int:
-    """Most Euler steps whose last one starts at SIGMA_FLOOR or above: sigma of u = 1/steps solved for steps."""
-    return math.floor(shift / SIGMA_FLOOR - (shift - 1.0) + 1e-9)

@@ -15,7 +15,8 @@ from components.backbones.base import Backbone
 from components.backbones.flux_controlnet import FluxControlNet
 from components.backbones.restore import sample
 from components.backbones.samplers.base import moves
-from components.backbones.samplers.residual_euler import SIGMA_FLOOR, ResidualEuler
+from components.backbones.samplers.levels import SIGMA_FLOOR
+from components.backbones.samplers.residual_euler import ResidualEuler
 from components.backbones.sd2_controlnet import SD2ControlNet
 from tests.backbones import tiny_flux
 from tests.backbones.tiny_pipelines import sd_settings, write_sd_base, write_sd_control

@@ -1,0 +1,64 @@
+"""Whether the metrics that settings name exist, are in their place, and can judge pictures of that size.
+
+Their table is the metrics' own, and no import of it needs torch.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from components.errors import BadInput
+from components.settings.families import Code
+
+if TYPE_CHECKING:
+    from components.settings.project import Settings
+
+INFO = Code("components.metrics.table:info")
+"""Name to its row of the table."""
+_SIDE = {"fr": ("FR", "NR", "nr"), "nr": ("NR", "FR", "fr")}
+"""Setting of `score` to the kind it takes, the other kind, and where that belongs."""
+
+
+def metrics_fit(settings: "Settings") -> Iterator[str]:
+    """What is wrong with the metrics, and the way out."""
+    rows: dict[str, Any] = {}
+    named = {
+        **dict.fromkeys((settings.drift.metric,), "drift.metric"),
+        **dict.fromkeys(settings.gate.fidelity, "gate.fidelity"),
+        **{name: "train.limits" for name in ("psnr", "ssim") if name in settings.train.limits},
+        **{name: f"score.{place}" for place in ("fr", "nr", "held_out") for name in getattr(settings.score, place)},
+    }
+    for name, place in named.items():
+        try:
+            rows[name] = INFO(name)
+        except BadInput as error:
+            yield f"{place}: {error}"
+    yield from _kinds(settings, rows)
+    crop = settings.prepare.crop
+    for name, row in rows.items():
+        if row.min_size > crop and not (named[name] == "drift.metric" and not settings.intake.source):
+            yield (
+                f"prepare.crop is {crop} px, and metric {name} ({named[name]}) judges pictures of {row.min_size} px at "
+                f"least: raise prepare.crop to {_multiple(row.min_size, settings.prepare.scale)}, or take it out of "
+                f"{named[name]}"
+            )
+
+
+def _kinds(settings: "Settings", rows: dict[str, Any]) -> Iterator[str]:
+    for place, (kind, other, belongs) in _SIDE.items():
+        for name in getattr(settings.score, place):
+            found = str(rows[name].kind) if name in rows else kind
+            if found == other:
+                yield f"score.{place} names {name}, which is a metric of kind {found}: move it to score.{belongs}"
+            elif found != kind:
+                yield (
+                    f"score.{place} names {name}, which is rewarded by itself where there is no HR, and never beside "
+                    "one: move it to score.held_out"
+                )
+    drift = rows.get(settings.drift.metric)
+    if drift is not None and str(drift.kind) != "NR":
+        yield f"drift.metric is {settings.drift.metric}, and new LR images have no HR: take an NR metric"
+
+
+def _multiple(least: int, scale: int) -> int:
+    """The smallest crop of at least so many px that `scale` divides."""
+    return -(-least // scale) * scale
