@@ -10,6 +10,7 @@ import yaml
 
 from components.errors import BadInput
 from components.pipeline_files import follow_settings, untracked_folders
+from components.preflight import check_run
 from components.settings import load_settings
 from tests.flows.made import make_project
 from tests.made import REPOSITORY
@@ -63,7 +64,9 @@ def test_only_what_settings_name_and_nothing_covers_is_added(tmp_path: Path) -> 
     (root / "models/mine").mkdir(parents=True)
     expected = [(stage, "models/mine") for stage in ("generate", "train", "evaluate")]
     assert untracked_folders(load_settings(root / "params.yaml"), root) == expected
-    assert follow_settings(root) == expected
+    assert follow_settings(root) == [
+        f"{stage} depends on {folder} now, as params.yaml names it" for stage, folder in expected
+    ]
     assert follow_settings(root) == []
 
 
@@ -84,3 +87,41 @@ def test_prepare_alone_says_what_goes_unnoticed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "components.prepare"]
     done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
     assert "mine is no dependency in dvc.yaml" in done.stderr
+
+
+def test_a_folder_that_is_named_no_more_is_forgotten(tmp_path: Path) -> None:
+    """The next run would look for it in vain; what others make, and what is there, stays."""
+    root = make_project(tmp_path / "project").root
+    shutil.move(root / "data/photos", root / "mine")
+    with_sources(root, "mine")
+    assert follow_settings(root) == [
+        "prepare depends on mine now, as params.yaml names it",
+        "prepare depends on data/photos no more, as params.yaml names it no more",
+    ]
+    depends = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]["prepare"]["deps"]
+    assert "mine" in depends
+    assert "data/photos" not in depends
+    assert follow_settings(root) == []
+    (root / "dvc.lock").write_text(
+        yaml.safe_dump({"stages": {"prepare": {"params": {"params.yaml": {"prepare": {"sources": ["mine"]}}}}}})
+    )
+    (root / "other").mkdir()
+    with_sources(root, "other")
+    assert [line for line in follow_settings(root) if "no more" in line] == [
+        "prepare depends on mine no more, as params.yaml names it no more"
+    ]
+
+
+def test_a_run_that_cannot_work_is_refused_before_a_stage(tmp_path: Path) -> None:
+    root = make_project(tmp_path / "project").root
+    values = yaml.safe_load((root / "params.yaml").read_text())
+    values["prepare"]["sources"] = ["nowhere"]
+    values["backbone"]["path"] = "models/none"
+    (root / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(BadInput, match="before any stage began:") as caught:
+        check_run(root, [])
+    assert "nowhere is not a folder" in str(caught.value)
+    assert "models/none does not exist" in str(caught.value)
+    with pytest.raises(BadInput) as of_prepare:
+        check_run(root, ["prepare"])
+    assert "models/none" not in str(of_prepare.value)

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import logging
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -297,60 +295,3 @@ def test_a_failing_run_leaves_the_published_dataset_alone(root: Path) -> None:
 def test_shards_are_refused(root: Path) -> None:
     with pytest.raises(BadInput, match="leave --shard out"):
         run(_settings(), root, Shard(0, 2))
-
-
-def test_folders_as_people_have_them(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Each file is used, or set aside with a reason, and the run goes on."""
-    photos, outside = root / "photos", tmp_path_factory.mktemp("outside")
-    _photo(outside / "linked.png", 20)
-    (photos / "holiday").symlink_to(outside)
-    (photos / "again").symlink_to(photos)
-    (photos / "gone.png").symlink_to(root / "nowhere.png")
-    (photos / "self.png").symlink_to(photos / "self.png")
-    os.mkfifo(photos / "pipe.jpg")
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(str(photos / "socket.png"))
-    server.close()
-    (photos / "nothing.png").write_bytes(b"")
-    os.rename(photos / "0.png", os.fsencode(photos) + b"/caf\xe9.png")
-    for number, name in enumerate(("line\nbreak.png", "-leading 'quote\".png", ".hidden.png")):
-        (photos / f"{number + 1}.png").rename(photos / name)
-    run(_settings(), root)
-    assert {row["source_name"] for row in _rows(root)} == {
-        "caf\\udce9.png", "line\\nbreak.png", "-leading 'quote\".png", ".hidden.png", "4.png", "5.png",
-        "holiday/linked.png",
-    }  # fmt: skip
-    assert _quarantine(root) == {
-        "again": "link",
-        "gone.png": "link",
-        "self.png": "link",
-        "pipe.jpg": "unsupported",
-        "socket.png": "unsupported",
-        "nothing.png": "empty",
-    }
-
-
-def test_what_is_not_ours_to_read_is_set_aside(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (root / "photos/locked").mkdir()
-    real_scan, real_access = os.scandir, os.access
-
-    def scandir(path: Any) -> Any:
-        if Path(path).name == "locked":
-            raise PermissionError(13, "Permission denied")
-        return real_scan(path)
-
-    monkeypatch.setattr("components.photos.folder.os.scandir", scandir)
-    monkeypatch.setattr(
-        "components.photos.folder.os.access", lambda path, mode: Path(path).name != "5.png" and real_access(path, mode)
-    )
-    run(_settings(), root)
-    assert _quarantine(root) == {"locked": "unreadable", "5.png": "unreadable"}
-    assert len({row["source"] for row in _rows(root)}) == 5
-
-
-def test_a_file_that_is_in_a_split_is_no_training_image_as_well(root: Path) -> None:
-    run(_settings(), root)
-    before = {(row["source_name"], row["split"]) for row in _rows(root)}
-    run(_settings(align_lr_sources=[Path("photos")]), root)
-    assert {(row["source_name"], row["split"]) for row in _rows(root)} == before
-    assert set(_quarantine(root).values()) == {"duplicate"}
