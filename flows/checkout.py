@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.artifacts.temporary import held_folder
 from components.errors import BadInput, ResumeLater
 from flows.project import Commit
 
@@ -94,9 +95,9 @@ def checked_out(repository: str, branch: str | None, folder: Path | None = None)
         yield Checkout(root.resolve(), None, repository)
         return
     source = str(Path(repository).resolve()) if Path(repository).exists() else repository
-    with tempfile.TemporaryDirectory(prefix="dp2o-clone-", dir=folder) as temporary:
-        root = Path(temporary) / "project"
-        cloned = _git(Path(temporary), "clone", "-q", "--single-branch", "--branch", branch, source, str(root))
+    with held_folder("dp2o-clone-", folder or Path(tempfile.gettempdir())) as temporary:
+        root = temporary / "project"
+        cloned = _git(temporary, "clone", "-q", "--single-branch", "--branch", branch, source, str(root))
         if cloned.returncode != 0:
             raise BadInput(f"branch {branch} of {repository} cannot be cloned: {cloned.stderr.strip()}")
         yield Checkout(root, branch, repository)

@@ -2,12 +2,13 @@
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from components.artifacts.temporary import held_folder
 
 
 def _sync(path: Path) -> None:
@@ -46,25 +47,25 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success it replaces `path` as a whole, on error it is removed.
 
     A rename cannot replace a folder that has content, so the old one is moved aside first: a crash between the two
-    renames leaves no folder at `path`, never a mixed one.
+    renames leaves no folder at `path`, never a mixed one. What dead processes left beside it is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
+    with held_folder(f".{path.name}.", path.parent) as temporary:
         yield temporary
         for entry in [*temporary.rglob("*"), temporary]:
             _world_readable(entry)
             _sync(entry)
         if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-            path.rename(old / "old")
-            temporary.rename(path)
-            shutil.rmtree(old)
+            with held_folder(f".{path.name}.old.", path.parent) as old:
+                path.rename(old / "old")
+                try:
+                    temporary.rename(path)
+                except BaseException:
+                    (old / "old").rename(path)
+                    raise
         else:
             temporary.rename(path)
         _sync(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from components.artifacts import inputs
 from components.artifacts.dvc_hash import dvc_md5, read_listing
 from components.artifacts.store import Content, Store
+from components.artifacts.temporary import held_folder
 from components.errors import BadInput
 from components.invocation import Invocation
 from components.task.document import Input, Task
@@ -25,12 +26,12 @@ BROUGHT_WHEN_OPENED = ".tar"
 
 @contextmanager
 def workspace() -> Iterator[Path]:
-    """A new folder in DP2O_WORKSPACE, removed in the end."""
+    """A new folder in DP2O_WORKSPACE, removed in the end; those that dead processes left there are removed first."""
     base = os.environ.get(WORKSPACE_VARIABLE)
     if base:
         Path(base).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="dp2o-", dir=base) as folder:
-        yield Path(folder)
+    with held_folder("dp2o-task-", Path(base or tempfile.gettempdir())) as folder:
+        yield folder
 
 
 def check_code(wanted: Sequence[Input], root: Path) -> None:
