@@ -102,6 +102,11 @@ def _the_family_takes_it(settings: "Settings") -> Iterator[str]:
             f"train.t_distribution sampler is for this project's own models, backbone.family is {family}: "
             "take uniform (SD2) or logit_normal (FLUX, SD3)"
         )
+    if settings.train.noise == "own" and limits.stochastic:
+        yield (
+            f"train.noise own is for flows, whose sample follows from one noise; the sampler of {family} draws in each "
+            "step: set it to fresh"
+        )
     given = (("evaluate.controls", settings.evaluate.controls, "[]"), ("gate.controls", settings.gate.controls, "{}"))
     for place, controls, none in given:
         if set(controls) - limits.controls:

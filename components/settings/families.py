@@ -5,7 +5,7 @@ Code is named here and imported when it is called: settings are read where there
 
 import importlib
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
@@ -39,6 +39,7 @@ class Limits:
         needs_gpu: a plan is made for GPUs where none is named.
         trained_side: output side that its base was trained at, px: larger pictures repeat what they show, so they are
             restored in tiles. None: any size.
+        stochastic: its sampler draws noise in its steps, so that no single noise leads to a sample.
     """
 
     controls: Set[str] = frozenset()
@@ -48,6 +49,7 @@ class Limits:
     spread: bool = False
     needs_gpu: bool = False
     trained_side: int | None = None
+    stochastic: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ FAMILIES: dict[str, Family] = {
         Code("components.backbones.sd2_controlnet:SD2ControlNet.load"),
         Code("components.plan.sd2:measure"),
         None,
-        _CONTROLNET,
+        replace(_CONTROLNET, stochastic=True),
         Published("C-SD2", 32, 111.315, 168.0),
     ),
     "flux_controlnet": Family(

@@ -23,6 +23,7 @@ class TrainSettings(Block):
         margin_cap: a pair whose z is above it gives no gradient; 0 = no cap.
         safeguard: mu of Diffusion-SDPO: losers' gradients are held back so that a step keeps so much of the winner's
             own progress; 0 = off.
+        noise: fresh draws epsilon anew in each step; own takes the noise that each candidate was sampled from.
         held_out_groups: at least so many groups, whole photos of them, are not trained on; validation measures the
             share of their pairs that the policy prefers.
     """
@@ -32,6 +33,7 @@ class TrainSettings(Block):
     margin_cap: Annotated[float, Field(ge=0.0)] = 0.0
     safeguard: Fraction = 0.0
     held_out_groups: Annotated[int, Field(ge=0)] = 0
+    noise: Literal["fresh", "own"] = "fresh"
     noise_shared_by: Literal["group", "pair"]
     t_distribution: Literal["uniform", "logit_normal", "sampler"]
     t_min: Fraction

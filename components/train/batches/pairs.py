@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from components.backbones.base import Backbone, Condition
+from components.backbones.base import Backbone, Condition, candidate_noise
 from components.errors import BadInput
 from components.settings import TrainSettings
 from components.train import schedule
@@ -187,7 +187,7 @@ class PairBatches:
         }
 
     def drawn(self, backbone: Backbone, step: int, group: Group, occurrence: int = 0) -> Drawn:
-        """One t and one noise for the group, or for each of its pairs, as `noise_shared_by` says.
+        """One t and one noise for the group, or for each of its pairs, as `noise_shared_by` says; or their own noise.
 
         Args:
             backbone: encodes candidates whose latents are not stored.
@@ -216,6 +216,8 @@ class PairBatches:
             t, noise = draw(draws=count)
             twice = len(positions) // count  # once where winners stand alone
             t, noise = t.repeat(twice), noise.repeat(twice, *[1] * (noise.dim() - 1))
+        if self.settings.noise == "own":
+            noise = _own_noise(backbone, group, tuple(clean.shape[1:]))[positions]
         return Drawn(clean[positions], t.to(device), noise.to(device), pairs)
 
     def _clean(self, backbone: Backbone, group: Group) -> Tensor:
@@ -233,6 +235,19 @@ class PairBatches:
                 "candidates are of another model; run generate, score and pair again"
             )
         return stored.to(self.accelerator.device)
+
+
+def _own_noise(backbone: Backbone, group: Group, shape: tuple[int, ...]) -> Tensor:
+    """The noise that each candidate of a group was sampled from, `[B, *shape]`: a function of LR and index.
+
+    Raises:
+        BadInput: the sampler draws more than one noise.
+    """
+    if backbone.sampler.noise_shape(shape) != shape:
+        raise BadInput(
+            "train.noise own is for flows: the sampler of this backbone draws noise in each step: set it to fresh"
+        )
+    return torch.stack([candidate_noise(group.lr_id, index, shape) for index in group.candidates])
 
 
 def with_residuals(
