@@ -22,7 +22,7 @@ from pydantic import Field
 
 from flows.launchers.api import CONFLICT, NOT_FOUND, Api, Json
 from flows.launchers.job_template import DP2O, PART_OF, RUN
-from flows.launchers.settings import Api as Timing
+from flows.launchers.settings import ApiSettings
 
 AT_ONCE = 100
 """Runs asked for in one request, and Jobs listed in one."""
@@ -127,7 +127,7 @@ def delete(api: Api, namespace: str, job: Json) -> bool:
 
 def reap_jobs(namespace: str, limits: Limits, dry_run: bool, configuration: client.Configuration | None = None) -> Json:
     """Delete what may go; why, by the Job's name."""
-    api = Api(Timing(), configuration)
+    api = Api(ApiSettings(), configuration)
     try:
         jobs = list_jobs(api, namespace)
         runs = known_runs(run_of(job) for job in jobs)

@@ -20,7 +20,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
 from components.errors import BadInput
-from flows.launchers.settings import Api as Timing
+from flows.launchers.settings import ApiSettings
 
 Json = dict[str, Any]
 Answer = TypeVar("Answer")
@@ -91,7 +91,7 @@ class Api:
         calls: requests made, by `VERB resource`, for those who want to know what a run costs the server.
     """
 
-    def __init__(self, timing: Timing, configuration: client.Configuration | None = None) -> None:
+    def __init__(self, timing: ApiSettings, configuration: client.Configuration | None = None) -> None:
         configuration = configuration or load_configuration()
         # Pauses and limits are decided here alone; a stopped server is noticed by keep-alive.
         configuration.retries = urllib3.Retry(total=0)

@@ -7,7 +7,7 @@ from flows.launchers import classify, job_template
 from flows.launchers.api import Api, Json
 from flows.launchers.entry import Entry, RunMirrors
 from flows.launchers.namespace import Namespace
-from flows.launchers.settings import Api as Timing
+from flows.launchers.settings import ApiSettings
 from flows.launchers.watch import Mirror
 
 
@@ -22,7 +22,7 @@ class Mirrors:
         self,
         api: Api,
         place: Namespace,
-        timing: Timing,
+        timing: ApiSettings,
         lock: threading.RLock,
         news: Callable[[str | None], None],
     ) -> None:

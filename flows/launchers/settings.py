@@ -25,7 +25,7 @@ class Resources(_Frozen):
     memory: Quantity = Field(default="8Gi", description="memory request and limit; more is an out-of-memory kill")
 
 
-class Api(_Frozen):
+class ApiSettings(_Frozen):
     """How the launcher treats the API server."""
 
     patience: float = Field(
@@ -101,7 +101,7 @@ class KubernetesSettings(_Frozen):
     ttl: Seconds = Field(
         default=HOUR, description="seconds a finished Job stays, for people to look at, if nobody deletes it"
     )
-    api: Api = Api()
+    api: ApiSettings = ApiSettings()
 
     @model_validator(mode="after")
     def _default_resources(self) -> Self:

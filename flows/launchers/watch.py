@@ -12,7 +12,7 @@ from kubernetes.client.exceptions import ApiException
 
 from components.errors import BadInput
 from flows.launchers.api import FORBIDDEN, GONE, Api, Json, Lines, reason_of, retry_after
-from flows.launchers.settings import Api as Timing
+from flows.launchers.settings import ApiSettings
 
 LOGGER = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Mirror:
         slim: Callable[[Json], Json],
         changed: Callable[[Json | None], None],
         lock: threading.RLock,
-        timing: Timing,
+        timing: ApiSettings,
     ) -> None:
         self._api, self._path, self._selector, self._slim = api, path, selector, slim
         self._changed, self._lock, self._timing = changed, lock, timing

@@ -23,8 +23,7 @@ from kubernetes import client
 
 from flows.launchers.api import load_configuration
 from flows.launchers.kubernetes import KubernetesLauncher
-from flows.launchers.settings import Api as Timing
-from flows.launchers.settings import KubernetesSettings, Resources
+from flows.launchers.settings import ApiSettings, KubernetesSettings, Resources
 
 HOW_TO = (
     "set KUBECONFIG to a cluster you may administer (for example `kind create cluster`) and CLUSTER_REGISTRY to a "
@@ -120,7 +119,7 @@ class Place:
             "resources": {"default": Resources(cpu="50m", memory="64Mi")},
             "run_timeout": 120,
             "queue_timeout": 120,
-            "api": Timing(patience=120, first_pause=0.1, longest_pause=2),
+            "api": ApiSettings(patience=120, first_pause=0.1, longest_pause=2),
         }
         launcher = KubernetesLauncher(KubernetesSettings(**{**given, **changes}), configuration or load_configuration())
         self.launchers.append(launcher)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from kubernetes.client.exceptions import ApiException
 
 from flows.launchers.api import NOT_FOUND, Api, Json
-from flows.launchers.settings import Api as Timing
+from flows.launchers.settings import ApiSettings
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Slices:
     """Reads them as whoever KUBECONFIG names; for several threads."""
 
     def __init__(self) -> None:
-        self._api = Api(Timing(patience=10, request_timeout=5))
+        self._api = Api(ApiSettings(patience=10, request_timeout=5))
 
     def of(self, service: str, namespace: str) -> list[Endpoint]:
         """Of a Service; none where there is no such Service."""

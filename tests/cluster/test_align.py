@@ -14,7 +14,7 @@ import yaml
 from kubernetes import client
 
 from flows.launchers.api import Api
-from flows.launchers.settings import Api as Timing
+from flows.launchers.settings import ApiSettings
 from tests.cluster.faults import Faults, Strikes, kill_flow, take_all_gpus
 from tests.cluster.surroundings import world
 from tests.cluster.test_rbac import admin, mounting_namespace, served  # noqa: F401  # fixtures
@@ -184,7 +184,7 @@ def test_cancelling_leaves_no_job(here: World) -> None:
 
 def _evict(here: World, pod: str) -> None:
     """As a drain of its node does."""
-    api = Api(Timing())
+    api = Api(ApiSettings())
     path = f"/api/v1/namespaces/{here.namespace}/pods/{pod}/eviction"
     body = {"kind": "Eviction", "metadata": {"name": pod, "namespace": here.namespace}}
     try:

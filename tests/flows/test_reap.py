@@ -129,5 +129,5 @@ def test_nothing_is_deleted_when_prefect_does_not_answer(
 def test_a_job_made_anew_under_the_same_name_is_left(cluster: FakeCluster, kubeconfig: client.Configuration) -> None:
     name = add(cluster, str(uuid4()), timedelta(hours=1))
     seen = dict(cluster.objects["jobs"][name], metadata={**cluster.objects["jobs"][name]["metadata"], "uid": "before"})
-    assert module.delete(module.Api(module.Timing(), kubeconfig), "dp2o", seen) is False
+    assert module.delete(module.Api(module.ApiSettings(), kubeconfig), "dp2o", seen) is False
     assert name in cluster.objects["jobs"]

@@ -12,17 +12,16 @@ from benchmarks.parts.fake_cluster import FakeCluster
 from flows.launchers.base import Work
 from flows.launchers.kubernetes import KubernetesLauncher
 from flows.launchers.names import name_of
-from flows.launchers.settings import Api as Timing
-from flows.launchers.settings import KubernetesSettings
+from flows.launchers.settings import ApiSettings, KubernetesSettings
 from tests.flows.launchers import waiter
 
 TEMPLATE = Path(__file__).parents[3] / "k8s/stage-job.yaml"
 WORK = Work("run-1", "generate", "00000-of-00002", 0, ("components.generate",), gpus=1)
 NAME = name_of(WORK)
-QUICK = Timing(patience=20, first_pause=0.02, longest_pause=0.2, watch_timeout=30)
+QUICK = ApiSettings(patience=20, first_pause=0.02, longest_pause=0.2, watch_timeout=30)
 
 
-def make(server: Server, timing: Timing = QUICK, **changes: Any) -> KubernetesLauncher:
+def make(server: Server, timing: ApiSettings = QUICK, **changes: Any) -> KubernetesLauncher:
     configuration = client.Configuration()
     configuration.host = server.url
     settings = KubernetesSettings(image="image", job_template=TEMPLATE, api=timing, **changes)

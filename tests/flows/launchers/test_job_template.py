@@ -13,7 +13,7 @@ from components.errors import BadInput
 from flows.launchers.base import Work
 from flows.launchers.job_template import identity, job_for, label, read_template, selector
 from flows.launchers.names import name_of
-from flows.launchers.settings import Api, KubernetesSettings, Resources
+from flows.launchers.settings import ApiSettings, KubernetesSettings, Resources
 
 TEMPLATE = Path(__file__).parents[3] / "k8s/stage-job.yaml"
 WORK = Work(
@@ -200,4 +200,4 @@ def test_settings_refuse_what_is_unknown_or_impossible() -> None:
         with pytest.raises(ValidationError):
             settings(**changes)
     with pytest.raises(ValidationError, match="first_pause"):
-        Api(first_pause=5, longest_pause=1)
+        ApiSettings(first_pause=5, longest_pause=1)
