@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from benchmarks.base_model import crops, restorations
 from components.artifacts.digests import seed_of
@@ -25,6 +24,7 @@ from components.backbones.restorer_flow import PICTURE
 from components.errors import BadInput
 from components.metrics.suite import Suite
 from components.metrics.table import info
+from components.progress import progress
 from components.rewards.normaliser import FixedNormaliser
 from components.settings import load_settings
 from recipes.rank_degradations import degrade
@@ -67,7 +67,7 @@ def main() -> None:
     scores: dict[str, dict[str, list[tuple[float, float]]]] = {name: {} for name in arguments.metrics}
     of_base: dict[str, list[float]] = {name: [] for name in arguments.metrics}
     rows = []
-    for number, (photo, hr) in enumerate(tqdm(crops(arguments.photos, arguments.count), desc="photos", mininterval=10)):
+    for number, (photo, hr) in enumerate(progress(crops(arguments.photos, arguments.count), desc="photos")):
         lr = low_resolution(hr, DEGRADATIONS[number % 4], np.random.default_rng(seed_of("agreement", photo)))
         condition = model.condition(to_tensor(lr), ("",))
         if PICTURE not in condition.encodings:

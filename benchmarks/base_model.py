@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import stats
-from tqdm import tqdm
 
 from components.artifacts.digests import seed_of
 from components.artifacts.images import to_8bit, to_tensor
@@ -31,6 +30,7 @@ from components.judge.bootstrap import ClusterBootstrap
 from components.judge.guards import GUARDS
 from components.metrics.suite import Suite
 from components.photos.crops import texture
+from components.progress import progress
 from components.settings import BACKBONE, load_settings
 from recipes.photo_crops import LONG_SIDES, SUFFIXES
 from recipes.restored_crops import CROP, SCALE, low_resolution
@@ -113,7 +113,7 @@ def measure(arguments: argparse.Namespace) -> tuple[Collected, list[str], dict[s
     collected = Collected()
     pictures: dict[str, dict[str, list[Image8]]] = {kind: {} for kind in KINDS}
     photos = crops(arguments.photos, arguments.crops)
-    for photo, hr in tqdm(photos, desc="crops", unit="crop", mininterval=10):
+    for photo, hr in progress(photos, desc="crops", unit="crop"):
         for kind in arguments.kinds:
             lr = low_resolution(hr, kind, np.random.default_rng(seed_of("base model", photo, kind)))
             condition = model.condition(to_tensor(lr), ("",))

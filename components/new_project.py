@@ -18,7 +18,7 @@ from components import template
 from components.artifacts import digests
 from components.artifacts.publish import atomic_folder, write_text
 from components.errors import BadInput
-from components.pipeline_files import editor
+from components.pipeline_files import editor, follow_settings
 
 CODE_FILE = "code.yaml"
 BASE = Path("base")
@@ -101,6 +101,7 @@ def _write(new: Path, sources: list[str]) -> None:
     if sources == [PHOTOS.as_posix()]:
         (new / PHOTOS).mkdir()
     refresh(new, always=True)
+    follow_settings(new)  # the base model's folder
 
 
 def _inline(values: list[str]) -> Any:

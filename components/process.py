@@ -57,5 +57,21 @@ def set_up_process(settings: Settings) -> None:
 def start_logging() -> None:
     """Log to stderr, one line a record."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", datefmt="%H:%M:%S")
-    for chatty in ("aiobotocore", "botocore"):  # a line for every client that finds its credentials
+    quiet_libraries()
+
+
+def quiet_libraries() -> None:
+    """What libraries say of themselves on a run that goes well stays unsaid; their warnings and errors are told."""
+    for chatty in ("aiobotocore", "botocore", "alembic"):  # a line for every client that finds its credentials
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It sets its own level when it is first used, which leaves a filter alone: a line for every metric that is made.
+    logging.getLogger("pyiqa").addFilter(_is_warning)
+    # It advises a package for weights of 4 bits, which no model here has, on CPUs with bfloat16.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    if not sys.stderr.isatty():  # read when they are imported
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING

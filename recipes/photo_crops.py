@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from components.artifacts.digests import seed_of
 from components.errors import BadInput
+from components.progress import progress
 
 Image8 = NDArray[np.uint8]
 Degrade = Callable[[Image8, np.random.Generator], Image8]
@@ -37,7 +37,7 @@ def read_photos(folder: Path, held_out: float) -> tuple[list[Image8], list[Image
         raise BadInput(f"{folder}: {len(files)} photos; run `python scripts/fetch_extended.py` or name another folder")
     training: list[Image8] = []
     kept_back: list[Image8] = []
-    for path in tqdm(files, desc="reading photos", unit="photo"):
+    for path in progress(files, desc="reading photos", unit="photo"):
         with Image.open(path) as opened:
             photo = opened.convert("RGB")
         part = kept_back if seed_of("held-out", path.name) % 1000 < held_out * 1000 else training

@@ -20,7 +20,6 @@ import numpy as np
 import PIL.Image
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from components.artifacts.digests import seed_of
 from components.artifacts.images import to_8bit, to_tensor
@@ -29,6 +28,7 @@ from components.backbones.colour import fix_colours
 from components.backbones.restorers.restorer import Restorer, load_restorer
 from components.backbones.upsampling import upsample
 from components.photos.degradation import degrade
+from components.progress import progress
 from components.settings.degradation import DegradationSettings
 from recipes.photo_crops import draw_crop
 
@@ -146,7 +146,7 @@ def pool(
         context = multiprocessing.get_context("spawn")
         with context.Pool(workers or os.cpu_count() or 1, _start_worker, (photos,)) as processes:
             made = processes.imap(partial(_block, out, restorer, seed, size), missing)
-            list(tqdm(made, total=len(missing), desc="restored crops", unit="block"))
+            list(progress(made, total=len(missing), desc="restored crops", unit="block"))
     return join([out / f"crops-{seed}-{block:04d}.npz" for block in blocks])
 
 

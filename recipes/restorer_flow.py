@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from components.artifacts.digests import seed_of
 from components.artifacts.images import to_tensor
@@ -35,6 +34,7 @@ from components.backbones.restorer_flow import (
 )
 from components.backbones.samplers.residual_euler import ResidualEuler
 from components.backbones.upsampling import upsample
+from components.progress import progress
 from recipes.photo_crops import read_photos
 from recipes.restored_crops import CROP, SCALE, SHARES, Crops, pool
 
@@ -181,8 +181,7 @@ def train(crops: Crops, out: Path, arguments: argparse.Namespace) -> None:
     log = (out / "pretraining.csv").open("a")
     began = time.monotonic()
     recent = None
-    for step in tqdm(range(start, arguments.steps), initial=start, total=arguments.steps, desc="pretrain", unit="step",
-                     mininterval=10):  # fmt: skip
+    for step in progress(range(start, arguments.steps), initial=start, total=arguments.steps, desc="pretrain"):
         upsampled, picture, hr = (part.to(device) for part in next(stream))
         condition = condition_of(upsampled, picture, ("",) * len(hr), model.config)
         generator = torch.Generator("cpu").manual_seed(seed_of("noise", arguments.seed, step))

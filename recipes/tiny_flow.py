@@ -16,13 +16,13 @@ import torch
 import torch.nn.functional as F
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from torch import Tensor
-from tqdm import tqdm
 
 from components.artifacts.images import to_tensor
 from components.artifacts.publish import atomic_file, atomic_folder
 from components.backbones.residual_flow import write_model
 from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig
 from components.photos.degradation import degrade
+from components.progress import progress
 from components.settings import Settings, load_settings
 from recipes.photo_crops import Image8, draw_crop, read_photos, stream
 
@@ -127,7 +127,7 @@ def train(settings: Settings, photos: list[Image8], out: Path, arguments: argpar
     log = (out / "pretraining.csv").open("a")
     began = time.monotonic()
     smooth_loss = None
-    for step in tqdm(range(start, arguments.steps), initial=start, total=arguments.steps, desc="pretrain", unit="step"):
+    for step in progress(range(start, arguments.steps), initial=start, total=arguments.steps, desc="pretrain"):
         lr, hr = next(batches)
         generator = torch.Generator("cpu").manual_seed(arguments.seed * 1_000_003 + step)
         loss = weighted_loss(model, to_tensor(*lr), to_tensor(*hr), generator, mean_activity)

@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from tqdm import tqdm
 
 from components.artifacts.digests import of_file, of_json, seed_of
 from components.artifacts.images import to_tensor
@@ -30,6 +29,7 @@ from components.metrics.rank_nss import SceneStatistics
 from components.metrics.suite import Suite
 from components.metrics.table import info
 from components.metrics.weights import required
+from components.progress import progress
 from recipes.rank_degradations import DEGRADATIONS, degrade
 
 CROP = 128
@@ -98,7 +98,7 @@ def _crops(photo: Path, count: int, seed: int, size: int) -> Iterator[tuple[NDAr
 
 def variants(photos: list[Path], per_photo: int, seed: int, size: int = CROP) -> Iterator[Variants]:
     """Every crop of every photo with its degraded variants; a function of the arguments and the files alone."""
-    for photo in tqdm(photos, desc="crops"):
+    for photo in progress(photos, desc="crops"):
         for number, (crop, smooth) in enumerate(_crops(photo, per_photo, seed, size)):
             images = [np.rint(crop * 255).astype(np.uint8)]
             for name in DEGRADATIONS:
@@ -143,7 +143,7 @@ def fit(features: torch.Tensor, epochs: int, seed: int, painted_pairs: torch.Ten
     head.deviation.copy_(flat.std(0) + 1e-6)
     optimiser = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, epochs * (len(features) // 32 + 1))
-    for _ in tqdm(range(epochs), desc="epochs"):
+    for _ in progress(range(epochs), desc="epochs"):
         for batch in torch.randperm(len(features)).chunk(len(features) // 32 + 1):
             loss = ranking_loss(head(features[batch].flatten(0, 1)).view(len(batch), -1))
             if painted_pairs is not None:
@@ -187,7 +187,7 @@ def baseline_accuracy(name: str, crops: list[Variants]) -> dict[str, list[float]
     """The same figures of another NR metric; an image it cannot judge ranks last."""
     suite, sign = Suite.load([name]), 1.0 if info(name).higher_is_better else -1.0
     rows = []
-    for crop in tqdm(crops, desc=name):
+    for crop in progress(crops, desc=name):
         raw = sign * suite.score(to_tensor(*crop.images), None, None).values[name]
         rows.append(np.where(np.isfinite(raw), raw, -np.inf))
     return pairwise_accuracy(np.stack(rows))

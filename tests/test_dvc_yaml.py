@@ -27,6 +27,7 @@ NEVER_CHANGE_A_RESULT = {
     "components.pipeline_files": "warns of folders that dvc.yaml does not name",
     "components.process": "device and threads: the last bits at the most, which another machine changes as well",
     "components.template": "where params.yaml and the like are, which a stage does not read",
+    "components.progress": "what a person sees meanwhile",
     "components.settings": "a block's own file is named instead, by `params`",
     "components.start": "starts a stage",
     "components.stages": "names of stages",

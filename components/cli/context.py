@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from components.errors import UserError, tell
-from components.process import set_up_process, start_logging
+from components.process import quiet_libraries, set_up_process, start_logging
 
 if TYPE_CHECKING:
     from components.settings import RegisterSettings, Settings
@@ -99,6 +99,7 @@ def command(
     """
     if logs:
         start_logging()
+    quiet_libraries()
     context = Context(found(params), tuple(overrides or ()))
     try:
         if computes:

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from components.artifacts import digests, latents, parts, paths, tables
 from components.artifacts.images import to_tensor
@@ -20,6 +19,7 @@ from components.generate.cache import Entry, GroupCache
 from components.generate.sampling import CODE_VERSION, Candidate, sample_candidates
 from components.metrics.weights import check_all
 from components.process import resolve_device
+from components.progress import progress
 from components.settings import Settings
 from components.workers import Workers, most_workers, size_of
 
@@ -124,7 +124,7 @@ def _fill(settings: Settings, root: Path, shard: Shard | None) -> _Finished:
     with Workers(load, settings, most, partial(load, backbone)) as workers:
         results = workers.each([wanted[lr_id] for lr_id in lacking])
         finished = len(found) - len(lacking)
-        for new in tqdm(results, desc="generate", unit="LR", initial=finished, total=len(found)):
+        for new in progress(results, desc="generate", unit="LR", initial=finished, total=len(found)):
             made += new
     logger.info("%d candidates made, %d found in the cache", made, sum(found.values()))
     made_by = {"model_digest": model_digest, "sampler_digest": sampler_digest, "code_version": CODE_VERSION}

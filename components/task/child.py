@@ -84,7 +84,6 @@ def run_child(invocation: Invocation, task: Task, store: Store, root: Path, node
     environment = os.environ | {
         inputs.VARIABLE: str(root / INPUTS_LIST),
         "PYTHONPATH": os.pathsep.join([str(CODE), *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "TQDM_MININTERVAL": os.environ.get("TQDM_MININTERVAL", "10"),
         **commit.environment(task.commit, task.dirty),
     }
     child = subprocess.Popen(

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from tqdm import tqdm
 
 from components.artifacts.cache import CacheFolder
 from components.backbones.base import Backbone
 from components.errors import BadInput, Diverged, ResumeLater
 from components.judge.diagnosis import diagnose
+from components.progress import progress
 from components.settings import TrainSettings
 from components.train import checkpoints, processes, schedule
 from components.train.average import Average
@@ -129,12 +129,15 @@ class Trainer:
             self._validate(state, average)
 
         main = self.accelerator.is_main_process
-        with tqdm(total=self.settings.steps, initial=state.step, desc="train", unit="step", disable=not main) as bar:
+        with progress(
+            total=self.settings.steps, initial=state.step, desc="train", unit="step", disable=not main
+        ) as bar:
             while state.step < self.settings.steps:
                 self._step(state, optimizer)
                 average.update(self.accelerator.unwrap_model(self.backbone.policy), state.step)
+                last = state.log[-1]
+                bar.set_postfix(loss=f"{last['loss']:.4f}", accuracy=f"{last['accuracy']:.3f}", refresh=False)
                 bar.update()
-                bar.set_postfix(loss=f"{state.log[-1]['loss']:.4f}", accuracy=f"{state.log[-1]['accuracy']:.3f}")
                 if state.step % self.settings.validate_every == 0 or state.step == self.settings.steps:
                     self._validate(state, average)
                 ending = self._any_process(stop.requested)

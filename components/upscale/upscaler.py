@@ -1,13 +1,11 @@
 """A saved model and one 8-bit RGB picture of any size: the restored picture."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from components.artifacts.digests import of_pixels
 from components.artifacts.images import to_8bit, to_tensor
@@ -16,6 +14,7 @@ from components.backbones.colour import ColourFix
 from components.backbones.loading import SavedModel
 from components.backbones.restore import restore
 from components.errors import BadInput
+from components.progress import progress as progress_of
 from components.prompts.writer import Writer
 from components.settings import BackboneSettings
 from components.settings.families import FAMILIES
@@ -130,12 +129,12 @@ class Upscaler:
 
         output = np.empty((height * scale, width * scale, 3), np.uint8)
         band, band_start = torch.zeros(3, 0, width * scale), 0
-        bar = tqdm(
+        bar = progress_of(
             total=len(rows) * len(columns),
             desc="tiles",
             unit="tile",
             leave=False,
-            disable=not progress or not sys.stderr.isatty(),
+            disable=not progress,
         )
         with bar:
             for number, row in enumerate(rows):

@@ -139,8 +139,9 @@ def test_both_errors_at_once_are_the_two_errors(load: Callable[..., SD3ControlNe
         parameter.requires_grad_(True)
     policy, reference = model.errors(*batch)
     # Not to the last bit: torch multiplies a strided batch with weights that train as one matrix, with frozen ones
-    # batch by batch, and with AVX-512 the two round differently.
-    assert torch.allclose(policy, reference, rtol=1e-6, atol=0.0)
+    # batch by batch, and with AVX-512 the two round differently: a number of a velocity by some 10 roundings of 6e-8,
+    # and the mean of their squares by twice that at most. What does not agree differs by parts of a hundred.
+    assert torch.allclose(policy, reference, rtol=1e-5, atol=0.0)
     shake(model)
     policy, again = model.errors(*batch)
     assert torch.equal(again, reference)

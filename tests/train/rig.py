@@ -43,10 +43,14 @@ class DoubleFlow(TinyFlow):
         return super().condition(lr.double(), prompts)
 
 
+def in_double(single: TinyFlow) -> DoubleFlow:
+    """The same model in float64; `single` is no longer to be used."""
+    return DoubleFlow(single.config, single.policy.double(), single.sampler.steps, single.device)
+
+
 def double_model() -> DoubleFlow:
     """A policy a little away from its reference, in float64."""
-    single = tiny_model()
-    model = DoubleFlow(single.config, single.policy.double(), single.sampler.steps, single.device)
+    model = in_double(tiny_model())
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in model.policy.parameters():

@@ -1,5 +1,6 @@
 """`python -m components.train` on a made project: killed, stopped, on two processes, and what it publishes."""
 
+import csv
 import os
 import shutil
 import signal
@@ -12,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from components.artifacts import tables
 from components.artifacts.shards import Shard
@@ -147,26 +147,26 @@ def test_a_stopped_and_then_killed_run_continues_to_the_same_bytes(straight: Pat
     assert outputs(project) == outputs(straight)
 
 
-def test_two_processes_are_one(straight: Path, project: Path) -> None:
+def test_two_processes_make_one_training(straight: Path, project: Path) -> None:
+    """The stage as torchrun starts it; that the numbers are one process's is shown in float64 (test_processes.py).
+
+    Here is float32, and only what no rounding has been amplified in: the numbers before the first step, and of it what
+    is a mean of errors. Such a mean is of 3,072 squares a candidate, each right to a few of 6e-8, in whatever order.
+    """
     process = start(project, "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
     _, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
-    for name in ("last", "best"):
-        one = load_file(straight / f"models/aligned/{name}/model.safetensors")
-        two = load_file(project / f"models/aligned/{name}/model.safetensors")
-        assert all(torch.allclose(one[key], two[key], atol=1e-4) for key in one)
+    assert outputs(project).keys() == outputs(straight).keys()
     # Three images over two processes: before the first step both have the same policy, and so the same numbers.
     curves = [(root / "reports/validation.csv").read_text().splitlines() for root in (straight, project)]
     assert curves[0][:2] == curves[1][:2]
-    for one_row, two_row in zip(curves[0][2:], curves[1][2:], strict=True):
-        assert [float(x) for x in two_row.split(",")] == pytest.approx([float(x) for x in one_row.split(",")], rel=1e-2)
-    rows = [
-        [[float(value) for value in line.split(",")] for line in text.splitlines()[1:]]
-        for text in ((root / "reports/training.csv").read_text() for root in (straight, project))
-    ]
-    assert [row[0] for row in rows[1]] == [row[0] for row in rows[0]]
-    for one_row, two_row in zip(rows[0][:6], rows[1][:6], strict=True):  # later ones amplify rounding
-        assert two_row == pytest.approx(one_row, rel=1e-3, abs=1e-3)
+    rows = [list(csv.DictReader((root / "reports/training.csv").open())) for root in (straight, project)]
+    assert [row["step"] for row in rows[1]] == [row["step"] for row in rows[0]]
+    first, second = rows[0][0], rows[1][0]
+    errors = [f"{branch}_{side}" for branch in ("policy", "reference") for side in ("winner", "loser")]
+    for name in ("loss", "weight_std", *errors):
+        assert float(second[name]) == pytest.approx(float(first[name]), rel=1e-4), name
+    # Two that each train for themselves, or on the same half, have another loss in the first step already.
 
 
 def test_settings_that_do_not_change_the_result_keep_the_progress(project: Path) -> None:
