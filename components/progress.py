@@ -28,10 +28,15 @@ class _Lines:
         self._stream.flush()
 
 
-def progress(items: Iterable[Item] | None = None, **options: Any) -> "tqdm[Item]":
-    """`tqdm(items, **options)`, drawn as this process's stderr can show it."""
+def progress(items: Iterable[Item], **options: Any) -> Iterable[Item]:
+    """`items`, counted as they come; see `counter`."""
+    return counter(iterable=items, **options)
+
+
+def counter(**options: Any) -> "tqdm[Any]":
+    """`tqdm(**options)`, drawn as this process's stderr can show it."""
     if sys.stderr.isatty():
-        return tqdm(items, **options)
+        return tqdm(**options)
     seconds = float(os.environ.get("TQDM_MININTERVAL") or SECONDS_A_LINE)
     lines = {"mininterval": seconds, "maxinterval": max(seconds, 1.0), "delay": seconds, "miniters": 1, "leave": True}
-    return tqdm(items, **options | lines, file=_Lines(sys.stderr))
+    return tqdm(**options | lines, file=_Lines(sys.stderr))

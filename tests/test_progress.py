@@ -2,13 +2,13 @@ import sys
 
 import pytest
 
-from components.progress import SECONDS_A_LINE, progress
+from components.progress import SECONDS_A_LINE, counter
 
 
 def counted(seconds_a_step: float, steps: int = 10) -> None:
     """Steps by a clock of our own."""
     now = [0.0]
-    with progress(range(steps), desc="work", unit="step") as bar:
+    with counter(iterable=range(steps), desc="work", unit="step") as bar:
         bar._time = lambda: now[0]
         bar.start_t = bar.last_print_t = 0.0
         for _ in bar:

@@ -18,7 +18,7 @@ from components.artifacts.cache import CacheFolder
 from components.backbones.base import Backbone
 from components.errors import BadInput, Diverged, ResumeLater
 from components.judge.diagnosis import diagnose
-from components.progress import progress
+from components.progress import counter
 from components.settings import TrainSettings
 from components.train import checkpoints, processes, schedule
 from components.train.average import Average
@@ -129,9 +129,7 @@ class Trainer:
             self._validate(state, average)
 
         main = self.accelerator.is_main_process
-        with progress(
-            total=self.settings.steps, initial=state.step, desc="train", unit="step", disable=not main
-        ) as bar:
+        with counter(total=self.settings.steps, initial=state.step, desc="train", unit="step", disable=not main) as bar:
             while state.step < self.settings.steps:
                 self._step(state, optimizer)
                 average.update(self.accelerator.unwrap_model(self.backbone.policy), state.step)

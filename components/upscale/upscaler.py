@@ -14,7 +14,7 @@ from components.backbones.colour import ColourFix
 from components.backbones.loading import SavedModel
 from components.backbones.restore import restore
 from components.errors import BadInput
-from components.progress import progress as progress_of
+from components.progress import counter
 from components.prompts.writer import Writer
 from components.settings import BackboneSettings
 from components.settings.families import FAMILIES
@@ -129,7 +129,7 @@ class Upscaler:
 
         output = np.empty((height * scale, width * scale, 3), np.uint8)
         band, band_start = torch.zeros(3, 0, width * scale), 0
-        bar = progress_of(
+        bar = counter(
             total=len(rows) * len(columns),
             desc="tiles",
             unit="tile",
