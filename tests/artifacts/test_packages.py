@@ -42,6 +42,7 @@ def test_a_wheel_for_another_machine_gives_its_files(tmp_path: Path, monkeypatch
     assert fetch(folder, pins) == {}
     path = shipped_file(SHIPPED, folder)
     assert path.read_bytes() == CONTENT
+    assert not list(folder.rglob("*.py"))
     assert version_of(SHIPPED, folder) == "1.2"
     monkeypatch.setattr(packages, "_download", lambda *_: pytest.fail("fetched twice"))
     assert fetch(folder, pins) == {}
@@ -58,7 +59,9 @@ def test_a_wheel_that_is_nowhere_is_told_and_costs_the_others_nothing(
 
 
 def test_bytes_that_are_others_are_refused(tmp_path: Path) -> None:
-    write_wheel(tmp_path / "packages", "py3-none-any")
+    place = tmp_path / "packages/dp2o_test_weights-1.2-py3-none-any/dp2o_test_weights"
+    place.mkdir(parents=True)
+    (place / "model.bin").write_bytes(CONTENT)
     with pytest.raises(BadInput, match="expected 0000: remove it, and run python -m components"):
         shipped_file(Shipped(NAME, SHIPPED.member, "0000"), tmp_path)
     with pytest.raises(BadInput, match=r"1\.2 has no file other\.bin"):

@@ -1,6 +1,5 @@
 import os
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,9 @@ CPU = torch.device("cpu")
 
 def installed() -> bool:
     try:
-        metadata.version(restorer.PACKAGE)
-    except metadata.PackageNotFoundError:
+        for name in restorer.SHIPPED:
+            restorer.files_of(name, Path())
+    except BadInput:
         return False
     return True
 

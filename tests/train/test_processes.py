@@ -68,7 +68,7 @@ def test_two_processes_are_one_and_either_continues_the_other(tmp_path: Path) ->
         check=False,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=3600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     together, ddp, reduced = (torch.load(tmp_path / f"{name}.pt") for name in ("begun_alone", "ddp", "reduced"))

@@ -154,7 +154,7 @@ def test_two_processes_make_one_training(straight: Path, project: Path) -> None:
     is a mean of errors. Such a mean is of 3,072 squares a candidate, each right to a few of 6e-8, in whatever order.
     """
     process = start(project, "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
-    _, error = process.communicate(timeout=300)
+    _, error = process.communicate(timeout=3600)
     assert process.returncode == 0, error
     assert outputs(project).keys() == outputs(straight).keys()
     # Three images over two processes: before the first step both have the same policy, and so the same numbers.
