@@ -1,7 +1,6 @@
-"""One process of trainings on the made project: `torchrun … --module tests.train.child root folder:steps …`.
+"""One process of FSDP2 trainings on the made project: `torchrun … --module tests.train.child root folder:steps …`.
 
-With 0 steps it is `reduced_of`. In the folder `ddp` every process has the whole policy, else FSDP2 has a part in each;
-it comes first, as accelerate does not forget FSDP2.
+With 0 steps it is `reduced_of`.
 """
 
 import sys
@@ -76,14 +75,11 @@ def make_fsdp2(accelerator: Accelerator) -> None:
 def main(root: Path, folder: str, steps: int) -> None:
     """Train; the main process writes the weights and the curves, and how much of the policy it holds."""
     chosen = trainer_of(root, folder, steps) if steps else reduced_of(root, folder)
-    if folder != "ddp":
-        make_fsdp2(chosen.accelerator)
+    make_fsdp2(chosen.accelerator)
     state = chosen.run()
     parameters = list(chosen.backbone.policy.parameters())
     if chosen.accelerator.is_main_process:
-        # FSDP2's parameters are DTensors, of which a process has a part.
-        parts = [part.to_local() if hasattr(part, "to_local") else part for part in parameters]
-        held = sum(part.numel() for part in parts)
+        held = sum(parameter.to_local().numel() for parameter in parameters)  # type: ignore[operator]  # DTensors
         share = held / sum(parameter.numel() for parameter in parameters)
         found = {"weights": weights(state), "share": share, "log": state.log, "validation": state.validation}
         torch.save(found, root / f"{folder}.pt")
