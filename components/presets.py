@@ -1,9 +1,9 @@
 """Ready-made settings: one command makes params.yaml another run, and never loses what was there."""
 
-import subprocess
 from pathlib import Path
 
 from components import template
+from components.artifacts import git
 from components.artifacts.publish import write_text
 from components.errors import BadInput
 
@@ -42,11 +42,5 @@ def _kept_elsewhere(params: Path) -> bool:
     content = params.read_text()
     if any(content == (FOLDER / f"{name}.yaml").read_text() for name in names()):
         return True
-    try:
-        committed = subprocess.run(
-            ["git", "show", f"HEAD:./{params.name}"], cwd=params.resolve().parent, capture_output=True, text=True,
-            check=True,
-        )  # fmt: skip
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        return False
-    return committed.stdout == content
+    committed = git.call(params.resolve().parent, "show", git.END, f"HEAD:./{params.name}")
+    return committed.returncode == 0 and committed.stdout == content

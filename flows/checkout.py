@@ -1,20 +1,20 @@
 """The git checkout that a flow works in: the user's own folder, or a clone of a branch that is committed and pushed."""
 
 import logging
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.artifacts import git
 from components.artifacts.temporary import held_folder
 from components.errors import BadInput, ResumeLater
 from flows.project import Commit
 
 logger = logging.getLogger("dp2o.flows")
 
-AUTHOR = ("-c", "user.name=dp2o", "-c", "user.email=dp2o@localhost")
+AUTHOR = ("user.name=dp2o", "user.email=dp2o@localhost")
 """Of commits, where git knows nobody."""
 _PUSHES = 3
 
@@ -37,8 +37,10 @@ class Checkout:
     def commit(self) -> Commit:
         """Of the code; empty outside git."""
         try:
-            sha = git(self.root, "rev-parse", "HEAD")
-            changes = git(self.root, "status", "--porcelain", "--", ".", ":(exclude)dvc.lock", ":(exclude)reports")
+            sha = git.output(self.root, "rev-parse", "HEAD")
+            changes = git.output(
+                self.root, "status", "--porcelain", "--", ".", ":(exclude)dvc.lock", ":(exclude)reports"
+            )
         except BadInput:
             return Commit()
         return Commit(sha, bool(changes))
@@ -54,24 +56,26 @@ class Checkout:
         """
         if self.branch is None:
             return None
-        git(self.root, "add", "--", *paths)
-        if not git(self.root, "status", "--porcelain", "--untracked-files=no"):
+        root, ref = self.root, git.heads(self.branch)
+        git.output(root, "add", "--", *paths)
+        if not git.output(root, "status", "--porcelain", "--untracked-files=no"):
             return None
-        known = [] if _known(self.root) else AUTHOR
-        git(self.root, *known, "commit", "-q", "-m", message)
+        known = () if _known(root) else AUTHOR
+        git.output(root, "commit", "-q", "-m", message, settings=known)
         for _ in range(_PUSHES):
-            pushed = _git(self.root, "push", "-q", "origin", f"HEAD:refs/heads/{self.branch}")
+            pushed = git.call(root, "push", "-q", git.END, "origin", f"HEAD:{ref}", seconds=git.TRANSFER)
             if pushed.returncode == 0:
-                return git(self.root, "rev-parse", "HEAD")
+                return git.output(root, "rev-parse", "HEAD")
             if "non-fast-forward" not in pushed.stderr and "fetch first" not in pushed.stderr:
                 raise ResumeLater(f"git push to {self.repository} failed: {pushed.stderr.strip()}; run the same again")
-            git(self.root, "fetch", "-q", "origin", self.branch)
-            if _git(self.root, *known, "rebase", "-q", "FETCH_HEAD").returncode != 0:
-                _git(self.root, "rebase", "--abort")
+            git.output(root, "fetch", "-q", "--no-tags", git.END, "origin", ref, seconds=git.TRANSFER)
+            if git.call(root, "rebase", "-q", "FETCH_HEAD", settings=known, seconds=git.TRANSFER).returncode != 0:
+                git.call(root, "rebase", "--abort")
                 break
-        sha = git(self.root, "rev-parse", "HEAD")
+            git.check_links(root)
+        sha = git.output(root, "rev-parse", "HEAD")
         aside = f"dp2o/{sha[:12]}"
-        git(self.root, "push", "-q", "origin", f"HEAD:refs/heads/{aside}")
+        git.output(root, "push", "-q", git.END, "origin", f"HEAD:{git.heads(aside)}", seconds=git.TRANSFER)
         raise BadInput(
             f"{self.branch} of {self.repository} got other results meanwhile: this run's are on branch {aside}; "
             "look at both, and merge or delete it"
@@ -97,28 +101,10 @@ def checked_out(repository: str, branch: str | None, folder: Path | None = None)
     source = str(Path(repository).resolve()) if Path(repository).exists() else repository
     with held_folder("dp2o-clone-", folder or Path(tempfile.gettempdir())) as temporary:
         root = temporary / "project"
-        cloned = _git(temporary, "clone", "-q", "--single-branch", "--branch", branch, source, str(root))
-        if cloned.returncode != 0:
-            raise BadInput(f"branch {branch} of {repository} cannot be cloned: {cloned.stderr.strip()}")
+        git.clone(source, branch, root)
         yield Checkout(root, branch, repository)
-
-
-def git(root: Path, *arguments: str) -> str:
-    """Output of a git command.
-
-    Raises:
-        BadInput: it failed.
-    """
-    done = _git(root, *arguments)
-    if done.returncode != 0:
-        raise BadInput(f"git {' '.join(arguments)} in {root}: {done.stderr.strip()}")
-    return done.stdout.strip()
-
-
-def _git(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
 
 
 def _known(root: Path) -> bool:
     """Whether git knows who commits."""
-    return _git(root, "config", "user.email").returncode == 0
+    return git.call(root, "config", "user.email").returncode == 0

@@ -2,8 +2,9 @@
 
 import logging
 import os
-import subprocess
 from pathlib import Path
+
+from components.artifacts import git
 
 logger = logging.getLogger("dp2o.commit")
 
@@ -31,12 +32,8 @@ def dirtiness_of(root: Path) -> str:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
-    except FileNotFoundError:
-        logger.warning("git is not installed: the code's version is recorded as unknown")
-        return UNKNOWN
-    except subprocess.CalledProcessError as error:
-        logger.warning("git %s: %s: recorded as unknown", " ".join(arguments[:1]), error.stderr.strip())
+    done = git.call(root, *arguments)
+    if done.returncode != 0:
+        logger.warning("git %s: %s: recorded as unknown", " ".join(arguments[:1]), done.stderr.strip())
         return UNKNOWN
     return done.stdout.strip()

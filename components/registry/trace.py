@@ -4,13 +4,12 @@ The registry says which dvc.lock a version was registered with (by its digest), 
 stage made of what. What is not here is said, not guessed: another branch's commits may have to be fetched first.
 """
 
-import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import paths
+from components.artifacts import git, paths
 from components.artifacts.lock import LOCK, Item, Lock, Step
 from components.registry import ledger
 from components.registry.models import Version, described, resolve_ours
@@ -95,19 +94,11 @@ def _locks(root: Path) -> Iterator[tuple[str, str]]:
     """The lock here, then those of all commits that changed it, newest first."""
     if (root / LOCK).is_file():
         yield HERE, (root / LOCK).read_text()
-    for commit in _git(root, "log", "--all", "--format=%H", "--", LOCK).split():
-        text = _git(root, "show", f"{commit}:./{LOCK}")
-        if text:
-            yield commit, text
-
-
-def _git(root: Path, *arguments: str) -> str:
-    """Output; empty outside a repository, without git, and for a commit that removed the file."""
-    try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return ""
-    return done.stdout if done.returncode == 0 else ""
+    commits = git.call(root, "log", "--all", "--format=%H", "--", LOCK)
+    for commit in commits.stdout.split() if commits.returncode == 0 else ():
+        shown = git.call(root, "show", git.END, f"{commit}:./{LOCK}")  # fails for a commit that removed the file
+        if shown.returncode == 0 and shown.stdout:
+            yield commit, shown.stdout
 
 
 def as_text(found: Trace) -> str:
