@@ -159,6 +159,7 @@ def train(crops: Crops, out: Path, arguments: argparse.Namespace) -> None:
         detail=arguments.detail,
         unit=fit_unit(crops, arguments.detail),
         second_look=arguments.second_look,
+        second_look_blocks=arguments.second_look_blocks,
     )
     levels = [round(level, 2) for level in ResidualEuler(config.shift, 8).levels]
     logger.info("unit %s, noise levels of 8 steps %s", config.unit, levels)
@@ -234,7 +235,8 @@ def main() -> None:
     parser.add_argument("--kappa", type=float, default=0.7)
     parser.add_argument("--shift", type=float, default=4.0, help="of the sampler's steps; noise levels are drawn by it")
     parser.add_argument("--detail", type=int, default=4, help="how many times smaller the latents are than the picture")
-    parser.add_argument("--second-look", type=float, default=0.0, help="of the decoder; the training does not see it")
+    parser.add_argument("--second-look", type=float, default=4.0, help="of the decoder; the training does not see it")
+    parser.add_argument("--second-look-blocks", type=int, default=4, help="of the decoder, see RestorerFlowConfig")
     parser.add_argument("--channels", type=int, nargs="+", default=[16, 48, 96, 160])
     parser.add_argument("--blocks", type=int, nargs="+", default=[1, 2, 3, 2])
     parser.add_argument("--bf16", action="store_true", help="autocast: 1.6 times faster where the processor has it")

@@ -136,6 +136,32 @@ def write_pairs(root: Path, lr_ids: Sequence[str], top: int, count: int) -> None
     tables.write_rows(root / "data/pairs.parquet", tables.PAIRS, rows)
 
 
+def ncnn_trunk(folder: Path, blocks: int = 3) -> Path:
+    """A restorer as ESRGAN's, small: first convolution, residual blocks, tail; its `.param`, `.bin` beside it."""
+    layers = ["Input input 0 1 data", "Convolution first 1 1 data f 0=3 1=3 4=1 5=1 6=81"]
+    layers.append("Split s 1 2 f f_0 f_1")
+    entering = "f_1"
+    for block in range(blocks):
+        layers += [
+            f"Split s{block} 1 2 {entering} h{block}_0 h{block}_1",
+            f"Convolution c{block} 1 1 h{block}_0 c{block} 0=3 1=3 4=1 5=1 6=81 9=2 -23310=1,2.000000e-01",
+            f"Eltwise e{block} 2 1 c{block} h{block}_1 h{block} 0=1 -23301=2,2.000000e-01,1.000000e+00",
+        ]
+        entering = f"h{block}"
+    layers += [
+        f"Convolution body 1 1 {entering} body 0=3 1=3 4=1 5=1 6=81",
+        "BinaryOp skip 2 1 f_0 body sum 0=0",
+        "Interp up 1 1 sum wide 0=1 1=4.0e+00 2=4.0e+00",
+        "Convolution last 1 1 wide output 0=3 1=3 4=1 5=1 6=81",
+    ]
+    path = folder / f"trunk{blocks}.param"
+    path.write_text("\n".join(["7767517", f"{len(layers)} 0", *layers]) + "\n")
+    rng = np.random.default_rng(0)
+    kernels = (rng.normal(0.0, 0.25, (3, 3, 3, 3)).astype("<f4") for _ in range(blocks + 3))
+    path.with_suffix(".bin").write_bytes(b"".join(bytes(4) + kernel.tobytes() + bytes(12) for kernel in kernels))
+    return path
+
+
 def ncnn_enlarger(folder: Path, scale: int = 4) -> Path:
     """A restorer in ncnn's format that repeats pixels; its `.param`, beside which its `.bin` lies."""
     layers = [

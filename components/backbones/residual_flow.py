@@ -172,9 +172,17 @@ def _innermost(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network).eval().to(memory_format=torch.channels_last)
 
 
+LATER = (("second_look_blocks", 0),)
+"""Keys of a configuration that models are older than, with the value that leaves them as they were."""
+
+
 def model_digest(config: ResidualFlowConfig, state: Mapping[str, Tensor]) -> str:
-    """sha256 of configuration and weights."""
-    return digests.of_bytes((digests.of_json(asdict(config)) + state_digest(dict(state))).encode())
+    """sha256 of configuration and weights.
+
+    What a configuration did not have at first is left out where it is off, so that models keep their digest.
+    """
+    described = {key: value for key, value in asdict(config).items() if (key, value) not in LATER}
+    return digests.of_bytes((digests.of_json(described) + state_digest(dict(state))).encode())
 
 
 def saved_shift(folder: Path) -> float:

@@ -7,10 +7,14 @@ Peleg, 1991):
 
     x <- x + U (z - D x), starting at x = q, PROJECTIONS times; D reduces and U enlarges, both bicubic.
 
-By default q = p: edges and the finest texture stay the restorer's, clean as they are, and the flow decides what an LR
-of that kind leaves open: structure, contrast, texture down to 2 `detail` px. With w = `second_look` > 0 the restorer
-looks again, at the LR with the sample's correction in it: q = restorer(LR + w (z - D p)). It was trained to tell
-texture from noise, so a small correction moves much of what it sees as texture, and seeds differ in visible detail.
+With q = p edges and the finest texture stay the restorer's, clean as they are, and the flow decides what an LR of that
+kind leaves open: structure, contrast, texture down to 2 `detail` px. With w = `second_look` > 0 the restorer looks
+again, at the LR with the sample's correction in it, and draws the finest texture that goes with it:
+
+* `second_look_blocks` = 0: q = restorer(LR + w (z - D p)), all of it. It was trained to tell texture from noise, so a
+  small correction moves much of what it sees as texture.
+* `second_look_blocks` = k: its last k residual blocks alone see the change, w times as strongly
+  (`restorers.trunk`). The ones before them, which find edges and paint over noise, stay with the LR. It costs a part.
 
 The flow's unit s is a map, the residual's expected size at each place, so that noise and residual are small where p is
 surely right: a clean input and a smooth area stay clean. Only the branch is the policy; the reference is a frozen copy
@@ -46,6 +50,8 @@ from components.settings import RestorerFlowSettings
 LR, PICTURE, COARSE, SEEN, UNIT = "lr", "restored", "restored_coarse", "upsampled_coarse", "residual_unit"
 """Names of a condition's encodings: the LR `[B, 3, h, w]` and p `[B, 3, H, W]`, both in [0, 1]; D p and D up(LR)
 `[B, 3, H/d, W/d]`; s, one channel."""
+FEATURES, STATE = "restorer_features", "restorer_state"
+"""Of a second look by some blocks: f and h of `restorers.trunk`, `[B, C, h, w]`."""
 
 PROJECTIONS = 2
 """Of the coarse part; more change little."""
@@ -72,8 +78,9 @@ class RestorerFlowConfig(ResidualFlowConfig):
         restorer: what the branch was trained on, see `load_restorer`.
         restorer_digest: sha256 of the restorer's weights.
         unit: coefficients of log s^2, see `residual_unit`.
-        second_look: w, how much of the sample's correction the LR has when the restorer looks again; 0: it does not,
-            and the finest texture of all samples is that of p. A look costs what p costs.
+        second_look: w, how strongly the restorer sees the sample's correction when it looks again; 0: it does not
+            look, and the finest texture of all samples is that of p.
+        second_look_blocks: k, how many of its last residual blocks see it; 0: all of it looks again, for what p costs.
     """
 
     detail: int = 4
@@ -84,6 +91,18 @@ class RestorerFlowConfig(ResidualFlowConfig):
     restorer_digest: str = ""
     unit: tuple[float, ...] = (-4.6, 0.0, 0.0, 0.0)
     second_look: float = 0.0
+    second_look_blocks: int = 0
+
+
+@dataclass(frozen=True)
+class SecondLook:
+    """What of a saved model's second look is to be otherwise; None: as the model says."""
+
+    strength: float | None = None
+    blocks: int | None = None
+
+
+AS_SAVED = SecondLook()
 
 
 def reduced(images: Tensor, detail: int) -> Tensor:
@@ -163,20 +182,20 @@ class RestorerFlow(ResidualFlow):
 
     @classmethod
     def load(
-        cls, folder: Path, steps: int, device: torch.device, restorer: str = "", second_look: float | None = None
+        cls, folder: Path, steps: int, device: torch.device, restorer: str = "", look: SecondLook = AS_SAVED
     ) -> "RestorerFlow":
         """Policy and reference from a saved folder, on the restorer they were trained on, or another one.
 
         Args:
             restorer: see `load_restorer`, with an absolute path; empty for the one that the model's own configuration
                 names.
-            second_look: instead of the model's own, see `RestorerFlowConfig`.
+            look: instead of the model's own.
 
         Raises:
             BadInput: a file is missing or does not hold this kind of model, or the restorer has other weights than
                 those the branch was trained on, and was not asked for by name, or enlarges by another factor.
         """
-        config = read_config(folder, restorer, second_look)
+        config = read_config(folder, restorer, look)
         policy = StochasticBranch(config.channels, config.blocks, config.embedding)
         policy.load_state_dict(read_weights(folder, policy.state_dict()))
         loaded = load_restorer(config.restorer, folder, device)
@@ -184,6 +203,11 @@ class RestorerFlow(ResidualFlow):
             raise BadInput(
                 f"backbone.restorer {restorer} enlarges {found:g} times, the model in {folder} {config.scale} times: "
                 "name a restorer of that scale"
+            )
+        if config.second_look and config.second_look_blocks > loaded.blocks:
+            raise BadInput(
+                f"backbone.second_look_blocks {config.second_look_blocks}: restorer {config.restorer} has "
+                f"{loaded.blocks} residual blocks that can look again alone; take at most so many, or 0 for all of it"
             )
         return cls(config, policy, loaded, steps, device)
 
@@ -201,9 +225,15 @@ class RestorerFlow(ResidualFlow):
 
     def _restored(self, lr: Tensor, prompt: str) -> Condition:
         upsampled = F.interpolate(lr, scale_factor=self.config.scale, mode="bicubic", align_corners=False).clamp(0, 1)
-        picture = fix_colours(self._restorer(lr), upsampled, "wavelet")
-        condition = condition_of(upsampled, picture, (prompt,), self.config)
-        return replace(condition, encodings={**condition.encodings, LR: lr})
+        kept = {LR: lr}
+        if self.config.second_look and self.config.second_look_blocks:
+            seen = self._restorer.look(lr, self.config.second_look_blocks)
+            restored = seen.picture
+            kept |= {FEATURES: seen.features, STATE: seen.state}
+        else:
+            restored = self._restorer(lr)
+        condition = condition_of(upsampled, fix_colours(restored, upsampled, "wavelet"), (prompt,), self.config)
+        return replace(condition, encodings={**condition.encodings, **kept})
 
     def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
         return (3, height // self.config.detail, width // self.config.detail)
@@ -221,7 +251,11 @@ class RestorerFlow(ResidualFlow):
         correction = latents - condition.encodings[COARSE]
         if correction.shape != lr.shape:
             correction = F.interpolate(correction, size=lr.shape[-2:], mode="bicubic", antialias=True)
-        return self._restorer((lr + self.config.second_look * correction).clamp(0.0, 1.0))
+        strength, blocks = self.config.second_look, self.config.second_look_blocks
+        if blocks == 0:
+            return self._restorer((lr + strength * correction).clamp(0.0, 1.0))
+        features, state = condition.encodings[FEATURES], condition.encodings[STATE]
+        return self._restorer.look_again((lr + correction).clamp(0.0, 1.0), features, state, blocks, strength)
 
     def _picture(self, condition: Condition) -> Tensor:
         return condition.encodings[COARSE]
@@ -246,7 +280,7 @@ def load(folder: Path, settings: RestorerFlowSettings, device: torch.device) -> 
     Raises:
         BadInput: as `RestorerFlow.load`.
     """
-    model = RestorerFlow.load(folder, settings.steps, device, settings.restorer, settings.second_look)
+    model = RestorerFlow.load(folder, settings.steps, device, settings.restorer, look_of(settings))
     model.sampler = ResidualEuler(model.config.shift, settings.steps, settings.gain)
     return model
 
@@ -258,12 +292,17 @@ def saved_digests(settings: RestorerFlowSettings) -> tuple[str, str]:
         BadInput: a file is missing or damaged, or the model does not take so many steps. Whether weights and
             configuration fit together shows in `load`.
     """
-    config = read_config(settings.path, settings.restorer, settings.second_look)
+    config = read_config(settings.path, settings.restorer, look_of(settings))
     sampler = ResidualEuler(config.shift, settings.steps, settings.gain)
     return model_digest(config, stored_weights(settings.path)), sampler.digest
 
 
-def read_config(folder: Path, restorer: str = "", second_look: float | None = None) -> RestorerFlowConfig:
+def look_of(settings: RestorerFlowSettings) -> SecondLook:
+    """The settings' second look."""
+    return SecondLook(settings.second_look, settings.second_look_blocks)
+
+
+def read_config(folder: Path, restorer: str = "", look: SecondLook = AS_SAVED) -> RestorerFlowConfig:
     """Configuration of a saved model, on its own restorer or on the named one, with its own second look or this one.
 
     Raises:
@@ -275,8 +314,12 @@ def read_config(folder: Path, restorer: str = "", second_look: float | None = No
         config = RestorerFlowConfig(**{**values, **lists})
     except (TypeError, KeyError) as error:
         raise BadInput(f"{folder / CONFIG} does not describe a restorer_flow model ({error})") from error
-    if second_look is not None:
-        config = replace(config, second_look=second_look)
+    if look.strength is not None:
+        config = replace(config, second_look=look.strength)
+    if look.blocks is not None:
+        config = replace(config, second_look_blocks=look.blocks)
+    if not config.second_look:
+        config = replace(config, second_look_blocks=0)
     if restorer:
         return replace(config, restorer=restorer, restorer_digest=weights_digest(restorer, folder))
     found = weights_digest(config.restorer, folder)

@@ -54,18 +54,22 @@ def measure_restorer(settings: RestorerFlowSettings, root: Path, shape: Shape) -
     Raises:
         BadInput: the model's folder has no readable configuration, or its restorer is not there.
     """
-    config = restorer_flow.read_config(root / settings.path, settings.restorer, settings.second_look)
-    restorer = load_restorer(config.restorer, root, torch.device("cpu")).network.to(META)
-    side = shape.side // config.scale
+    config = restorer_flow.read_config(root / settings.path, settings.restorer, restorer_flow.look_of(settings))
+    loaded = load_restorer(config.restorer, root, torch.device("cpu"))
+    restorer = loaded.network.to(META)
+    lr = empty(1, 3, shape.side // config.scale, shape.side // config.scale)
     with torch.no_grad():
-        once = flop(lambda: restorer(empty(1, 3, side, side)))
+        again = once = flop(lambda: restorer(lr))
+        if blocks := config.second_look and config.second_look_blocks:
+            seen = loaded.look(lr, blocks)
+            again = flop(lambda: loaded.look_again(lr, seen.features, seen.state, blocks, 1.0))
     kind = _Kind(
         lambda: StochasticBranch(config.channels, config.blocks, config.embedding),
         CONTEXT,
         shape.side // config.detail,
         (networks.part("restorer", restorer, "float32"),),
         (Work("restorer", once),),
-        (Work("restorer, second look", once),) if config.second_look else (),
+        (Work("restorer, second look", again),) if config.second_look else (),
     )
     return _measure(kind, settings, shape)
 

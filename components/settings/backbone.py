@@ -105,14 +105,16 @@ class RestorerFlowSettings(PixelFlowSettings):
 
     Attributes:
         restorer: shipped restorer, or path of an ncnn `.param` file; empty for what the branch was trained on.
-        second_look: how much of a sample's correction the LR has when the restorer looks again; 0: it does not look
-            again, and all samples have the finest texture of its first picture; None: as the model says. A look costs
-            as much as the first one.
+        second_look: how strongly the restorer sees a sample's correction when it looks again; 0: it does not look
+            again, and all samples have the finest texture of its first picture; None: as the model says.
+        second_look_blocks: how many of the restorer's last residual blocks see it, each a cost of its own; 0: all of
+            it, for as much as the first look costs; None: as the model says.
     """
 
     family: Literal["restorer_flow"]
     restorer: str = ""
-    second_look: Annotated[float, Field(ge=0.0, le=2.0)] | None = None
+    second_look: Annotated[float, Field(ge=0.0, le=10.0)] | None = None
+    second_look_blocks: Annotated[int, Field(ge=0)] | None = None
 
     def located(self, root: Path) -> Self:
         restorer = str(root / self.restorer) if self.restorer.endswith(".param") else self.restorer

@@ -32,7 +32,7 @@ from components.backbones.restorers.restorer import Restorer, load_restorer, wei
 from components.backbones.stochastic_branch import CONTEXT, StochasticBranch
 from components.errors import BadInput
 from components.settings import RestorerFlowSettings
-from tests.made import ncnn_enlarger
+from tests.made import ncnn_enlarger, ncnn_trunk
 
 CPU = torch.device("cpu")
 SMALL = {"channels": (8, 12, 16), "blocks": (1, 1, 1), "embedding": 16}
@@ -225,6 +225,62 @@ def test_settings_may_ask_for_a_second_look_that_the_saved_model_does_not_take(t
     aligned.mkdir()
     loaded.save(aligned)
     assert read_config(aligned).second_look == 0.5
+
+
+def look_settings(folder: Path, blocks: int | None, strength: float | None = 3.0) -> RestorerFlowSettings:
+    return RestorerFlowSettings(
+        family="restorer_flow",
+        path=folder,
+        steps=2,
+        colour_fix="none",
+        second_look=strength,
+        second_look_blocks=blocks,
+    )
+
+
+def saved_on_a_trunk(tmp_path: Path, **changes: object) -> Path:
+    config = RestorerFlowConfig(**SMALL | changes, restorer=str(ncnn_trunk(tmp_path)))  # type: ignore[arg-type]
+    folder = tmp_path / "model"
+    folder.mkdir()
+    RestorerFlow.new(config, 2, CPU).save(folder)
+    return folder
+
+
+def test_the_last_blocks_alone_look_again(tmp_path: Path) -> None:
+    """q = the last k blocks' picture of LR + (z - D p), told w times as strongly; then the same projection."""
+    flow = load(saved_on_a_trunk(tmp_path), look_settings(tmp_path / "model", blocks=2), CPU)
+    lr = torch.rand(1, 3, 8, 8, generator=torch.manual_seed(2)) * 0.5 + 0.2
+    seen = flow.condition(lr, ("",))
+    correction = 0.05 * torch.randn(2, 3, 8, 8, generator=torch.manual_seed(3))
+    latents = seen.encodings[COARSE] + correction
+    eye = load_restorer(str(tmp_path / "trunk3.param"), tmp_path, CPU)
+    looked = eye.look(lr, 2)
+    for row in range(2):
+        changed = (lr + correction[row : row + 1]).clamp(0, 1)
+        again = eye.look_again(changed, looked.features, looked.state, 2, 3.0)
+        expected = projected(again, latents[row : row + 1], 4).clamp(0.0, 1.0)
+        found = flow.decode(latents, seen.take([0, 0]))[row : row + 1]
+        torch.testing.assert_close(found, expected)
+
+
+def test_a_second_look_of_blocks_has_its_own_digest_and_is_saved(tmp_path: Path) -> None:
+    folder = saved_on_a_trunk(tmp_path, second_look=2.0, second_look_blocks=1)
+    digests = {
+        (strength, blocks): saved_digests(look_settings(folder, blocks, strength))[0]
+        for strength, blocks in [(None, None), (2.0, 1), (3.0, None), (2.0, 2), (2.0, 0), (0.0, 2), (0.0, 0)]
+    }
+    assert digests[None, None] == digests[2.0, 1]
+    assert digests[0.0, 2] == digests[0.0, 0]  # without a look its blocks say nothing
+    assert len(set(digests.values())) == 5
+    loaded = load(folder, look_settings(folder, 2, 3.0), CPU)
+    assert loaded.digest("policy") == saved_digests(look_settings(folder, 2, 3.0))[0]
+
+
+def test_more_blocks_than_the_restorer_has_are_refused(tmp_path: Path) -> None:
+    folder = saved_on_a_trunk(tmp_path)
+    with pytest.raises(BadInput, match=r"second_look_blocks 3: .* has 2 residual blocks .* or 0 for all of it"):
+        load(folder, look_settings(folder, 3), CPU)
+    load(folder, look_settings(folder, 3, strength=0.0), CPU)  # nobody looks
 
 
 def test_a_restorer_of_another_scale_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from components.backbones.base import Backbone, Condition
 from components.backbones.flux_controlnet import FluxControlNet
 from components.backbones.restore import sample
-from components.backbones.restorer_flow import RestorerFlow, RestorerFlowConfig
+from components.backbones.restorer_flow import RestorerFlow, RestorerFlowConfig, SecondLook
 from components.backbones.sd2_controlnet import SD2ControlNet
 from components.backbones.sd3_controlnet import SD3ControlNet
 from components.backbones.tiny_flow import TinyFlow
@@ -26,7 +26,7 @@ from components.plan.figures import Figures, Shape, total
 from components.settings import RestorerFlowSettings, TinyFlowSettings
 from tests.backbones import tiny_flux, tiny_sd3
 from tests.backbones.tiny_pipelines import sd_settings, write_bare_control, write_sd_base, write_sd_control
-from tests.made import ncnn_enlarger
+from tests.made import ncnn_trunk
 
 CPU = torch.device("cpu")
 LR = 16
@@ -90,15 +90,15 @@ def tiny_family(root: Path, tiny_folder: Path) -> Family:
 def restorer_family(root: Path) -> Family:
     folder = root / "restorer"
     folder.mkdir()
-    config = RestorerFlowConfig(channels=(8, 12), blocks=(1, 1), embedding=16, restorer=str(ncnn_enlarger(root)))
+    config = RestorerFlowConfig(channels=(8, 12), blocks=(1, 1), embedding=16, restorer=str(ncnn_trunk(root)))
     RestorerFlow.new(config, 2, CPU).save(folder)
 
     def made() -> tuple[Any, Any, Figures]:
         settings = RestorerFlowSettings(
-            family="restorer_flow", path=folder, steps=2, colour_fix="none", second_look=1.0
+            family="restorer_flow", path=folder, steps=2, colour_fix="none", second_look=1.0, second_look_blocks=1
         )
         return (
-            RestorerFlow.load(folder, 2, CPU, second_look=1.0),
+            RestorerFlow.load(folder, 2, CPU, look=SecondLook(1.0, 1)),
             settings,
             measured(pixel_flow.measure_restorer, settings, root),
         )

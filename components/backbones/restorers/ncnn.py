@@ -215,12 +215,31 @@ class NcnnNetwork(nn.Module):
         # A blob is dropped after its last use: hundreds of feature maps of a deep network would not fit otherwise.
         self._last_use = {blob: number for number, layer in enumerate(layers) for blob in layer.inputs}
 
+    @property
+    def layers(self) -> list[Layer]:
+        """The lines of the `.param` file, in order."""
+        return self._layers
+
+    def last_use(self, blob: str) -> int:
+        """Number of the last layer that reads `blob`; -1 where none does."""
+        return self._last_use.get(blob, -1)
+
     @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:
         """`[B, C, h, w]` to `[B, C', H, W]`."""
-        blobs: dict[str, Tensor] = {}
+        return self.run({}, image, 0, len(self._layers))
+
+    @torch.no_grad()
+    def run(self, blobs: dict[str, Tensor], image: Tensor, start: int, stop: int) -> Tensor:
+        """What layer `stop - 1` gives, from the layers `start` to `stop - 1`.
+
+        Args:
+            blobs: what later layers read of earlier ones, by name; in the end what layers from `stop` on read.
+            image: for the input layer.
+        """
         result = image
-        for number, (layer, operation) in enumerate(zip(self._layers, self._operations, strict=True)):
+        for number in range(start, stop):
+            layer, operation = self._layers[number], self._operations[number]
             result = operation(*(blobs[name] for name in layer.inputs)) if layer.inputs else image
             for name in layer.inputs:
                 if self._last_use[name] == number:

