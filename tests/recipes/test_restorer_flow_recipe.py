@@ -29,7 +29,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Crops, Path]:
 
 def arguments(restorer: Path, **changes: object) -> argparse.Namespace:
     values: dict[str, object] = {
-        "detail": 4, "second_look": 0.0, "second_look_blocks": 0, "channels": [8, 8], "blocks": [1, 1], "kappa": 0.7, "shift": 4.0,
+        "detail": 4, "second_look": 0.0, "second_look_blocks": 0,
+        "channels": [8, 8], "blocks": [1, 1], "kappa": 0.7, "shift": 4.0,
         "restorer": str(restorer),
         "seed": 0, "device": "cpu", "lr": 1e-3, "warmup": 1, "horizon": 10, "steps": 4, "batch": 2, "patch": 32,
         "bf16": False, "checkpoint_every": 2, "crops": 20,
