@@ -8,6 +8,7 @@ first order. The photos are the committed ones, which no model here was trained 
 import argparse
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from scipy import stats
 
 from components.artifacts.digests import seed_of
 from components.artifacts.images import to_8bit, to_tensor
-from components.backbones.base import Backbone, Condition, candidate_noise
-from components.backbones.colour import fix_colours
+from components.backbones.base import Backbone, candidate_noise
+from components.backbones.colour import ColourFix, fix_colours
 from components.backbones.loading import load_model
-from components.backbones.restore import sample_rows
+from components.backbones.restore import restore
 from components.backbones.restorer_flow import PICTURE
 from components.backbones.restorers.restorer import load_restorer
 from components.backbones.upsampling import upsample
@@ -92,12 +93,11 @@ def period_power(images: Image8) -> dict[str, float]:
     return result
 
 
-def restorations(model: Backbone, condition: Condition, name: str, seeds: int) -> Image8:
+def restorations(model: Backbone, lr: Image8, name: str, seeds: int, colour_fix: ColourFix) -> Image8:
     """`seeds` restorations of one LR, 8-bit."""
-    noise = torch.stack(
-        [candidate_noise(name, seed, model.noise_shape(*condition.upsampled.shape[-2:])) for seed in range(seeds)]
-    )
-    return to_8bit(sample_rows(model, condition.repeat(seeds), noise, "policy").images)
+    draws = [partial(candidate_noise, name, seed) for seed in range(seeds)]
+    (samples,) = restore(model, to_tensor(lr), ("",), draws, colour_fix, "policy")
+    return to_8bit(samples.images)
 
 
 def measure(arguments: argparse.Namespace) -> tuple[Collected, list[str], dict[str, dict[str, list[Image8]]]]:
@@ -121,7 +121,8 @@ def measure(arguments: argparse.Namespace) -> tuple[Collected, list[str], dict[s
             picture = condition.encodings.get(PICTURE)
             if picture is None:
                 picture = fix_colours(restorer(to_tensor(lr)), enlarged, "wavelet")
-            ours = restorations(model, condition, f"base model {photo} {kind}", arguments.seeds)
+            name = f"base model {photo} {kind}"
+            ours = restorations(model, lr, name, arguments.seeds, settings.backbone.colour_fix)
             shown = {"bicubic": to_8bit(enlarged), PEER: to_8bit(picture), OURS: ours}
             values = suite.score(to_tensor(*np.concatenate(list(shown.values()))), to_tensor(hr), to_tensor(lr)).values
             values |= {
