@@ -73,7 +73,7 @@ def main() -> None:
         if PICTURE not in condition.encodings:
             raise BadInput("the agreement is measured with a restorer_flow: set backbone.family")
         restored = to_8bit(condition.encodings[PICTURE])[0]
-        base = restorations(model, condition, f"agreement {photo}", 3)
+        base = restorations(model, lr, f"agreement {photo}", 3, settings.backbone.colour_fix)
         shown = [pair(kind, number, hr, base[0], restored) for kind in KINDS]
         images = [image for both in shown for image in both] + list(base)
         found = suite.score(to_tensor(*images), to_tensor(hr), to_tensor(lr)).values

@@ -146,10 +146,9 @@ def follow(average: torch.nn.Module, policy: torch.nn.Module, decay: float) -> N
         kept.lerp_(new, 1.0 - decay)
 
 
-def train(crops: Crops, out: Path, arguments: argparse.Namespace) -> None:
-    """Train with AdamW and an exponential moving average; the average is what is saved."""
-    device = torch.device(arguments.device)
-    config = RestorerFlowConfig(
+def described(crops: Crops, arguments: argparse.Namespace) -> RestorerFlowConfig:
+    """The model that the arguments ask for, its unit fitted to the pool."""
+    return RestorerFlowConfig(
         scale=SCALE,
         kappa=arguments.kappa,
         shift=arguments.shift,
@@ -161,6 +160,12 @@ def train(crops: Crops, out: Path, arguments: argparse.Namespace) -> None:
         second_look=arguments.second_look,
         second_look_blocks=arguments.second_look_blocks,
     )
+
+
+def train(crops: Crops, out: Path, arguments: argparse.Namespace) -> None:
+    """Train with AdamW and an exponential moving average; the average is what is saved."""
+    device = torch.device(arguments.device)
+    config = described(crops, arguments)
     levels = [round(level, 2) for level in ResidualEuler(config.shift, 8).levels]
     logger.info("unit %s, noise levels of 8 steps %s", config.unit, levels)
     torch.manual_seed(arguments.seed)

@@ -38,8 +38,8 @@ def load(root: Path, *changes: tuple[str, Any]) -> Any:
 
 def test_the_repositorys_params_load() -> None:
     settings = load_settings(REPOSITORY / "params.yaml")
-    assert settings.train.objective == DP2OObjective(beta=300.0)
-    assert settings.pair.builder == DP2OBuilder(top=2)
+    assert settings.train.objective == DP2OObjective(beta=150.0)
+    assert settings.pair.builder == DP2OBuilder(top=4)
     assert settings.backbone.family == "restorer_flow"
     assert settings.score.all_metrics == [*settings.score.fr, *settings.score.nr, *settings.score.held_out]
 
