@@ -4,6 +4,8 @@ import sys
 from enum import IntEnum
 from typing import ClassVar
 
+from components.redaction import redacted
+
 
 class ExitCode(IntEnum):
     """Exit codes of `dp2o` and of `python -m components.<stage>`.
@@ -24,6 +26,10 @@ class UserError(Exception):
     """What somebody can act on: it is told in one message, without a traceback, and ends the process with its code."""
 
     exit_code: ClassVar[ExitCode]
+
+    def __init__(self, *texts: object) -> None:
+        # What a server or a program said may have the URL in it that it was called by.
+        super().__init__(*(redacted(text) if isinstance(text, str) else text for text in texts))
 
 
 class BadInput(UserError):

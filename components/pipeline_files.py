@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import SecretStr
 
 from components.artifacts.publish import write_text
 from components.errors import BadInput
@@ -214,13 +215,43 @@ def _as_null(representer: Any, _: None) -> Any:
     return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 
+def shareable_params(root: Path) -> str:
+    """Text of params.yaml as others may have it: a secret in it is left empty, and everything else is as it is.
+
+    Whoever runs a stage elsewhere gets secrets from the environment.
+    """
+    file = root / "params.yaml"
+    text = file.read_text()
+    values = yaml.safe_load(text)
+    found = [(block, key) for block, key in secrets() if isinstance(values.get(block), dict) and values[block].get(key)]
+    if not found:
+        return text
+    writer, document = _edited(file)
+    for block, key in found:
+        document[block][key] = ""
+    return _dumped(writer, document)
+
+
+def secrets() -> list[tuple[str, str]]:
+    """(block, key) of the settings of a secret type."""
+    found = []
+    for name, field in Settings.model_fields.items():
+        inner = getattr(field.annotation, "model_fields", {})
+        found += [(field.alias or name, key) for key, one in inner.items() if one.annotation is SecretStr]
+    return found
+
+
 def _edited(file: Path) -> tuple[Any, Any]:
     found = editor()
     return found, found.load(file.read_text())
 
 
 def _written(root: Path, file: Path, writer: Any, document: Any) -> list[str]:
+    write_text(file, _dumped(writer, document))
+    return [file.relative_to(root).as_posix()]
+
+
+def _dumped(writer: Any, document: Any) -> str:
     buffer = io.StringIO()
     writer.dump(document, buffer)
-    write_text(file, buffer.getvalue())
-    return [file.relative_to(root).as_posix()]
+    return buffer.getvalue()

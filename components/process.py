@@ -8,6 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from components import redaction
 from components.allocator import keep_freed_memory
 from components.artifacts.shards import Shard
 from components.errors import BadInput
@@ -55,7 +56,8 @@ def set_up_process(settings: Settings) -> None:
 
 
 def start_logging() -> None:
-    """Log to stderr, one line a record."""
+    """Log to stderr, one line a record, without secrets."""
+    redaction.install()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", datefmt="%H:%M:%S")
     quiet_libraries()
 

@@ -16,11 +16,7 @@ from uuid import UUID
 
 import yaml
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    update_progress_artifact,
-)
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -31,7 +27,9 @@ from components.artifacts.registration import Registration
 from components.artifacts.store import Store
 from components.errors import BadInput, UserError, tell
 from components.invocation import Invocation
+from components.redaction import scrubbed
 from components.task.document import Result
+from flows import pages
 from flows.checkout import checked_out
 from flows.options import DEFAULTS, MOST_TASKS, AlignSettings, launcher_of, runner_of, store_url
 from flows.project import Project
@@ -74,7 +72,7 @@ def align(
         WorkFailedError: a process failed for good; the message has its name and the way out.
     """
     log = get_run_logger()
-    with checked_out(repository, branch) as checkout:
+    with scrubbed(), checked_out(repository, branch) as checkout:
         project = Project(checkout.root)
         wanted = _wanted(project, stages)
         store = Store(store_url(project, options))
@@ -97,7 +95,7 @@ def align(
             project.check_out(wanted)
         figures = {"bytes_from_store": store.fetched, "bytes_to_store": store.kept}
         outcome = Aligned(ran=ran, commit=saved, figures=figures)
-        create_markdown_artifact(_summary(outcome, project, repository, branch), key="align", description="what ran")
+        pages.show("align", _summary(outcome, project, repository, branch), "what ran")
         log.info("bytes through the flow: %s", json.dumps(figures))
         log.info("%s", _headline(outcome))
     return outcome

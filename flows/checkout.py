@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.artifacts import git
+from components.artifacts.commit import BUT_WRITTEN
 from components.artifacts.temporary import held_folder
 from components.errors import BadInput, ResumeLater
+from flows.fence import present
 from flows.project import Commit
 
 logger = logging.getLogger("dp2o.flows")
@@ -38,9 +40,7 @@ class Checkout:
         """Of the code; empty outside git."""
         try:
             sha = git.output(self.root, "rev-parse", "HEAD")
-            changes = git.output(
-                self.root, "status", "--porcelain", "--", ".", ":(exclude)dvc.lock", ":(exclude)reports"
-            )
+            changes = git.output(self.root, "status", "--porcelain", "--", *BUT_WRITTEN)
         except BadInput:
             return Commit()
         return Commit(sha, bool(changes))
@@ -53,6 +53,7 @@ class Checkout:
         Raises:
             BadInput: it moved in these files; the commit is on a branch of its own, which the message names.
             ResumeLater: the repository cannot be reached.
+            LostLeaseError: the lease that this is done under is another's by now; nothing is pushed.
         """
         if self.branch is None:
             return None
@@ -61,8 +62,12 @@ class Checkout:
         if not git.output(root, "status", "--porcelain", "--untracked-files=no"):
             return None
         known = () if _known(root) else AUTHOR
-        git.output(root, "commit", "-q", "-m", message, settings=known)
+        fence = present()
+        trailer = () if fence is None else ("--trailer", fence.trailer)
+        git.output(root, "commit", "-q", "-m", message, *trailer, settings=known)
         for _ in range(_PUSHES):
+            if fence is not None:
+                fence.hold(root)
             pushed = git.call(root, "push", "-q", git.END, "origin", f"HEAD:{ref}", seconds=git.TRANSFER)
             if pushed.returncode == 0:
                 return git.output(root, "rev-parse", "HEAD")

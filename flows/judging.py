@@ -11,6 +11,7 @@ from typing import Protocol
 
 from components.artifacts import paths
 from components.artifacts.store import Content
+from components.pipeline_files import shareable_params
 from components.task.child import halved, takes_settings
 from components.task.document import Input, Task
 from flows.attempts import Attempts
@@ -108,7 +109,7 @@ class JudgingInClone:
         wanted += [*DATASET, project.settings.backbone.path.as_posix()]
         inputs: list[Input] = [entry for path in wanted if (entry := tracked(root, path)) is not None]
         # The registry is no input that a digest could know: the work's own name makes another task of another run.
-        params = f"{(root / 'params.yaml').read_text()}# {self.runner.run} {name}\n"
+        params = f"{shareable_params(root)}# {self.runner.run} {name}\n"
         return Task(
             stage=STAGE,
             store=self.runner.store.url,

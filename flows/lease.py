@@ -10,8 +10,10 @@ conditionally: a released lease is one that has expired.
 
 A holder that was paused (a suspended machine, a long network failure) may wake up after another took over. So whatever
 must not happen twice calls `check` just before, which asks the server; and the last word is with what it writes to: a
-git branch takes no commit that does not follow its newest, and the registry's history no promotion that does not follow
-the last.
+git branch takes no commit that follows one of a later holder (flows/fence.py), and the registry's history no promotion
+that does not follow the last.
+
+A server that does not honour conditions would let all through. It is tried before anything is taken.
 """
 
 from __future__ import annotations
@@ -27,11 +29,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from components.artifacts.s3 import Client, Place, s3_errors, server_time, status_of
-from components.errors import ResumeLater
+from components.errors import BadInput, ResumeLater
+from flows.fence import Fence, LostLeaseError
 
 logger = logging.getLogger("dp2o.lease")
 
@@ -44,10 +47,6 @@ class HeldByAnotherError(Exception):
     def __init__(self, held: LeaseRecord) -> None:
         super().__init__(f"held by {held.owner} until {held.expires} (the S3 server's clock): {held.what}")
         self.held = held
-
-
-class LostLeaseError(Exception):
-    """The lease was taken over: stop, and publish nothing more."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,11 @@ class Lease:
     def held(self) -> LeaseRecord:
         """What the server holds."""
         return self._held
+
+    @property
+    def fence(self) -> Fence:
+        """What commits of this holder carry."""
+        return Fence(self._held.holders, self.check)
 
     def check(self) -> None:
         """Renew now; call this just before anything that must not happen twice.
@@ -147,7 +151,7 @@ class Lease:
 
         try:
             found = _read(self._client, self._place)
-        except (BotoCoreError, ClientError):
+        except (BotoCoreError, ClientError, BadInput):
             return False
         if found is None or found[0].token != self._held.token:
             return False
@@ -155,24 +159,29 @@ class Lease:
         return True
 
 
-def take(client: Client, place: Place, what: str, seconds: float = 300.0, owner: str = "") -> Lease:
+def take(client: Client, place: Place, what: str, seconds: float = 300.0, owner: str = "", after: int = 0) -> Lease:
     """Take the lease at `place` (its prefix is the key), or take over one that expired.
+
+    Args:
+        after: a number that this holder's is higher than, whatever the lease itself has counted: who lost the object
+            counts on from what the branch has seen.
 
     Raises:
         HeldByAnotherError: someone holds it.
-        BadInput: S3 refuses.
+        BadInput: S3 refuses, or does not honour conditions, or the lease is damaged.
         ResumeLater: S3 is away.
     """
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
     owner = owner or f"{socket.gethostname()} process {os.getpid()}"
     with s3_errors(f"lease {place}"):
+        _try_conditions(client, place)
         for _ in range(_ATTEMPTS):
             found = _read(client, place)
             now = _now(client, place)
             if found is not None and not found[0].expired(now):
                 raise HeldByAnotherError(found[0])
-            holders = found[0].holders + 1 if found else 1
+            holders = max(found[0].holders if found else 0, after) + 1
             times = (now.isoformat(), (now + timedelta(seconds=seconds)).isoformat())
             held = LeaseRecord(owner, uuid.uuid4().hex, what, *times, holders)
             try:
@@ -229,8 +238,43 @@ def _read(client: Client, place: Place) -> tuple[LeaseRecord, str] | None:
         if status_of(error) == 404 and error.response["Error"]["Code"] != "NoSuchBucket":
             return None
         raise
-    values: dict[str, Any] = json.loads(answer["Body"].read())
-    return LeaseRecord(**values), str(answer["ETag"])
+    try:
+        values: dict[str, Any] = json.loads(answer["Body"].read())
+        held = LeaseRecord(**values)
+        held.expired(datetime.now(UTC))
+        if type(held.holders) is not int:
+            raise TypeError(f"holders is {held.holders!r}")
+    except (ValueError, TypeError) as error:
+        raise BadInput(
+            f"the lease {place} is damaged ({error}), so that nobody knows who holds it: see that no retrain runs "
+            f"(Prefect's page), delete the object {_key(place)} of bucket {place.bucket}, and start again"
+        ) from error
+    return held, str(answer["ETag"])
+
+
+def _try_conditions(client: Client, place: Place) -> None:
+    """See that the server refuses what its conditions exclude, on an object beside the lease.
+
+    Raises:
+        BadInput: it does not.
+    """
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    request = {"Bucket": place.bucket, "Key": f"{_key(place)}-probe", "ContentType": "text/plain"}
+    text = "Whether this server honours If-Match and If-None-Match; may be deleted.\n"
+    client.put_object(**request, Body=text)
+    for name, condition in (("If-None-Match", {"IfNoneMatch": "*"}), ("If-Match", {"IfMatch": f'"{"0" * 32}"'})):
+        try:
+            client.put_object(**request, Body=text, **condition)
+        except ClientError as error:
+            if status_of(error) in (409, 412):
+                continue
+            if status_of(error) != 501:  # not implemented, which is a no as well
+                raise
+        raise BadInput(
+            f"the S3 server of {place} does not honour {name}: a lease there would have two holders. Set lease.url to "
+            "a bucket of a server that does (Amazon S3, Ceph 16, MinIO and newer)"
+        )
 
 
 def _now(client: Client, place: Place) -> datetime:

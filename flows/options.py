@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.artifacts.store import Store
 from components.errors import BadInput
+from components.settings.secret import PublicUrl
 from components.stages import STAGES
 from flows.cancelling import ended_with_the_run, this_run
 from flows.checkout import Checkout
@@ -19,8 +20,10 @@ from flows.launchers.kubernetes import KubernetesLauncher
 from flows.launchers.local import LocalLauncher
 from flows.launchers.settings import KubernetesSettings, Name
 from flows.project import Project
+from flows.run_key import run_key
 from flows.stages import Mapped, Runner, in_turn
 
+WEBHOOK = "DP2O_WEBHOOK_URL"
 STORE_VARIABLE = "DP2O_STORE"
 MOST_TASKS = 64
 """Parts followed at once at the most, whatever `concurrency` says: each holds a thread."""
@@ -82,7 +85,7 @@ class AlignSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     launcher: LauncherSettings = Field(default=LocalSettings(), description="where the stages' processes run")
-    store: str | None = Field(
+    store: PublicUrl | None = Field(
         default=None,
         description="URL of the data, s3://bucket/prefix or file:///folder; default: DP2O_STORE, then DVC's default "
         "remote, then (local launcher) DVC's cache",
@@ -176,7 +179,15 @@ def runner_of(
         checkout.commit,
         options.crash_retries,
         options.train_nodes,
+        run_key(Path.cwd() / options.launcher.folder if isinstance(options.launcher, LocalSettings) else None),
+        secrets_of(project),
     )
+
+
+def secrets_of(project: Project) -> dict[str, str]:
+    """What settings hold that no task may have, for every process: a variable goes first."""
+    webhook = project.settings.register_.webhook.get_secret_value()
+    return {WEBHOOK: webhook} if webhook and not os.environ.get(WEBHOOK) else {}
 
 
 def cache_settings(options: AlignSettings, checkout: Checkout) -> list[str]:

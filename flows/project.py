@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import networkx
 from dvc.dependency import ParamsDependency
@@ -25,9 +25,10 @@ from components.artifacts.dvc_hash import dvc_md5
 from components.artifacts.publish import atomic_file
 from components.artifacts.store import Content, Store
 from components.errors import BadInput
-from components.pipeline_files import photo_folders
+from components.pipeline_files import photo_folders, shareable_params
 from components.settings import Settings, load_settings
 from components.task.document import Input, Task
+from flows import sums
 
 logger = logging.getLogger("dp2o.flows")
 
@@ -130,7 +131,7 @@ class Project:
         return Task(
             stage=match[1],
             store=store_url,
-            params=(self.root / "params.yaml").read_text(),
+            params=shareable_params(self.root),
             inputs=sorted([*self._inputs(stage), *self._named_by_settings(stage)], key=lambda entry: entry.path),
             outputs=sorted(output.def_path for output in stage.outs),
             lock=lock.read_text() if records and lock.is_file() else "",
@@ -150,11 +151,9 @@ class Project:
             md5, size = known.hash_info.value, known.meta.size
             if not md5:
                 raise BadInput(f"{stage.name} needs {dependency.def_path}, which is not recorded: run its stage first")
-            found.append(
-                Input(
-                    path=dependency.def_path, md5=md5, size=size or 0, origin="image" if producer is None else "store"
-                )
-            )
+            origin: Literal["image", "store"] = "image" if producer is None else "store"
+            entry = Input(path=dependency.def_path, md5=md5, size=size or 0, origin=origin)
+            found.append(sums.with_sums(self.root, entry))
         return found
 
     def _named_by_settings(self, stage: PipelineStage) -> list[Input]:
@@ -177,7 +176,8 @@ class Project:
             tracked = next((out for source in self._sources for out in source.outs if out.def_path == folder), None)
             if tracked is not None and tracked.hash_info:
                 size = tracked.meta.size or 0
-                found.append(Input(path=folder, md5=tracked.hash_info.value, size=size, origin="store"))
+                entry = Input(path=folder, md5=tracked.hash_info.value, size=size, origin="store")
+                found.append(sums.with_sums(self.root, entry))
             elif (self.root / folder).exists():
                 found.append(Input(path=folder, md5=dvc_md5(self.root / folder), size=0, origin="image"))
         return found
@@ -205,7 +205,8 @@ class Project:
             (self.root / output.def_path).parent.mkdir(parents=True, exist_ok=True)  # of a .gitignore
             if not output.use_cache:
                 with atomic_file(self.root / output.def_path) as temporary:
-                    temporary.write_bytes(store.read_object(files[output.def_path].md5))
+                    made = files[output.def_path]
+                    temporary.write_bytes(store.read_object(made.md5, made.sha256))
         stage.md5 = stage.compute_md5()
         stage.ignore_outs()
         stage.dvcfile.dump(stage, update_pipeline=False)
@@ -213,6 +214,7 @@ class Project:
     def _recorded(self, output: Output, files: dict[str, Content], store: Store) -> tuple[HashInfo, Meta]:
         path = output.def_path
         if path in files:
+            sums.record(self.root, path, files[path].md5, {sums.ITSELF: files[path]})
             return HashInfo("md5", files[path].md5), Meta(size=files[path].size)
         inside = {name.removeprefix(f"{path}/"): made for name, made in files.items() if name.startswith(f"{path}/")}
         if not inside:
@@ -222,6 +224,7 @@ class Project:
             tree.add(tuple(name.split("/")), Meta(size=made.size), HashInfo("md5", made.md5))
         tree.digest()
         store.keep_bytes(tree.as_bytes(), ".dir")
+        sums.record(self.root, path, tree.hash_info.value, inside)
         size = sum(made.size for made in inside.values())
         return tree.hash_info, Meta(size=size, nfiles=len(inside), isdir=True)
 
@@ -234,7 +237,7 @@ class Project:
         kept = [output.def_path for stage in self._order for output in stage.outs if not output.use_cache]
         ignores = [path.relative_to(self.root).as_posix() for path in self.root.rglob(".gitignore")
                    if ".venv" not in path.parts]  # fmt: skip
-        return [path for path in ["dvc.lock", *kept, *ignores] if (self.root / path).is_file()]
+        return [path for path in ["dvc.lock", sums.FILE, *kept, *ignores] if (self.root / path).is_file()]
 
     def remote_url(self) -> str | None:
         """URL of DVC's default remote; a setting of its endpoint goes to AWS_ENDPOINT_URL, where it is not set."""

@@ -31,7 +31,6 @@ from uuid import UUID, uuid4
 
 from httpx import HTTPError
 from prefect import flow, get_run_logger
-from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException
@@ -44,8 +43,10 @@ from pydantic import Field
 from components.artifacts.store import Store
 from components.gate.verdicts import as_markdown
 from components.promote.status import PromotionStatus, promotion_status
+from components.redaction import scrubbed
 from components.registry.versions import CANDIDATE
 from components.settings import Settings, load_settings
+from flows import pages
 from flows.cancelling import this_run
 from flows.checkout import checked_out
 from flows.judging import Judging, JudgingInClone, JudgingInFolder, keep_first_set
@@ -118,11 +119,17 @@ def promote(
     flags = (*(("--new-benchmark",) if new_benchmark else ()), *(("--again",) if again else ()))
     request = Request(version_uri, policy, wait_hours, flags, gpus)
     log = get_run_logger()
-    if repository is not None:
-        return _in_a_clone(repository, branch, request, options, cast(Reporter, log))
+    with scrubbed():
+        if repository is not None:
+            return _in_a_clone(repository, branch, request, options, cast(Reporter, log))
+        return _in_a_folder(project, request, cast(Reporter, log))
+
+
+def _in_a_folder(project: Path, request: Request, log: Reporter) -> State:
+    """The flow in a project's own folder."""
     settings = load_settings(project / "params.yaml")
     with LocalLauncher(project / settings.run.cache / "launcher", project=project) as launcher:
-        judging = JudgingInFolder(project, launcher, this_run(), cast(Reporter, log))
+        judging = JudgingInFolder(project, launcher, this_run(), log)
         return decide(judging, request, settings, project)
 
 
@@ -203,7 +210,7 @@ def _publish(status: PromotionStatus, headline: str) -> None:
     """The gate's table as an artifact, one key a model: its history is in Prefect's page of the key."""
     table = as_markdown(status.report) if status.report is not None else ""
     key = "gate-" + re.sub(r"[^a-z0-9]+", "-", status.production.lower()).strip("-")
-    create_markdown_artifact(f"# {status.source}: {headline}\n\n{table}", key=key, description=headline)
+    pages.show(key, f"# {status.source}: {headline}\n\n{table}", headline)
 
 
 def _ask(status: PromotionStatus, hours: float) -> Approval | None:

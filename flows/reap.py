@@ -14,12 +14,13 @@ from uuid import UUID
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from prefect import flow, get_run_logger
-from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State
 from pydantic import Field
 
+from components.redaction import scrubbed
+from flows import pages
 from flows.launchers.api import CONFLICT, NOT_FOUND, Api, Json
 from flows.launchers.job_template import DP2O, PART_OF, RUN
 from flows.launchers.settings import ApiSettings
@@ -160,14 +161,15 @@ def reap(
     limits = Limits(
         timedelta(minutes=minutes_after_end), timedelta(minutes=minutes_unknown), timedelta(hours=oldest_hours)
     )
-    reasons = reap_jobs(namespace, limits, dry_run)
+    with scrubbed():
+        reasons = reap_jobs(namespace, limits, dry_run)
     logger = get_run_logger()
     for name, reason in reasons.items():
         logger.info("%s %s: %s", "would delete" if dry_run else "deleted", name, reason)
     if not reasons:
         logger.info("nothing to delete in namespace %s", namespace)
     table = [{"job": name, "reason": reason} for name, reason in reasons.items()]
-    create_table_artifact(key="reaped", table=table, description="a dry run: nothing was deleted" if dry_run else None)
+    pages.show_table("reaped", table, "a dry run: nothing was deleted" if dry_run else None)
     return reasons
 
 

@@ -16,13 +16,14 @@ import os
 from typing import cast
 
 from prefect import flow, get_run_logger, runtime
-from prefect.artifacts import create_markdown_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.artifacts.s3 import Place, connect
 from components.failpoints import Failpoint, no_failpoint
-from flows import promotion_step
+from components.redaction import scrubbed
+from flows import pages, promotion_step
 from flows.checkout import checked_out
+from flows.fence import fenced, highest
 from flows.lease import HeldByAnotherError, take
 from flows.options import DEFAULTS, AlignSettings, store_url
 from flows.project import Project
@@ -68,7 +69,8 @@ def retrain(
         LostLeaseError: another run took over; nothing more was published.
         WorkFailedError: a process failed for good.
     """
-    return retrained(repository, branch, scope, options, lease)
+    with scrubbed():
+        return retrained(repository, branch, scope, options, lease)
 
 
 def retrained(
@@ -84,6 +86,7 @@ def retrained(
     log = cast(Reporter, get_run_logger())
     with checked_out(repository, branch) as checkout:
         url = store_url(Project(checkout.root), options)
+        seen = highest(checkout.root)
     place = _lease_place(lease, url)
     if place is None:
         log.warning("the store %s is not in S3 and lease.url is not set: nothing keeps two runs apart", url)
@@ -91,17 +94,18 @@ def retrained(
     else:
         run = str(runtime.flow_run.id or os.getpid())
         try:
-            held = take(connect(), place, f"retrain of {branch}, flow run {run}", lease.seconds)
+            held = take(connect(), place, f"retrain of {branch}, flow run {run}", lease.seconds, after=seen)
         except HeldByAnotherError as other:
             outcome = Retrained(ending="held by another", text=f"another retrain runs: {other}; nothing to do here")
         else:
             try:
                 failpoint("lease taken")
-                outcome = Retraining(repository, branch, scope, options, held, failpoint, promote, log)()
+                with fenced(held.fence):
+                    outcome = Retraining(repository, branch, scope, options, held, failpoint, promote, log)()
             finally:
                 held.release()
     log.info("%s", outcome.text)
-    create_markdown_artifact(_summary(outcome), key="retrain", description=outcome.ending)
+    pages.show("retrain", _summary(outcome), outcome.ending)
     return outcome
 
 

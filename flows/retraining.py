@@ -12,7 +12,6 @@ from typing import Literal, TypeVar
 
 import yaml
 from prefect import runtime
-from prefect.artifacts import create_markdown_artifact
 from pydantic import BaseModel, ConfigDict
 
 from components.artifacts import paths
@@ -28,9 +27,9 @@ from components.artifacts.retraining import (
 from components.artifacts.store import Content, Store
 from components.errors import BadInput
 from components.failpoints import Failpoint
-from components.pipeline_files import USES_BASE, add_dependency, set_param
-from components.task.document import Input, Result, Task
-from flows import promotion_step
+from components.pipeline_files import USES_BASE, add_dependency, set_param, shareable_params
+from components.task.document import Input, Result, Task, as_input
+from flows import pages, promotion_step
 from flows.align import Aligned, align
 from flows.checkout import Checkout, checked_out
 from flows.lease import Lease
@@ -148,9 +147,9 @@ class Retraining:
         inputs = [entry for path in (ORIGINS, DATASET[1]) if (entry := tracked(root, path))]
         if (root / STATE).is_file():
             state = store.keep(root / STATE)
-            inputs.append(Input(path=STATE, md5=state.md5, size=state.size, origin="store"))
+            inputs.append(as_input(STATE, state))
         chosen = self.scope.model_dump(mode="json", exclude={"train"})
-        values = yaml.safe_load((root / "params.yaml").read_text())
+        values = yaml.safe_load(shareable_params(root))
         values["intake"] = values.get("intake", {}) | {name: value for name, value in chosen.items() if value}
         # The run's id makes another task of another run: what lies in S3 is no input that a digest could know.
         params = f"{yaml.safe_dump(values)}# looked at by run {runtime.flow_run.id or os.getpid()}\n"
@@ -182,7 +181,7 @@ class Retraining:
         root, project = checkout.root, Project(checkout.root)
         store = Store(store_url(project, self.options))
         folder = tracked(root, INCOMING)
-        listed = read_listing(store.read_object(folder.md5)) if folder else {}
+        listed = read_listing(store.read_object(folder.md5), f"the listing of {INCOMING}") if folder else {}
         trained = TrainedShards.read_if_there(root) or TrainedShards()
         pending = sorted(listed.keys() - set(trained.shards))
         if not pending:
@@ -193,13 +192,12 @@ class Retraining:
             raise BadInput(f"{ORIGINS}.dvc is missing on {self.branch}, {INCOMING}.dvc is there: restore it with git")
         inputs.append(origins)
         if (root / TRAINED).is_file():
-            kept = store.keep(root / TRAINED)
-            inputs.append(Input(path=TRAINED, md5=kept.md5, size=kept.size, origin="store"))
-        params = (root / "params.yaml").read_text()
+            inputs.append(as_input(TRAINED, store.keep(root / TRAINED)))
+        params = shareable_params(root)
         made = self._run(checkout, project, store, "drift", params, inputs, [DRIFT_REPORT, DRIFT_PAGE])
         report = _fetched(store, made, DriftReport)
         store.fetch(made[DRIFT_PAGE], root / DRIFT_PAGE)
-        create_markdown_artifact(_drift_table(report), key="drift", description=report.decision.text[:200])
+        pages.show("drift", _drift_table(report), report.decision.text[:200])
         self.failpoint("compared")
         return report, pending
 
@@ -212,7 +210,7 @@ class Retraining:
         if known.attempt is not None and known.attempt.shards == tuple(pending):
             self.log.info("goes on with base %s", known.attempt.champion or "of the settings")
             return
-        params = f"{(root / 'params.yaml').read_text()}# looked at by run {runtime.flow_run.id or os.getpid()}\n"
+        params = f"{shareable_params(root)}# looked at by run {runtime.flow_run.id or os.getpid()}\n"
         inputs: list[Input] = []
         made = self._run(checkout, project, store, "champion", params, inputs, [CHAMPION, CHAMPION_REPORT])
         champion = _fetched(store, made, ChampionReport).champion

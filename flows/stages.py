@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from secrets import token_bytes
 
 from components.artifacts.dvc_hash import read_listing
 from components.artifacts.shards import Shard
@@ -13,7 +14,8 @@ from components.artifacts.store import Content, Store
 from components.errors import BadInput, CorruptInput
 from components.invocation import Invocation
 from components.stages import IN_PARTS
-from components.task.document import Input, Result, Task, read_result
+from components.task import seal
+from components.task.document import Input, Result, Task, as_input, read_result
 from flows.attempts import Attempt, Attempts
 from flows.launchers.base import Failure, Launcher, Outcome, State, Work
 from flows.project import NO_COMMIT, Commit, Project
@@ -53,6 +55,8 @@ class Runner:
         commit: of the code.
         crash_retries: how often a part that crashed is tried again.
         train_nodes: machines that train together, each with the stage's GPUs.
+        key: of this run: whose results count.
+        secrets: given to every process beside its own key.
     """
 
     project: Project
@@ -67,6 +71,8 @@ class Runner:
     commit: Commit = NO_COMMIT
     crash_retries: int = 1
     train_nodes: int = 1
+    key: bytes = field(default_factory=lambda: token_bytes(32), repr=False)
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
     sleep: Callable[[float], None] = time.sleep
     _repairing: threading.RLock = field(default_factory=threading.RLock)
 
@@ -116,13 +122,14 @@ class Runner:
         """
         attempts = Attempts(f"{part.stage} {name or part.label}", report, self.crash_retries, self.sleep)
         repairs = 0
+        own = seal.part_key(self.key, task.result_key(part))
         while True:
-            result = read_result(self.store, task, part)
+            result = read_result(self.store, task, part, own)
             if result is not None:
                 return result
-            outcome = self._once(part, attempts.attempt, report, name or part.label, gpus)
+            outcome = self._once(part, own, attempts.attempt, report, name or part.label, gpus)
             if outcome.has_answered:
-                result = read_result(self.store, task, part)
+                result = read_result(self.store, task, part, own)
                 if result is not None:
                     return result
                 outcome = Outcome(State.FAILED, Failure.LOST, "it ended well, but its result is not in the store")
@@ -133,7 +140,9 @@ class Runner:
             else:
                 attempts.failed(outcome)
 
-    def _once(self, part: Invocation, attempt: Attempt, report: Reporter, label: str, gpus: int | None) -> Outcome:
+    def _once(
+        self, part: Invocation, own: str, attempt: Attempt, report: Reporter, label: str, gpus: int | None
+    ) -> Outcome:
         if gpus is None:
             gpus = self.gpus.get(part.stage, 0) if part.action != "gather" else 0
         invocation = replace(
@@ -144,7 +153,9 @@ class Runner:
             log=f"runs/{self.run}/logs/{part.stage}-{label}-{attempt.number}.log",
         )
         nodes = self.train_nodes if part.stage == TRAINING else 1
-        work = Work(self.run, part.stage, label, attempt.number, tuple(invocation.argv), gpus, self.environment, nodes)
+        secrets = self.secrets | {seal.KEY_VARIABLE: own}
+        arguments = tuple(invocation.argv)
+        work = Work(self.run, part.stage, label, attempt.number, arguments, gpus, self.environment, nodes, secrets)
         handle = self.launcher.submit(work)
         try:
             return self.launcher.wait(
@@ -179,10 +190,10 @@ class Runner:
         if not entry.md5.endswith(".dir"):
             return self.store.has(Content(entry.md5, entry.size))
         try:
-            files = self.store.read_object(entry.md5)
+            files = read_listing(self.store.read_object(entry.md5), f"the listing of {entry.path}")
         except CorruptInput:
             return False
-        return all(self.store.exists(md5) for md5 in read_listing(files).values())
+        return all(self.store.exists(md5) for md5 in files.values())
 
     def _count(self, name: str) -> int:
         """Parts of a stage. One of generate is a tar of data/candidates, so `generate.shards` alone says how many."""
@@ -193,5 +204,5 @@ class Runner:
     def _with_parts(task: Task, files: dict[str, Content]) -> Task:
         """The task of joining parts: its inputs, and the parts' rows."""
         rows = {path: content for path, content in files.items() if path.endswith(".parquet")}
-        added = [Input(path=path, md5=rows[path].md5, size=rows[path].size, origin="store") for path in sorted(rows)]
+        added = [as_input(path, rows[path]) for path in sorted(rows)]
         return task.model_copy(update={"inputs": [*task.inputs, *added]})

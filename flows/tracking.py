@@ -18,6 +18,7 @@ from components.artifacts.publish import write_text
 from components.artifacts.store import Content, Store
 from components.errors import BadInput
 from components.task.document import Input
+from flows import sums
 
 
 def tracked(root: Path, path: str) -> Input | None:
@@ -33,15 +34,19 @@ def tracked(root: Path, path: str) -> Input | None:
         entries = [entry | {"path": path} for entry in entries]
     elif (root / LOCK).is_file():
         made = Lock.parse((root / LOCK).read_text(), root / LOCK).output(path)
-        return None if made is None else Input(path=path, md5=made.md5, size=made.size, origin="store")
+        if made is None:
+            return None
+        return sums.with_sums(root, Input(path=path, md5=made.md5, size=made.size, origin="store"))
     for entry in entries:
-        return Input(path=path, md5=entry["md5"], size=int(entry.get("size", 0)), origin="store")
+        found = Input(path=path, md5=entry["md5"], size=int(entry.get("size", 0)), origin="store")
+        return sums.with_sums(root, found)
     return None
 
 
 def track_file(root: Path, path: str, content: Content) -> list[str]:
     """Record a file whose content is in the store; the files that git should have."""
     entry = {"md5": content.md5, "size": content.size, "hash": "md5", "path": Path(path).name}
+    sums.record(root, path, content.md5, {sums.ITSELF: content})
     return _record(root, path, entry)
 
 
@@ -56,8 +61,8 @@ def track_folder(root: Path, path: str, store: Store, files: Mapping[str, Conten
     before = tracked(root, path)
     size = 0
     if grows and before is not None:
-        listed = read_listing(store.read_object(before.md5))
-        contents = {name: Content(md5, 0) for name, md5 in listed.items()}
+        rows = read_listing(store.read_object(before.md5), f"the listing of {path}")
+        contents = {name: Content(md5, 0, before.sha256.get(name, "")) for name, md5 in rows.items()}
         size = before.size
     size += sum(content.size for name, content in files.items() if name not in contents)
     contents |= files
@@ -66,6 +71,7 @@ def track_folder(root: Path, path: str, store: Store, files: Mapping[str, Conten
     if f"{kept.md5.removesuffix('.dir')}.dir" != md5:
         raise RuntimeError(f"the store kept the listing of {path} as {kept.md5}, it is {md5}")
     entry = {"md5": md5, "size": size, "nfiles": len(contents), "hash": "md5", "path": Path(path).name}
+    sums.record(root, path, md5, contents)
     return _record(root, path, entry)
 
 
@@ -77,7 +83,7 @@ def _record(root: Path, path: str, entry: dict[str, Any]) -> list[str]:
     line = f"/{Path(path).name}"
     if line not in lines:
         write_text(ignore, "\n".join([*lines, line]) + "\n")
-    return [pointer, ignore.relative_to(root).as_posix()]
+    return [pointer, *([sums.FILE] if (root / sums.FILE).is_file() else []), ignore.relative_to(root).as_posix()]
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import grimp
 import pytest
 import yaml
 
+from components.pipeline_files import secrets
 from components.settings import Settings
 from components.stages import STAGES
 from tests.made import REPOSITORY
@@ -25,6 +26,7 @@ NEVER_CHANGE_A_RESULT = {
     "components.pipeline_status": "what is out of date",
     "components.preflight": "refuses what would fail",
     "components.pipeline_files": "warns of folders that dvc.yaml does not name",
+    "components.redaction": "what is told, never what is made",
     "components.process": "device and threads: the last bits at the most, which another machine changes as well",
     "components.template": "where params.yaml and the like are, which a stage does not read",
     "components.progress": "what a person sees meanwhile",
@@ -166,7 +168,14 @@ def test_a_registration_depends_on_all_settings_of_its_identity(pipeline: Pipeli
     from components.register.lineage import NOT_OF_THE_MODEL  # noqa: PLC0415  # mlflow takes seconds
 
     names = {field.alias or name for name, field in Settings.model_fields.items()}
-    assert set(pipeline["register"]["params"]) == (names - NOT_OF_THE_MODEL) | {"register"}
+    assert {name.split(".")[0] for name in pipeline["register"]["params"]} == (names - NOT_OF_THE_MODEL) | {"register"}
+
+
+def test_no_secret_is_a_parameter_that_the_lock_would_have(pipeline: Pipeline) -> None:
+    secret = {f"{block}.{key}" for block, key in secrets()}
+    assert "register.webhook" in secret
+    named = {name for stage in pipeline.values() for name in stage.get("params", [])}
+    assert not named & (secret | {name.split(".")[0] for name in secret})
 
 
 def test_every_import_by_name_is_known() -> None:

@@ -131,7 +131,7 @@ def test_a_registered_controlnet_says_which_base_it_needs_and_where_it_looked(
         assert lost.exit_code == ExitCode.BAD_INPUT
         assert "this version holds a ControlNet, not the sd2 model it leads" in lost.stderr
         assert f"was {base} when it was registered and was looked for at {base}" in lost.stderr
-        assert "`dp2o upscale --base FOLDER_OR_HUB_ID`" in lost.stderr
+        assert "`dp2o upscale --base FOLDER_OR_HUB_MODEL`" in lost.stderr
         with pytest.raises(BadInput, match=r"model_config=.*base"):
             mlflow.pyfunc.load_model(version_uri)
         assert np.array_equal(upscaled(project, lr, "--model", version_uri, "--base", str(moved)), expected)

@@ -9,6 +9,8 @@ from components.artifacts import git
 logger = logging.getLogger("dp2o.commit")
 
 UNKNOWN = "unknown"
+BUT_WRITTEN = (".", *(f":(exclude){path}" for path in ("dvc.lock", "dvc.sha256.json", "reports")))
+"""For `git status`: all but what a pipeline run itself writes."""
 COMMIT_VARIABLE, DIRTY_VARIABLE = "DP2O_COMMIT", "DP2O_DIRTY"
 
 
@@ -27,7 +29,7 @@ def dirtiness_of(root: Path) -> str:
     if os.environ.get(DIRTY_VARIABLE):
         return os.environ[DIRTY_VARIABLE]
     # `dvc repro` itself rewrites dvc.lock and the reports kept in git; they say nothing about the code.
-    status = _git(root, "status", "--porcelain", "--", ".", ":(exclude)dvc.lock", ":(exclude)reports")
+    status = _git(root, "status", "--porcelain", "--", *BUT_WRITTEN)
     return UNKNOWN if status == UNKNOWN else str(bool(status)).lower()
 
 

@@ -4,7 +4,9 @@ import hashlib
 import json
 from pathlib import Path
 
+from components.artifacts import places
 from components.artifacts.store import Content, md5_of
+from components.errors import BadInput
 
 IGNORED_FOLDER, IGNORED_SUFFIX = "__pycache__", ".pyc"
 """Byte code does not count (.dvcignore)."""
@@ -22,13 +24,27 @@ def dvc_md5(path: Path) -> str:
     return listing({name: md5_of(path / name) for name in files})[1]
 
 
+def read_listing(content: bytes, what: str) -> dict[str, str]:
+    """md5 by path relative to the folder, as DVC's listing of it says; `what` says whose it is.
+
+    Raises:
+        BadInput: it is no listing, or names a place outside the folder.
+    """
+    try:
+        rows = [(str(row["relpath"]), str(row["md5"])) for row in json.loads(content)]
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadInput(f"{what} is no listing of DVC's ({error}): `dvc push` the folder again") from error
+    for name, md5 in rows:
+        try:
+            places.relative(name)
+            places.md5_name(md5)
+        except ValueError as error:
+            raise BadInput(f"{what}: {error}; nothing was written. Find out who may write to the store") from error
+    return dict(rows)
+
+
 def listing(files: dict[str, Content]) -> tuple[bytes, str]:
     """DVC's listing of a folder, and its md5; `files` by path relative to the folder."""
     rows = [{"md5": files[name].md5, "relpath": name} for name in sorted(files)]
     content = json.dumps(rows, sort_keys=True).encode()
     return content, hashlib.md5(content, usedforsecurity=False).hexdigest() + ".dir"
-
-
-def read_listing(content: bytes) -> dict[str, str]:
-    """md5 by path relative to the folder, of DVC's listing of it."""
-    return {str(row["relpath"]): str(row["md5"]) for row in json.loads(content)}

@@ -18,7 +18,7 @@ VARIABLE = "DP2O_INPUTS"
 
 def list_inputs(path: Path, store_url: str, root: Path, files: Mapping[str, Content]) -> None:
     """Write the list of what may be brought: contents by path relative to `root`."""
-    listed = {name: [content.md5, content.size] for name, content in files.items()}
+    listed = {name: [content.md5, content.size, content.sha256] for name, content in files.items()}
     write_json(path, {"store": store_url, "root": str(root), "files": listed})
 
 
@@ -57,5 +57,5 @@ def below(folder: Path) -> list[Path]:
 @cache
 def _opened(path: Path) -> tuple[Store, Path, dict[str, Content]]:
     content = json.loads(path.read_text())
-    files = {name: Content(md5, size) for name, (md5, size) in content["files"].items()}
+    files = {name: Content(*known) for name, known in content["files"].items()}
     return Store(content["store"]), Path(content["root"]).resolve(), files

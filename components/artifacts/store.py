@@ -15,10 +15,11 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from components.artifacts.places import md5_name, problem
 from components.artifacts.publish import atomic_file
 from components.errors import BadInput, CorruptInput, ResumeLater
 
@@ -35,16 +36,26 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 
 @dataclass(frozen=True)
 class Content:
-    """What a file holds: md5 as DVC counts it, and size in bytes."""
+    """What a file holds: md5 as DVC counts it, and size in bytes.
+
+    Attributes:
+        sha256: beside it, empty where nobody said it. Whoever fetches compares both.
+    """
 
     md5: str
     size: int
+    sha256: str = field(default="", compare=False)
 
 
 def md5_of(path: Path) -> Content:
-    """Content of a file, read in blocks."""
+    """Content of a file, md5 and sha256, read once and in blocks."""
+    md5, sha256, size = _md5(), hashlib.sha256(), 0
     with path.open("rb") as file:
-        return Content(hashlib.file_digest(file, _md5).hexdigest(), path.stat().st_size)
+        while block := file.read(BLOCK):
+            md5.update(block)
+            sha256.update(block)
+            size += len(block)
+    return Content(md5.hexdigest(), size, sha256.hexdigest())
 
 
 def _md5() -> Any:
@@ -104,7 +115,7 @@ class Store:
         """Put `value` under its md5 and `suffix`; DVC's listings of folders have the suffix `.dir`."""
         digest = _md5()
         digest.update(value)
-        content = Content(digest.hexdigest() + suffix, len(value))
+        content = Content(digest.hexdigest() + suffix, len(value), hashlib.sha256(value).hexdigest())
         if not self.has(content):
             self._write(self.object_path(content.md5), value)
             self.kept += content.size
@@ -124,15 +135,16 @@ class Store:
             except FileNotFoundError as error:
                 raise CorruptInput(f"object {content.md5} ({path.name}) is not in {self.url}") from error
             found = md5_of(temporary)
-            if found.md5 != content.md5.removesuffix(".dir"):
+            if found.md5 != content.md5.removesuffix(".dir") or content.sha256 not in ("", found.sha256):
                 self._set_aside(source, content.md5)
+                what = f"md5 {found.md5}, sha256 {found.sha256[:12]}; wanted was {content.sha256[:12] or 'its md5'}"
                 raise CorruptInput(
                     f"object {content.md5} ({path.name}) in {self.url} holds something else, {found.size} bytes "
-                    f"with md5 {found.md5}: moved to {CORRUPT}/{content.md5}"
+                    f"with {what}: moved to {CORRUPT}/{content.md5}"
                 )
             self.fetched += found.size
 
-    def read_object(self, md5: str) -> bytes:
+    def read_object(self, md5: str, sha256: str = "") -> bytes:
         """A small object, whole; a folder's listing for example.
 
         Raises:
@@ -145,14 +157,22 @@ class Store:
             raise CorruptInput(f"object {md5} is not in {self.url}") from error
         digest = _md5()
         digest.update(value)
-        if digest.hexdigest() != md5.removesuffix(".dir"):
+        if digest.hexdigest() != md5.removesuffix(".dir") or sha256 not in ("", hashlib.sha256(value).hexdigest()):
             self._set_aside(source, md5)
             raise CorruptInput(f"object {md5} in {self.url} holds something else: moved to {CORRUPT}/{md5}")
         self.fetched += len(value)
         return value
 
     def object_path(self, md5: str) -> str:
-        """Where fsspec finds an object."""
+        """Where fsspec finds an object.
+
+        Raises:
+            BadInput: what is asked for is no md5: a document names a place outside.
+        """
+        try:
+            md5_name(md5)
+        except ValueError as error:
+            raise BadInput(f"store {self.url}: {error}; find out who wrote the document that names it") from error
         return f"{self._base}/files/md5/{md5[:2]}/{md5[2:]}"
 
     # ---- documents
@@ -165,6 +185,8 @@ class Store:
             return None
         try:
             value: dict[str, Any] = json.loads(content)
+            if not isinstance(value, dict):
+                raise ValueError("it is no object")
         except ValueError:
             logger.warning("%s/%s/%s is damaged and counts as absent", self.url, OWN, key)
             return None
@@ -206,6 +228,8 @@ class Store:
     # ---- below
 
     def _own(self, key: str) -> str:
+        if wrong := problem(key):
+            raise BadInput(f"store {self.url}: the key {key!r} {wrong}")
         return f"{self._base}/{OWN}/{key}"
 
     def _size(self, path: str) -> int | None:
@@ -227,6 +251,10 @@ class Store:
                 temporary.write_bytes(value)
         else:
             self._with_retries(lambda: self._fs.pipe_file(target, value))
+
+    def set_aside(self, md5: str) -> None:
+        """Move an object below `dp2o/corrupt`: it is what its name says, and not what was recorded."""
+        self._set_aside(self.object_path(md5), md5)
 
     def _set_aside(self, source: str, md5: str) -> None:
         target = f"{self._base}/{CORRUPT}/{md5}"

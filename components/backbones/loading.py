@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from components.artifacts import digests
+from components.artifacts import digests, hub
 from components.artifacts.tables import Row
 from components.errors import BadInput
 from components.settings import BackboneSettings, Settings
@@ -21,9 +21,12 @@ def load_model(folder: Path, settings: BackboneSettings, device: "torch.device")
     """The model whose policy is in `folder`, whatever the settings' own `path` says; they are located.
 
     Raises:
-        BadInput: the folder is missing, damaged, or of another family.
+        BadInput: the folder is missing, damaged, or of another family; or a model of the hub is not here.
     """
-    return cast("Backbone", FAMILIES[settings.family].load(folder, settings, device))
+    if settings.base_model is not None:
+        base = hub.folder(settings.base_model, "backbone.base", pipeline=True)
+        settings = settings.model_copy(update={"base": base})
+    return cast("Backbone", FAMILIES[settings.family].load(hub.folder(folder, "backbone.path"), settings, device))
 
 
 def load_backbone(settings: Settings, root: Path, device: "torch.device") -> "Backbone":

@@ -28,7 +28,7 @@ COMPILE_BACKEND = "inductor"
 
 
 class SD2ControlNet:
-    """The backbone; see the module's docstring. `load` makes it from folders or hub ids.
+    """The backbone; see the module's docstring. `load` makes it from folders.
 
     What is predicted is epsilon or v, as the base was trained.
 

@@ -3,6 +3,7 @@ completion are quick."""
 
 import sys
 
+from components import redaction
 from components.interruption import ends_well
 
 RESUMABLE = frozenset({"run", "prepare", "generate", "score", "pair", "train", "evaluate", "report", "register"})
@@ -16,7 +17,9 @@ def main(*arguments: str) -> None:
     with ends_well(f"dp2o {name}".rstrip(), resumes=name in RESUMABLE):
         from components.cli.app import app  # noqa: PLC0415  # seconds of imports
 
-        app(words, prog_name="dp2o")
+        redaction.install()
+        with redaction.scrubbed():  # typer has a hook of its own for what nobody catches
+            app(words, prog_name="dp2o")
 
 
 __all__ = ["main"]

@@ -53,7 +53,8 @@ def upscale(
         str | None, typer.Option(help="What the picture shows, for a text-to-image model; default: as in training.")
     ] = None,
     base: Annotated[
-        str, typer.Option(help="Where a registered ControlNet's frozen model is here: folder or hub id.")
+        str,
+        typer.Option(help="Where a registered ControlNet's frozen model is here: folder or hf://owner/name@revision."),
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
     params: Params = PARAMS,

@@ -56,7 +56,7 @@ class GroupCache:
                 Entry(image, latent or None)
                 for image, latent in zip(blobs[: len(images)], blobs[len(images) :], strict=True)
             ]
-        except (struct.error, ValueError, KeyError):
+        except (struct.error, ValueError, LookupError, TypeError, AttributeError, OverflowError):
             return []
         return entries if intact else []
 

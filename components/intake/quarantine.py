@@ -96,6 +96,6 @@ def _existing(client: Client, bucket: str, key: str) -> dict[str, Any] | None:
         if status_of(error) != 404:
             raise
         return None
-    except json.JSONDecodeError:
+    except ValueError:
         return None
-    return record
+    return record if isinstance(record, dict) else None

@@ -94,6 +94,8 @@ def _all(path: Path) -> dict[str, Any]:
         return {}
     try:
         values: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        if not isinstance(values, dict):
+            raise ValueError("it is no object")
+    except ValueError as error:
         raise BadInput(f"{path} is damaged ({error}): restore it with `git checkout {paths.INTAKE_STATE}`") from error
     return values

@@ -3,9 +3,10 @@
 An arena of twenty checkpoints samples and scores the base and the peers once; a killed evaluation continues.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from components.artifacts import digests
 from components.artifacts.cache import CacheFolder
@@ -22,6 +23,9 @@ class Scores:
     values: dict[str, list[float | None]]
     failures: list[dict[str, str | int]]
     """One a missing value: index, metric, reason, detail."""
+
+
+_SCORES = TypeAdapter(Scores)
 
 
 class EvaluationCache:
@@ -53,9 +57,8 @@ class EvaluationCache:
         path = self._scores_path(restorer, metrics, image)
         try:
             self._folder.fetch(path)
-            content = json.loads(path.read_text())
-            return Scores(content["values"], content["failures"])
-        except (OSError, ValueError, KeyError):
+            return _SCORES.validate_json(path.read_bytes(), strict=True)
+        except (OSError, ValueError):  # pydantic's own is a ValueError
             return None
 
     def keep_scores(self, restorer: str, metrics: str, image: EvaluationImage, scores: Scores) -> None:

@@ -65,6 +65,8 @@ def _recorded(folder: Path) -> dict[str, dict[str, str]]:
         return {}
     try:
         records: dict[str, dict[str, str]] = json.loads(path.read_text())
+        if not isinstance(records, dict) or not all(isinstance(one, dict) for one in records.values()):
+            raise ValueError("it is no table of weights")
     except ValueError as error:
         raise BadInput(
             f"{path} is damaged ({error}): remove it and run python -m components.metrics.weights"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts.hub import source
+from components.artifacts.hub import bare_name, folder, shown, source
 from components.backbones.controlnet.pretrained import read_config, read_part
 from components.errors import BadInput
 
@@ -125,7 +125,7 @@ KNOWN: Mapping[str, Mapping[str, Config]] = {
     "flux.1-dev": _FLUX_DEV,
     "flux.1-schnell": {**_FLUX_DEV, "transformer": {**_FLUX, "guidance_embeds": False}},
 }
-"""By the last part of a folder's name or hub id, in lower case; then by the part of the pipeline."""
+"""By the last part of a folder's name or a hub model's, in lower case; then by the part of the pipeline."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def architecture(base: Path, root: Path, kinds: Mapping[str, Any]) -> Architectu
     """Architecture of `backbone.base`.
 
     Args:
-        base: diffusers folder (below `root` or absolute) or hub id.
+        base: diffusers folder (below `root` or absolute) or a model of the hub.
         root: project folder.
         kinds: class of each part: of diffusers, or a configuration class of transformers.
 
@@ -148,7 +148,7 @@ def architecture(base: Path, root: Path, kinds: Mapping[str, Any]) -> Architectu
         BadInput: it is neither a folder here, nor known by its name, nor a model the hub gives.
     """
     place = source(base, root)
-    known = KNOWN.get(base.name.lower())
+    known = KNOWN.get(bare_name(base).lower())
     if not place.is_dir() and known is not None:
         missing = sorted(kinds.keys() - known.keys())
         if missing:
@@ -156,11 +156,12 @@ def architecture(base: Path, root: Path, kinds: Mapping[str, Any]) -> Architectu
                 f"{BASE}: {base} is known as a pipeline without {', '.join(missing)}: "
                 "set backbone.family to the family of this model"
             )
-        return Architecture(known, f"{base.name} as published ({base} is not a folder here)")
-    if not place.is_dir() and place.is_absolute():
+        return Architecture(known, f"{bare_name(base)} as published ({shown(base)} is not a folder here)")
+    place = folder(place, BASE, pipeline=True)
+    if not place.is_dir():
         raise BadInput(
-            f"{BASE}: there is no folder {place}; give a diffusers folder, a hub id, or a name whose architecture is "
-            f"known: {', '.join(KNOWN)}"
+            f"{BASE}: there is no folder {place}; give a diffusers folder, hf://owner/name@revision, or a name whose "
+            f"architecture is known: {', '.join(KNOWN)}"
         )
     configs = {}
     for part, kind in kinds.items():
@@ -170,4 +171,4 @@ def architecture(base: Path, root: Path, kinds: Mapping[str, Any]) -> Architectu
             configs[part] = {
                 name: value for name, value in read_config(kind, place, BASE, part).items() if not name.startswith("_")
             }
-    return Architecture(configs, str(base))
+    return Architecture(configs, shown(base))

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,10 +11,11 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from components.artifacts.hub import source
+from components.artifacts.hub import folder, is_hub, source
 from components.backbones.controlnet import pretrained
 from components.backbones.controlnet.lora import add_adapter, has_adapter
 from components.backbones.controlnet.vae import downsampling
+from components.errors import BadInput
 from components.plan.architectures import Config
 from components.plan.counting import META, flop, peak_bytes
 from components.plan.figures import Part, Work
@@ -93,6 +95,9 @@ def control_config(kind: Any, path: Path, base: Path, root: Path) -> tuple[Confi
         BadInput: its folder is damaged.
     """
     place = source(path, root)
+    if is_hub(place):
+        with suppress(BadInput):  # not here yet
+            place = folder(place, CONTROL)
     if path == base:
         return None, "a new one, made from the base"
     if place.is_dir() and pretrained.bare_weights(place) is None:

@@ -33,7 +33,7 @@ class Outcome:
 
 def announce(settings: Settings, text: str, mood: notify.Mood, **fields: str) -> None:
     """Send the news to the settings' webhook."""
-    notify.send(settings.register_.webhook, text, mood, fields)
+    notify.send(settings.register_.webhook.get_secret_value(), text, mood, fields)
 
 
 def reason_clause(reason: str) -> str:

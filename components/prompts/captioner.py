@@ -1,18 +1,18 @@
 """A captioner or tagger of transformers: an LR image in, its prompt out; once per LR, kept by content."""
 
-import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
-from components.artifacts import digests
+from components.artifacts import digests, hub
 from components.artifacts.cache import CacheFolder
 from components.artifacts.publish import write_json
 from components.backbones.states import state_digest
@@ -42,24 +42,25 @@ class Captioner:
 
     @classmethod
     def load(cls, source: Path, text: str, max_tokens: int, device: torch.device) -> "Captioner":
-        """From a folder in transformers' format, or a hub id.
+        """From a folder in transformers' format, or a model of the hub that is here (`hub.source`).
 
         Raises:
             BadInput: there is no such model, or it cannot caption.
         """
+        source = hub.folder(source, "prepare.prompt.model")
         verbosity = transformers_logging.get_verbosity()
         transformers_logging.set_verbosity_error()
         try:
-            processor = AutoProcessor.from_pretrained(str(source))
+            processor = AutoProcessor.from_pretrained(str(source), local_files_only=True)
             model, report = AutoModelForImageTextToText.from_pretrained(
-                str(source), dtype=torch.float32, output_loading_info=True
+                str(source), dtype=torch.float32, output_loading_info=True, local_files_only=True
             )
         # what transformers raises for a missing, damaged or unknown model
         except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise BadInput(
                 f"prepare.prompt.model: {source} is no image-to-text model that can be read here ({reason}); give a "
-                "folder that `save_pretrained` wrote with its processor, or a hub id that is downloaded already"
+                "folder that `save_pretrained` wrote with its processor, or hf://owner/name@revision of the hub"
             ) from error
         finally:
             transformers_logging.set_verbosity(verbosity)
@@ -104,8 +105,8 @@ class CaptionCache:
         path = self._folder.path / f"{digests.of_pixels(image)}.json"
         try:
             self._folder.fetch(path)
-            return str(json.loads(path.read_text())["prompt"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return TypeAdapter(dict[Literal["prompt"], str]).validate_json(path.read_bytes(), strict=True)["prompt"]
+        except (OSError, ValueError, KeyError):  # pydantic's own is a ValueError
             prompt = self._captioner(image)
             write_json(path, {"prompt": prompt})
             self._folder.keep(path)

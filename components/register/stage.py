@@ -17,7 +17,9 @@ from components.artifacts.registration import Registration
 from components.artifacts.shards import Shard, ShardReader
 from components.backbones.loading import load_model
 from components.errors import BadInput
+from components.pipeline_files import shareable_params
 from components.process import resolve_device
+from components.redaction import redact_values, redacted
 from components.register.figures import curves, evaluation_metrics, flatten
 from components.register.lineage import Lineage, collect
 from components.register.model_card import model_card
@@ -30,12 +32,14 @@ from components.settings import PromptSettings, Settings
 logger = logging.getLogger("dp2o.register")
 
 CURVES = {"training": paths.TRAINING_CURVE, "validation": paths.VALIDATION_CURVE}
+PARAMS = Path("params.yaml")
+TEXTS = (".yaml", ".json", ".lock", ".html")
 ATTACHED = [
     paths.PAGE,
     paths.EVALUATION_ROWS,
     paths.NORMALISER,
     paths.QUARANTINE,
-    Path("params.yaml"),
+    PARAMS,
     Path("dvc.lock"),
 ]
 PICTURES_LOGGED = 8
@@ -101,7 +105,7 @@ def _register(
     tags[METRICS_TAG] = json.dumps(evaluation.metric_digests)
     name = settings.register_.model_name
     sampling = settings.backbone.model_dump(mode="json") | {"scale": scale}
-    card = model_card(name, sampling, evaluation, lineage.tags())
+    card = redacted(model_card(name, sampling, evaluation, lineage.tags()))
     prompt = _prompt(settings.prepare.prompt, root)
     config = model_config(settings.backbone.located(root), prompt, digest=lineage.model)
     with mlflow.start_run(experiment_id=experiment, run_name=f"{name} {lineage.model[:12]}", tags=tags) as started:
@@ -123,7 +127,7 @@ def _prompt(prompt: PromptSettings, root: Path) -> PromptSettings:
 def _log_figures(
     client: mlflow.MlflowClient, run_id: str, settings: Settings, root: Path, evaluation: Evaluation
 ) -> None:
-    values = flatten(settings.model_dump(mode="json", by_alias=True), ".")
+    values = redact_values(flatten(settings.model_dump(mode="json", by_alias=True), "."))
     params = [Param(name, str(value)) for name, value in values.items()]
     for start in range(0, len(params), PARAMS_A_BATCH):
         client.log_batch(run_id, params=params[start : start + PARAMS_A_BATCH])
@@ -141,12 +145,22 @@ def _log_figures(
         client.log_batch(run_id, metrics=points[start : start + METRICS_A_BATCH])
 
 
+def _log_file(run_id: str, root: Path, path: Path) -> None:
+    """Attach a file; whoever may look at the run sees no secret in it."""
+    folder = path.parent.as_posix() if path.parent.name else None
+    if path.suffix in TEXTS:
+        text = shareable_params(root) if path == PARAMS else (root / path).read_text()
+        mlflow.log_text(redacted(text), path.as_posix(), run_id=run_id)
+    else:
+        mlflow.log_artifact(str(root / path), folder, run_id=run_id)
+
+
 def _log_files(run_id: str, root: Path, card: str) -> None:
     mlflow.log_text(card, "model_card.md")
-    mlflow.log_artifact(str(root / paths.EVALUATION), "reports", run_id=run_id)
+    _log_file(run_id, root, paths.EVALUATION)
     for path in ATTACHED:
         if (root / path).is_file():
-            mlflow.log_artifact(str(root / path), path.parent.as_posix() if path.parent.name else None, run_id=run_id)
+            _log_file(run_id, root, path)
         else:
             logger.warning("%s does not exist: the run is logged without it", path)
     if not (root / paths.EVALUATION_PICTURES).is_file():

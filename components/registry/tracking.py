@@ -1,7 +1,6 @@
 """Where MLflow is, and what its failures mean to the user."""
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +10,12 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from components.errors import BadInput, ResumeLater
+from components.redaction import redacted
 from components.registry import local
 from components.settings import RegisterSettings
 
 _CONFIGURED = "MLFLOW_TRACKING_URI"
 _WHO = (401, 403)
-_PASSWORD = re.compile(r"(://[^/:@]*):[^/@]*@")
 _OTHER_PLACE = "Name another place in MLFLOW_TRACKING_URI or register.tracking_uri"
 _OUT_OF_DATE = (
     "It is of another version of MLflow: take a backup, then `mlflow db upgrade {uri}`, or install the version that "
@@ -93,7 +92,7 @@ def _opened(uri: str) -> mlflow.MlflowClient:
 
 def shown(uri: str) -> str:
     """`uri` without its password."""
-    return _PASSWORD.sub(r"\1:***@", uri)
+    return redacted(uri)
 
 
 def _user_error(uri: str, database: Path | None, error: MlflowException | DBAPIError) -> Exception:

@@ -17,6 +17,7 @@ from components.errors import BadInput
 from components.judge.diagnosis import diagnose
 from components.pages.charts import fixed
 from components.progress import progress
+from components.redaction import redacted
 from components.report import choices, curves
 from components.report.anatomy import anatomy_lines
 from components.report.comparison import control_table, metric_table, peer_table
@@ -248,4 +249,4 @@ def _lineage(root: Path, candidates: list[tables.Row], evaluation: Evaluation) -
 
 def _settings_text(settings: Settings) -> str:
     values = settings.model_dump(mode="json", by_alias=True)
-    return yaml.safe_dump({name: values[name] for name in SETTINGS_SHOWN}, sort_keys=False)
+    return redacted(yaml.safe_dump({name: values[name] for name in SETTINGS_SHOWN}, sort_keys=False))

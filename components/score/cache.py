@@ -3,6 +3,9 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, TypeAdapter
 
 from components.artifacts import digests
 from components.artifacts.cache import CacheFolder
@@ -10,6 +13,9 @@ from components.artifacts.publish import write_json
 from components.errors import BadInput
 
 _FORMAT = 1
+_Entry = Annotated[tuple[float | None, str, str], BeforeValidator(tuple)]
+_SCORES = TypeAdapter(dict[str, dict[str, _Entry]])
+"""What a file has, so that JSON of another kind counts as absent."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +50,11 @@ class ScoreCache:
             content = json.loads(path.read_text())
             if content["sha256"] != digests.of_json(content["scores"]):
                 return {}
+            known = _SCORES.validate_python(content["scores"], strict=True)
             return {
-                metric: {image: Score(*entry) for image, entry in scores.items()}
-                for metric, scores in content["scores"].items()
+                metric: {image: Score(*entry) for image, entry in scores.items()} for metric, scores in known.items()
             }
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, LookupError, TypeError):  # pydantic's own is a ValueError
             return {}
 
     def write(self, lr_id: str, hr_digest: str, scores: Scores) -> None:

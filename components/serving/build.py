@@ -16,8 +16,8 @@ BASE = "backbone.base"
 """How errors about a base model begin."""
 
 BASE_MODEL_HINT = (
-    "Say where the base model is on this machine: `dp2o upscale --base FOLDER_OR_HUB_ID`, or "
-    'mlflow.pyfunc.load_model(..., model_config={"base": FOLDER_OR_HUB_ID})'
+    "Say where the base model is on this machine: `dp2o upscale --base FOLDER_OR_HUB_MODEL`, or "
+    'mlflow.pyfunc.load_model(..., model_config={"base": FOLDER_OR_HUB_MODEL})'
 )
 
 

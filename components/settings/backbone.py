@@ -17,7 +17,7 @@ class FamilyBlock(Block):
     """What others ask of a block, whatever its family; what is said here holds for this project's own models."""
 
     def located(self, root: Path) -> Self:
-        """The same with local paths made absolute, relative to `root`; hub ids stay as they are."""
+        """The same with local paths made absolute, relative to `root`; models of the hub stay as they are."""
         raise NotImplementedError
 
     def stored_scale(self) -> int | None:
@@ -26,7 +26,7 @@ class FamilyBlock(Block):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Folders and files that the model is loaded from; hub ids are among them."""
+        """Folders and files that the model is loaded from; models of the hub are among them."""
         raise NotImplementedError
 
     @property
@@ -125,8 +125,8 @@ class ControlNetSettings(FamilyBlock):
     """What every ControlNet on a frozen text-to-image model takes.
 
     Attributes:
-        path: the ControlNet: diffusers folder, hub id, or a bare `.safetensors` state dict.
-        base: the text-to-image pipeline: diffusers folder or hub id.
+        path: the ControlNet: diffusers folder, `hf://owner/name@revision`, or a bare `.safetensors` state dict.
+        base: the text-to-image pipeline: diffusers folder or `hf://owner/name@revision`.
         scale: output side over LR side.
         conditioning_scale: factor of the ControlNet's residuals.
         dtype: of the frozen parts; the trainable branch is float32, see train.precision.

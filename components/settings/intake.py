@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from components.settings.secret import PublicUrl
+
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 
@@ -16,8 +18,10 @@ class IntakeSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    source: str = Field(default="", description="s3://bucket/prefix/ to look under; empty: none.")
-    quarantine: str = Field(default="", description="s3://bucket/prefix/ for what cannot be used; not within `source`.")
+    source: PublicUrl = Field(default="", description="s3://bucket/prefix/ to look under; empty: none.")
+    quarantine: PublicUrl = Field(
+        default="", description="s3://bucket/prefix/ for what cannot be used; not within `source`."
+    )
     settle_seconds: NotNegative = Field(
         default=60.0, description="Objects younger than this, by the server's clock, wait for the next run."
     )

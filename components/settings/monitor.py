@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from components.settings.secret import PublicUrl
+
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -14,7 +16,7 @@ class MonitorSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    pairs: str = Field(default="", description="Folder or s3:// prefix with <name>.lr.png and <name>.sr.png.")
+    pairs: PublicUrl = Field(default="", description="Folder or s3:// prefix with <name>.lr.png and <name>.sr.png.")
     sample: Count = Field(default=200, description="Most pairs that are scored: the newest.")
     min_pairs: Count = Field(default=30, description="Fewer pairs are no sign of health.")
     max_pixels: Count = Field(default=16_000_000, description="Larger pictures are not scored, px.")

@@ -30,7 +30,7 @@ class PromptSettings(Block):
         text: the fixed prompt; for a captioner what it is given beside the picture.
         manifest: name of the table in each source folder, CSV or parquet.
         column: of the prompts; column `file` names the photo.
-        model: the captioner: folder in transformers' format, or hub id.
+        model: the captioner: folder in transformers' format, or hf://owner/name@revision.
         max_tokens: longest caption.
     """
 
@@ -44,7 +44,9 @@ class PromptSettings(Block):
     @model_validator(mode="after")
     def _consistent(self) -> "PromptSettings":
         if self.kind == "captioner" and self.model is None:
-            raise ValueError("kind captioner needs model: a folder in transformers' format, or a hub id")
+            raise ValueError(
+                "kind captioner needs model: a folder in transformers' format, or hf://owner/name@revision"
+            )
         if self.kind != "captioner" and self.model is not None:
             raise ValueError(f"model is set, but kind is {self.kind}: set kind to captioner, or leave model out")
         if self.kind == "column" and self.text:

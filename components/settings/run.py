@@ -8,12 +8,13 @@ from pydantic import Field
 from components.artifacts.cache import CacheFolder
 from components.artifacts.store import Store
 from components.settings.block import Block
+from components.settings.secret import PublicUrl
 
 
 class RunSettings(Block):
     device: str = "auto"
     cache: Path = Path("cache")
-    shared_cache: str = ""
+    shared_cache: PublicUrl = ""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     workers: Annotated[int, Field(ge=0, le=1024)] = 0
 

@@ -21,9 +21,11 @@ from components.artifacts import commit, inputs
 from components.artifacts.store import Store
 from components.errors import BadInput, ExitCode, ResumeLater
 from components.invocation import Invocation
+from components.redaction import redacted
 from components.settings import Settings
 from components.task.document import Task
 from components.task.nodes import Node, rendezvous
+from components.task.seal import KEY_VARIABLE
 from components.task.workspace import CODE, INPUTS_LIST
 
 logger = logging.getLogger("dp2o.task")
@@ -81,7 +83,8 @@ def command(
 
 def run_child(invocation: Invocation, task: Task, store: Store, root: Path, node: Node | None) -> int:
     """Run the stage in the workspace; its lines go to stdout and to the store. Its exit code, 128 + n by signal n."""
-    environment = os.environ | {
+    # who decodes pictures of others need not be able to say what this part made
+    environment = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE} | {
         inputs.VARIABLE: str(root / INPUTS_LIST),
         "PYTHONPATH": os.pathsep.join([str(CODE), *filter(None, [os.environ.get("PYTHONPATH")])]),
         **commit.environment(task.commit, task.dirty),
@@ -102,8 +105,9 @@ def run_child(invocation: Invocation, task: Task, store: Store, root: Path, node
         copier = threading.Thread(target=_copy_log, args=copied, daemon=True)
         copier.start()
         for line in child.stdout or ():  # text mode: a progress bar's carriage returns end lines as well
-            print(line, end="", flush=True)
-            log.write(line)
+            shown = redacted(line)
+            print(shown, end="", flush=True)
+            log.write(shown)
             log.flush()
         code = child.wait()
         log.write(f"exit code {code}\n")

@@ -15,6 +15,7 @@ from components.invocation import Invocation
 from components.task.child import run_child
 from components.task.document import Result, read_result, read_task
 from components.task.nodes import node_here
+from components.task.seal import KEY_VARIABLE
 from components.task.workspace import CODE, bring_inputs, check_code, made, workspace
 
 logger = logging.getLogger("dp2o.task")
@@ -32,8 +33,8 @@ def _perform(invocation: Invocation) -> int:
     began = time.monotonic()
     node = node_here(os.environ)
     task, store = read_task(invocation.stage, invocation.task or "")
-    key = task.result_key(invocation)
-    if read_result(store, task, invocation) is not None:
+    key, own = task.result_key(invocation), os.environ.get(KEY_VARIABLE, "")
+    if read_result(store, task, invocation, own) is not None:
         logger.info("made before: %s", key)
         return ExitCode.OK
     if task.stage == "register" and not os.environ.get("MLFLOW_TRACKING_URI"):
@@ -56,8 +57,8 @@ def _perform(invocation: Invocation) -> int:
             "bytes_kept": float(store.kept),
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
         }
-        result = Result(outputs={path: (c.md5, c.size) for path, c in outputs.items()}, figures=figures)
-        store.write(key, result.model_dump(mode="json"))
+        result = Result(outputs={path: (c.md5, c.size, c.sha256) for path, c in outputs.items()}, figures=figures)
+        store.write(key, result.sealed(own, key).model_dump(mode="json"))
         logger.info("%d files made; %s", len(outputs), json.dumps({k: round(v, 1) for k, v in figures.items()}))
         return code
 

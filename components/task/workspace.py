@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.artifacts import inputs
+from components.artifacts import inputs, places
 from components.artifacts.dvc_hash import dvc_md5, read_listing
 from components.artifacts.store import Content, Store
 from components.artifacts.temporary import held_folder
-from components.errors import BadInput
+from components.errors import BadInput, CorruptInput
 from components.invocation import Invocation
 from components.task.document import Input, Task
 
@@ -65,28 +65,37 @@ def bring_inputs(task: Task, store: Store, root: Path) -> dict[str, Content]:
     (root / "components").symlink_to(CODE / "components")
     lazy: dict[str, Content] = {}
     for entry in task.inputs:
-        target = root / entry.path
+        target = places.below(root, entry.path, "the task")
         if entry.origin == "image":
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.symlink_to(CODE / entry.path)
             continue
         for path, content in contents(store, entry).items():
+            place = places.below(root, path, f"the listing of {entry.path}")
             if path.endswith(BROUGHT_WHEN_OPENED):
                 lazy[path] = content
-                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                place.parent.mkdir(parents=True, exist_ok=True)
             else:
-                store.fetch(content, root / path)
+                store.fetch(content, place)
     inputs.list_inputs(root / INPUTS_LIST, store.url, root, lazy)
     return lazy
 
 
 def contents(store: Store, entry: Input) -> dict[str, Content]:
-    """Files of an input by path relative to the project's root; a folder's listing has no sizes, so -1 stands there."""
+    """Files of an input by path relative to the project's root; a folder's listing has no sizes, so -1 stands there.
+
+    Raises:
+        CorruptInput: the listing is damaged, or names other files than were recorded.
+    """
     if not entry.md5.endswith(".dir"):
-        return {entry.path: Content(entry.md5, entry.size)}
-    listed = read_listing(store.read_object(entry.md5))
-    return {f"{entry.path}/{name}": Content(md5, -1) for name, md5 in listed.items()}
+        return {entry.path: Content(entry.md5, entry.size, entry.sha256.get("", ""))}
+    rows = read_listing(store.read_object(entry.md5), f"the listing of {entry.path}")
+    if entry.sha256 and entry.sha256.keys() != rows.keys():
+        store.set_aside(entry.md5)
+        others = sorted(entry.sha256.keys() ^ rows.keys())
+        raise CorruptInput(f"the listing of {entry.path} names other files than were recorded: {', '.join(others[:3])}")
+    return {f"{entry.path}/{name}": Content(md5, -1, entry.sha256.get(name, "")) for name, md5 in rows.items()}
 
 
 def made(root: Path, task: Task, invocation: Invocation) -> list[str]:

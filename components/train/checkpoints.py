@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -74,13 +75,27 @@ def newest(cache: CacheFolder) -> TrainingState | None:
             cache.fetch(candidate / MANIFEST)
             cache.fetch(candidate / STATE)
             manifest = json.loads((candidate / MANIFEST).read_text())
-            intact = manifest["sha256"] == digests.of_file(candidate / STATE)
-        except (OSError, json.JSONDecodeError, KeyError):
-            intact = False
-        if intact:
-            return TrainingState(**torch.load(candidate / STATE, map_location="cpu", weights_only=True))
+            if manifest["sha256"] == digests.of_file(candidate / STATE):
+                return _state(torch.load(candidate / STATE, map_location="cpu", weights_only=True))
+        # what damaged files raise: JSON that is no manifest, a zip that is no checkpoint, other fields than ours
+        except (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, UnpicklingError) as error:
+            logger.warning("checkpoint %s cannot be read: %s", candidate, " ".join(str(error).split())[:200])
         logger.warning("checkpoint %s is damaged; falling back to the one before", candidate)
     return None
+
+
+def _state(values: Any) -> TrainingState:
+    """What was saved, if its fields are of their kinds.
+
+    Raises:
+        TypeError: they are not.
+    """
+    state = TrainingState(**values)
+    fields = {"step": int, "policy": dict, "optimizer": dict, "log": list, "validation": list, "best_policy": dict}
+    wrong = [name for name, kind in fields.items() if not isinstance(getattr(state, name), kind)]
+    if wrong:
+        raise TypeError(f"{', '.join(wrong)} of it are of another kind")
+    return state
 
 
 def _newest_first(folder: Path) -> Iterator[Path]:

@@ -134,6 +134,7 @@ class Work:
             run as `python -m …`.
         gpus: GPUs it needs; 0 runs on the CPU.
         environment: plain settings; secrets come from where it runs.
+        secrets: the same for what nobody else may see; of this work alone.
         nodes: machines that do it together, each with that command and so many GPUs; they start and end as one.
     """
 
@@ -145,6 +146,7 @@ class Work:
     gpus: int = 0
     environment: dict[str, str] = field(default_factory=dict)
     nodes: int = 1
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

@@ -110,8 +110,9 @@ def job_for(work: Work, template: Json, settings: KubernetesSettings, launcher: 
     container["image"] = settings.image
     container.setdefault("command", ["python", "-m"])
     container["args"] = list(work.command)
-    given = [item for item in container.get("env") or () if item["name"] not in work.environment]
-    container["env"] = given + [{"name": name, "value": value} for name, value in sorted(work.environment.items())]
+    own = work.environment | work.secrets  # who may read Jobs in the namespace may start one with any Secret of it
+    given = [item for item in container.get("env") or () if item["name"] not in own]
+    container["env"] = given + [{"name": name, "value": value} for name, value in sorted(own.items())]
     container["envFrom"] = [*(container.get("envFrom") or ()), *_sources(settings)]
     requests = requests_of(work, settings)
     container["resources"] = {

@@ -30,6 +30,8 @@ POLL = 0.1
 LAST_BYTES, LAST_LINES = 2000, 5
 """Of the log, in the description of a failure."""
 
+NOT_FOR_WORK = frozenset({"DP2O_RUN_KEY"})
+"""Of the flow alone: who has it can seal any result."""
 VISIBLE, DEVICES = "CUDA_VISIBLE_DEVICES", "devices"
 
 
@@ -145,7 +147,8 @@ class LocalLauncher:
     def _start(self, entry: _Entry) -> None:
         entry.folder.mkdir(exist_ok=True)
         (entry.folder / DEVICES).write_text(" ".join(entry.devices))
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **entry.work.environment}
+        outer = {name: value for name, value in os.environ.items() if name not in NOT_FOR_WORK}
+        environment = {**outer, "PYTHONUNBUFFERED": "1", **entry.work.environment, **entry.work.secrets}
         environment[VISIBLE] = ",".join(entry.devices)
         arguments = [sys.executable, "-I", supervise.__file__, str(entry.folder)]
         with entry.log.open("ab") as log:

@@ -1,4 +1,4 @@
-"""Bases and ControlNets by hub id, from a cache on this machine, by the real stage; the network is never asked."""
+"""Bases and ControlNets of the hub, from a cache on this machine, by the real stage; the network is never asked."""
 
 import os
 import shutil
@@ -73,7 +73,7 @@ def write_flux(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_hub_ids_are_read_from_the_cache(tmp_path: Path) -> None:
+def test_models_of_the_hub_are_read_from_the_cache(tmp_path: Path) -> None:
     home = tmp_path / "home"
     there, digests = [], []
     for family, write in {"sd2_controlnet": write_sd2, "flux_controlnet": write_flux}.items():
@@ -85,16 +85,16 @@ def test_hub_ids_are_read_from_the_cache(tmp_path: Path) -> None:
         digests.append(load_backbone(from_folders, root, torch.device("cpu")).digest("reference"))
         put_into_cache(home, f"{family}/text-to-image", root / "base")
         put_into_cache(home, f"{family}/control", root / "control")
-        settings(root, family, f"{family}/text-to-image", f"{family}/control")
+        settings(root, family, f"hf://{family}/text-to-image", f"hf://{family}/control@{COMMIT}")
         there.append(root)
         shutil.copytree(root, tmp_path / f"{family}-missing")
-        settings(tmp_path / f"{family}-missing", family, f"{family}/text-to-image", "lab/control")
+        settings(tmp_path / f"{family}-missing", family, f"hf://{family}/text-to-image", "hf://lab/control@main")
 
     codes, errors = generate([*there, *(root.with_name(f"{root.name}-missing") for root in there)], home)
     assert codes == [ExitCode.OK, ExitCode.OK, ExitCode.BAD_INPUT, ExitCode.BAD_INPUT], errors[-3000:]
     for root, digest in zip(there, digests, strict=True):
         rows = tables.read_rows(root / "data/candidates.parquet", tables.CANDIDATES)
         assert {row["model_digest"] for row in rows} == {digest}
-    said = "backbone.path: lab/control is neither a folder here nor a model the hub gives"
+    said = "backbone.path: hf://lab/control@main is not in this machine's cache, and the hub was not asked"
     assert errors.count(said) == 2
     assert "Traceback" not in errors

@@ -22,8 +22,10 @@ from prefect.states import Cancelling
 
 from benchmarks.parts.fake_api import Server
 from benchmarks.parts.fake_cluster import FakeCluster
+from components.redaction import scrubbed
 from flows import cancelling as module
 from flows.cancelling import ended_with_the_run, this_run
+from flows.fence import Fence, fenced, present
 from flows.launchers.base import Failure, Launcher, Outcome
 from tests.flows.launchers.simulated import WORK, make, until
 
@@ -183,3 +185,22 @@ def test_outside_a_run_of_prefect_all_is_ended(cluster: FakeCluster, server: Ser
         launcher.submit(replace(WORK, run=this_run()))
         assert len(cluster.objects["jobs"]) == 1
     assert cluster.objects["jobs"] == {}
+
+
+def test_a_flow_within_commits_as_the_same_holder_and_a_failed_one_shows_no_password() -> None:
+    seen: list[Fence | None] = []
+
+    @flow
+    def inner() -> None:
+        seen.append(present())
+
+    @flow
+    def outer() -> None:
+        with scrubbed(), fenced(Fence(5, lambda: None)):
+            inner()
+            raise RuntimeError("no answer from http://ada:secret-word@host")
+
+    state = outer(return_state=True)
+    assert [fence and fence.number for fence in seen] == [5]
+    assert "http://ada:***@host" in str(state.message)
+    assert "secret-word" not in state.model_dump_json(exclude={"data"})

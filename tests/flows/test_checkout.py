@@ -6,6 +6,7 @@ import pytest
 
 from components.errors import BadInput
 from flows.checkout import checked_out
+from flows.fence import Fence, LostLeaseError, fenced, highest
 from tests.flows.made import run
 
 
@@ -76,3 +77,51 @@ def test_a_link_that_comes_with_a_rebase_is_refused(repository: Path, tmp_path: 
 def test_what_is_no_branch_there_is_refused(repository: Path, branch: str) -> None:
     with pytest.raises(BadInput, match="branch"), checked_out(str(repository), branch):
         pass
+
+
+def fence(number: int, lost: bool = False) -> Fence:
+    def check() -> None:
+        if lost:
+            raise LostLeaseError("another took the lease over")
+
+    return Fence(number, check)
+
+
+def saved(repository: Path, name: str, holder: Fence | None) -> None:
+    with fenced(holder), checked_out(str(repository), "main") as checkout:
+        (checkout.root / name).write_text("x\n")
+        run(checkout.root, "git", "add", name)
+        checkout.save([name], name)
+
+
+def test_commits_carry_the_holder_and_the_next_one_goes_on(repository: Path) -> None:
+    saved(repository, "a", fence(3))
+    saved(repository, "b", None)  # a person, or align by itself
+    saved(repository, "c", fence(3))
+    saved(repository, "d", fence(4))
+    shown = run(repository, "git", "log", "--format=%s %(trailers:key=Dp2o-Holder,valueonly,separator=)", "main")
+    assert [line.strip() for line in shown.splitlines()] == ["d 4", "c 3", "b", "a 3", "file"]
+    with checked_out(str(repository), "main") as checkout:
+        assert highest(checkout.root) == 4
+
+
+def test_a_holder_that_slept_publishes_nothing_over_the_next(repository: Path) -> None:
+    with fenced(fence(3)), checked_out(str(repository), "main") as checkout:
+        (checkout.root / "late").write_text("x\n")
+        saved(repository, "b", fence(4))  # meanwhile; another file, so that a rebase would go through
+        with pytest.raises(LostLeaseError, match="holder 4 of the lease has committed"):
+            checkout.save(["late"], "late")
+    assert "late" not in run(repository, "git", "ls-tree", "--name-only", "main")
+    assert not run(repository, "git", "for-each-ref", "refs/heads/dp2o")
+
+
+def test_who_starts_late_with_an_old_number_publishes_nothing_either(repository: Path) -> None:
+    saved(repository, "b", fence(4))
+    with pytest.raises(LostLeaseError, match="this is holder 3"):
+        saved(repository, "late", fence(3))
+
+
+def test_the_lease_itself_is_asked_at_every_push(repository: Path) -> None:
+    with pytest.raises(LostLeaseError, match="took the lease over"):
+        saved(repository, "b", fence(4, lost=True))
+    assert run(repository, "git", "log", "--format=%s", "main").split() == ["file"]

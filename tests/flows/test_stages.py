@@ -12,6 +12,7 @@ from components.artifacts.store import Content, Store
 from components.errors import BadInput
 from components.invocation import Invocation
 from components.task.document import Result, Task, read_result
+from components.task.seal import KEY_VARIABLE
 from flows.launchers.base import Failure, Outcome, State, Work, WorkFailedError
 from flows.project import Project
 from flows.stages import Runner
@@ -66,14 +67,16 @@ class Scripted:
         assert document is not None
         task = Task.model_validate(document)
         paths = self._paths(task, invocation.action, invocation.shard)
-        made: dict[str, tuple[str, int]] = {}
+        made: dict[str, tuple[str, int, str]] = {}
         for path in paths:
             target = self.folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(f"{path} of {task.stage}\n")
             content = self.store.keep(target)
-            made[path] = (content.md5, content.size)
-        self.store.write(task.result_key(invocation), Result(outputs=made).model_dump(mode="json"))
+            made[path] = (content.md5, content.size, content.sha256)
+        key = task.result_key(invocation)
+        result = Result(outputs=made).sealed(work.secrets[KEY_VARIABLE], key)
+        self.store.write(key, result.model_dump(mode="json"))
 
     def _paths(self, task: Task, action: str, shard: Shard | None) -> list[str]:
         """Files that a part makes."""
@@ -129,7 +132,9 @@ def test_a_flow_that_starts_again_takes_what_was_made(runner: Runner, launcher: 
         runner.update(name)
     before = len(launcher.works)
     (runner.project.root / "dvc.lock").unlink()  # the clone of the flow that died is gone
-    again = Runner(Project(runner.project.root), runner.store, launcher, "run", sleep=lambda seconds: None)
+    again = Runner(
+        Project(runner.project.root), runner.store, launcher, "run", key=runner.key, sleep=lambda seconds: None
+    )
     for name in ("prepare", "generate"):
         assert again.update(name)
     assert len(launcher.works) == before
@@ -197,7 +202,7 @@ def test_a_damaged_shard_is_made_again_by_its_stage(runner: Runner, launcher: Sc
     task = runner.project.task("generate", runner.store.url)
     known = read_result(runner.store, task, task.invocation("publish", Shard(0, 1)))
     assert known is not None
-    md5, size = known.outputs["data/candidates/00000-of-00001.tar"]
+    md5, size, _ = known.outputs["data/candidates/00000-of-00001.tar"]
     lock = (runner.project.root / "dvc.lock").read_text()
 
     def lose(work: Work) -> None:

@@ -1,3 +1,4 @@
+import struct
 from pathlib import Path
 
 import pytest
@@ -60,4 +61,27 @@ def test_an_altered_byte_is_noticed(tmp_path: Path, position: int) -> None:
     content = bytearray(path.read_bytes())
     content[position] ^= 0x40
     path.write_bytes(content)
+    assert cache.read("abcd", "") == []
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "[]",
+        "7",
+        "null",
+        "{}",
+        '{"sizes": 7, "sha256": ""}',
+        '{"sizes": ["1"], "sha256": ""}',
+        '{"sizes": [[]]}',
+        '{"sizes": {"a": 1}, "sha256": ""}',
+        '{"sizes": [1e300], "sha256": ""}',
+        '{"sizes": [1], "latents": null}',
+    ],
+)
+def test_a_header_of_another_kind_counts_as_absent(tmp_path: Path, header: str) -> None:
+    cache = GroupCache(CacheFolder(tmp_path), "model")
+    cache.write("abcd", "", IMAGES)
+    (path,) = tmp_path.rglob("*.group")
+    path.write_bytes(struct.pack("<Q", len(header)) + header.encode() + b"rest")
     assert cache.read("abcd", "") == []

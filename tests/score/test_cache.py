@@ -1,8 +1,10 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from components.artifacts import digests
 from components.artifacts.cache import CacheFolder
 from components.score.cache import Score, ScoreCache, Scores
 
@@ -30,4 +32,28 @@ def test_a_damaged_file_is_as_good_as_absent(tmp_path: Path, change: Callable[[s
     cache.write("lr", "hr", SCORES)
     path = only_file(tmp_path)
     path.write_text(change(path.read_text()))
+    assert cache.read("lr", "hr") == {}
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        [],
+        7,
+        None,
+        "x",
+        {"metric": []},
+        {"metric": {"image": 7}},
+        {"metric": {"image": [1.0]}},
+        {"metric": {"image": ["1", "", ""]}},
+        {"metric": {"image": [1.0, None, ""]}},
+        {"metric": None},
+    ],
+)
+def test_scores_of_another_kind_count_as_absent_whatever_their_digest(tmp_path: Path, scores: object) -> None:
+    cache = ScoreCache(CacheFolder(tmp_path))
+    cache.write("lr", "hr", SCORES)
+    only_file(tmp_path).write_text(json.dumps({"scores": scores, "sha256": digests.of_json(scores)}))
+    assert cache.read("lr", "hr") == {}
+    only_file(tmp_path).write_text(json.dumps(scores))
     assert cache.read("lr", "hr") == {}

@@ -101,7 +101,7 @@ def test_parts_and_their_gathering_give_the_bytes_of_one_run(
             f"data/candidates/{shard.name}.tar",
             f"data/candidates.parts/{shard.name}.parquet",
         }
-        made |= {path: md5 for path, (md5, _) in result.outputs.items()}
+        made |= {path: md5 for path, (md5, *_) in result.outputs.items()}
         assert "candidates made" in Path(f"{tmp_path}/store/dp2o/{log}").read_text()
     assert list((tmp_path / "workspace").iterdir()) == []
     rows = [
@@ -114,7 +114,7 @@ def test_parts_and_their_gathering_give_the_bytes_of_one_run(
     assert run_task(Invocation("generate", task=url(store, joined), action="gather")) == ExitCode.OK
     gathered = read_result(store, joined, joined.invocation("gather"))
     assert gathered is not None
-    made |= {path: md5 for path, (md5, _) in gathered.outputs.items()}
+    made |= {path: md5 for path, (md5, *_) in gathered.outputs.items()}
 
     whole = tmp_path / "whole"
     shutil.copytree(project, whole)

@@ -1,9 +1,11 @@
+import json
 import logging
 from pathlib import Path
 
 import pytest
 import torch
 
+from components.artifacts import digests
 from components.artifacts.cache import CacheFolder
 from components.train import checkpoints
 from components.train.checkpoints import TrainingState
@@ -68,3 +70,43 @@ def test_all_damaged_is_none(tmp_path: Path) -> None:
     checkpoints.save(CacheFolder(tmp_path), state(4))
     (tmp_path / "step-0000004/state.pt").write_bytes(b"")
     assert checkpoints.newest(CacheFolder(tmp_path)) is None
+
+
+def whole(sha256: object, step: object = 10) -> bytes:
+    return json.dumps({"step": step, "sha256": sha256}).encode()
+
+
+@pytest.mark.parametrize("content", [b"[]", b"7", b"null", b'"x"', b"{}", whole(7), whole([]), whole({}), b"\xff"])
+def test_a_manifest_of_another_kind_falls_back(tmp_path: Path, content: bytes) -> None:
+    for step in (4, 10):
+        checkpoints.save(CacheFolder(tmp_path), state(step))
+    (tmp_path / "step-0000010/manifest.json").write_bytes(content)
+    found = checkpoints.newest(CacheFolder(tmp_path))
+    assert found is not None
+    assert found.step == 4
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        [],
+        7,
+        {"step": 10},
+        {"step": 10, "policy": {}, "optimizer": {}, "other": 1},
+        {"step": "10", "policy": {}, "optimizer": {}},
+        {"step": 10, "policy": [], "optimizer": {}},
+        b"no zip",
+    ],
+)
+def test_a_state_of_another_kind_falls_back_whatever_its_digest(tmp_path: Path, saved: object) -> None:
+    for step in (4, 10):
+        checkpoints.save(CacheFolder(tmp_path), state(step))
+    path = tmp_path / "step-0000010/state.pt"
+    if isinstance(saved, bytes):
+        path.write_bytes(saved)
+    else:
+        torch.save(saved, path)
+    (tmp_path / "step-0000010/manifest.json").write_bytes(whole(digests.of_file(path)))
+    found = checkpoints.newest(CacheFolder(tmp_path))
+    assert found is not None
+    assert found.step == 4

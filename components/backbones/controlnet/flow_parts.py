@@ -41,7 +41,7 @@ def check_flow_base(base: Path, pipeline: Any, network: Any, parts: tuple[str, .
     """Refuse a base that is no pipeline of `network`, or whose scheduler is not deterministic flow-matching Euler.
 
     Args:
-        base: pipeline folder or hub id.
+        base: pipeline folder.
         pipeline: a stock pipeline class, to read the folder's index with.
         network: class of the transformer.
         parts: subfolders that must be there.

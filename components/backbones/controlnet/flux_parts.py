@@ -61,7 +61,7 @@ DOUBLE_LAYERS, SINGLE_LAYERS = 4, 0
 def read_parts(folder: Path, settings: FluxControlNetSettings) -> FlowParts:
     """The ControlNet in `folder` (whatever `settings.path` says) and its base, `settings.base`.
 
-    `folder` may be a diffusers folder, a hub id, a bare `.safetensors` state dict, or the base itself: then the control
+    `folder` may be a diffusers folder, a bare `.safetensors` state dict, or the base itself: then the control
     branch starts as DOUBLE_LAYERS of the transformer's own blocks, whose residuals are zero until it is trained.
 
     Raises:

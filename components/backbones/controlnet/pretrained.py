@@ -1,4 +1,4 @@
-"""Parts of diffusers pipelines, from a folder or the hub: what is missing or does not fit is refused by its setting.
+"""Parts of diffusers pipelines, from folders here: what is missing or does not fit is refused by its setting.
 
 Configurations are read before weights, so that what cannot work costs no time.
 """
@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from components.errors import BadInput
 
+WAY_OUT = "give the folder that `save_pretrained` wrote, or hf://owner/name@revision for a model of the hub"
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -23,7 +24,7 @@ def read_config(kind: Any, source: Path, setting: str, subfolder: str = "") -> d
         BadInput: there is none, or it is not JSON.
     """
     try:
-        config: dict[str, Any] = kind.load_config(str(source), subfolder=subfolder or None)
+        config: dict[str, Any] = kind.load_config(str(source), subfolder=subfolder or None, local_files_only=True)
     except (OSError, ValueError) as error:
         raise BadInput(_cannot_read(source, subfolder, setting, error)) from error
     return config
@@ -54,7 +55,11 @@ def read_model(kind: Any, source: Path, setting: str, dtype: torch.dtype, subfol
     """
     try:
         model, report = kind.from_pretrained(
-            str(source), subfolder=subfolder or None, torch_dtype=dtype, output_loading_info=True
+            str(source),
+            subfolder=subfolder or None,
+            torch_dtype=dtype,
+            output_loading_info=True,
+            local_files_only=True,
         )
     # diffusers and safetensors raise these for a missing, damaged or misfitting file
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -75,7 +80,7 @@ def read_part(kind: Any, source: Path, setting: str, subfolder: str, **options: 
         BadInput: it is not there or damaged, or a tokenizer without words: transformers makes one of an empty folder.
     """
     try:
-        part = kind.from_pretrained(str(source), subfolder=subfolder, **options)
+        part = kind.from_pretrained(str(source), subfolder=subfolder, local_files_only=True, **options)
     except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
         raise BadInput(_cannot_read(source, subfolder, setting, error)) from error
     if isinstance(part, PreTrainedTokenizerBase) and len(part) <= len(set(part.all_special_tokens)):
@@ -86,20 +91,17 @@ def read_part(kind: Any, source: Path, setting: str, subfolder: str, **options: 
 
 
 def check_pipeline_folder(source: Path, setting: str, parts: tuple[str, ...]) -> None:
-    """Refuse a local pipeline folder that lacks a part; of a hub id only the reading can tell.
+    """Refuse a pipeline folder that lacks a part.
 
     Raises:
-        BadInput: the path is absolute and there is no such folder, or it lacks model_index.json or one of `parts`.
+        BadInput: there is no such folder, or it lacks model_index.json or one of `parts`.
     """
     if not source.is_dir():
-        if source.is_absolute():
-            raise BadInput(f"{setting}: {source} is no folder; give a diffusers pipeline folder or a hub id owner/name")
-        return
+        raise BadInput(f"{setting}: {source} is no folder; {WAY_OUT}")
     missing = [name for name in ("model_index.json", *parts) if not (source / name).exists()]
     if missing:
         raise BadInput(
-            f"{setting}: {source} lacks {', '.join(missing)}: it is no complete diffusers pipeline; "
-            "give the folder that `save_pretrained` wrote, or a hub id owner/name"
+            f"{setting}: {source} lacks {', '.join(missing)}: it is no complete diffusers pipeline; {WAY_OUT}"
         )
 
 
@@ -147,7 +149,4 @@ def _cannot_read(source: Path, subfolder: str, setting: str, error: Exception) -
     reason = " ".join(str(error).split())[:300]
     if source.exists():
         return f"{setting}: {_place(source, subfolder)} cannot be read ({reason}); restore it from its source"
-    return (
-        f"{setting}: {source} is neither a folder here nor a model the hub gives ({reason}); "
-        "give a folder, or a hub id owner/name that this machine can reach or has in its cache"
-    )
+    return f"{setting}: there is no folder {source} ({reason}); {WAY_OUT}"

@@ -56,7 +56,7 @@ SHARED = (
 
 
 def read_parts(folder: Path, settings: SD3ControlNetSettings) -> FlowParts:
-    """The ControlNet in `folder`, a diffusers folder or hub id, and its base, `settings.base`.
+    """The ControlNet in `folder`, a diffusers folder, and its base, `settings.base`.
 
     Raises:
         BadInput: something is missing or damaged, the base is no Stable Diffusion 3, or the ControlNet is not for it.

@@ -65,7 +65,7 @@ def test_a_missing_part_is_named(sd2: Folders, tmp_path: Path, part: str) -> Non
         shutil.rmtree(path)
     else:
         path.unlink()
-    with pytest.raises(BadInput, match=rf"backbone\.base: .*lacks {part}: .*hub id owner/name"):
+    with pytest.raises(BadInput, match=rf"backbone\.base: .*lacks {part}: .*hf://owner/name@revision"):
         folders.load()
 
 
@@ -101,9 +101,9 @@ def test_what_is_not_there_is_named_with_its_setting(sd2: Folders, tmp_path: Pat
     nowhere = tmp_path / "nowhere"
     with pytest.raises(BadInput, match=r"backbone\.base: .*nowhere is no folder"):
         SD2ControlNet.load(sd2.control, sd_settings(nowhere, sd2.control), CPU)
-    with pytest.raises(BadInput, match=r"backbone\.path: .*nowhere is neither a folder here nor a model"):
+    with pytest.raises(BadInput, match=r"backbone\.path: there is no folder .*nowhere .*give the folder"):
         SD2ControlNet.load(nowhere, sd_settings(sd2.base, nowhere), CPU)
-    with pytest.raises(BadInput, match=r"backbone\.base: owner/name is neither a folder here nor a model"):
+    with pytest.raises(BadInput, match=r"backbone\.base: .*owner/name is no folder; give the folder"):
         SD2ControlNet.load(sd2.control, sd_settings(Path("owner/name"), sd2.control), CPU)
     with pytest.raises(BadInput, match=r"backbone\.dtype float16 needs a GPU"):
         sd2.load(dtype="float16")
