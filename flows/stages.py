@@ -155,7 +155,10 @@ class Runner:
         nodes = self.train_nodes if part.stage == TRAINING else 1
         secrets = self.secrets | {seal.KEY_VARIABLE: own}
         arguments = tuple(invocation.argv)
-        work = Work(self.run, part.stage, label, attempt.number, arguments, gpus, self.environment, nodes, secrets)
+        work = Work(
+            self.run, part.stage, label, attempt.number, arguments, gpus, self.environment, nodes, secrets,
+            promotes=label != part.label,  # the gate's commands alone have names of their own
+        )  # fmt: skip
         handle = self.launcher.submit(work)
         try:
             return self.launcher.wait(

@@ -1,19 +1,26 @@
-"""Tell people by a webhook, in the form that Slack, Mattermost and their like take. Never in the way of the work."""
+"""Tell people by a webhook, in the form that Slack, Mattermost and their like take. Never in the way of the work.
 
+With a secret in DP2O_WEBHOOK_SECRET each message is signed as MLflow signs its own webhooks, so that whoever gets both
+has one check: `X-MLflow-Signature: v1,<base64 of HMAC-SHA256 over delivery id, timestamp and body, joined by dots>`.
+"""
+
+import base64
+import hmac
 import json
 import logging
 import os
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 from collections.abc import Mapping
-from http.client import HTTPException
-from typing import Literal
+from typing import Any, Literal
 
 logger = logging.getLogger("dp2o.promote")
 
-VARIABLE = "DP2O_WEBHOOK_URL"
+VARIABLE, SECRET = "DP2O_WEBHOOK_URL", "DP2O_WEBHOOK_SECRET"
 TIMEOUT = 10.0
 """Seconds after which the work goes on, whatever the other side does."""
 Mood = Literal["good", "warning", "danger"]
@@ -21,7 +28,10 @@ Mood = Literal["good", "warning", "danger"]
 
 
 def send(webhook: str, text: str, mood: Mood, fields: Mapping[str, str], timeout: float = TIMEOUT) -> bool:
-    """POST `text` and `fields`; whether it arrived. What goes wrong is logged, not raised, and not tried again.
+    """POST `text` and `fields`; whether it arrived, which an answer of 2xx alone says.
+
+    What goes wrong is logged, not raised, and not tried again. A redirect is not followed: it would make of the message
+    a question to somebody else.
 
     Args:
         webhook: the settings' URL; the environment variable DP2O_WEBHOOK_URL goes first, since such URLs are secrets.
@@ -49,23 +59,45 @@ def send(webhook: str, text: str, mood: Mood, fields: Mapping[str, str], timeout
             }
         ],
     }
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    problems: list[str] = []
+    payload = json.dumps(body).encode()
+    request = urllib.request.Request(url, payload, {"Content-Type": "application/json", **_signed(payload)})
+    told: list[str] = []  # empty when it arrived
     # A socket's timeout is of each read: who sends a byte a second holds it for ever. A thread can be left behind.
-    thread = threading.Thread(target=_post, args=(request, timeout, problems), daemon=True)
+    thread = threading.Thread(target=lambda: told.append(_post(request, timeout)), daemon=True)
     thread.start()
     thread.join(timeout)
-    problem = f"no answer within {timeout:g} s" if thread.is_alive() else "".join(problems)
+    problem = told[0] if told else f"no answer within {timeout:g} s"
     if problem:
         logger.warning("nobody was told: the webhook at %s failed: %s", parts.hostname, problem)
     return not problem
 
 
-def _post(request: urllib.request.Request, timeout: float, problems: list[str]) -> None:
+def _signed(payload: bytes) -> dict[str, str]:
+    """Headers by which the other side knows who wrote, and that it is no repetition; none without a secret."""
+    secret = os.environ.get(SECRET, "")
+    if not secret:
+        return {}
+    delivery, moment = str(uuid.uuid4()), str(int(time.time()))
+    seal = hmac.digest(secret.encode(), b".".join([delivery.encode(), moment.encode(), payload]), "sha256")
+    return {
+        "X-MLflow-Delivery-Id": delivery,
+        "X-MLflow-Timestamp": moment,
+        "X-MLflow-Signature": f"v1,{base64.b64encode(seal).decode()}",
+    }
+
+
+class _NotFollowed(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Nowhere: the answer is an error then."""
+
+
+def _post(request: urllib.request.Request, timeout: float) -> str:
+    """What went wrong; empty where the other side said that it has the message."""
     try:
-        with urllib.request.urlopen(request, timeout=timeout):
-            pass
+        with urllib.request.build_opener(_NotFollowed).open(request, timeout=timeout) as answer:
+            return "" if 200 <= answer.status < 300 else f"it answered {answer.status}"
     except urllib.error.HTTPError as error:
-        problems.append(f"it answered {error.code}")
-    except (OSError, ValueError, HTTPException) as error:
-        problems.append(f"{type(error).__name__} {error}")
+        elsewhere = ", a redirect, which is not followed: set the address that it leads to"
+        return f"it answered {error.code}{elsewhere if 300 <= error.code < 400 else ''}"
+    except Exception as error:  # noqa: BLE001  # whatever it is, nobody was told, and the work goes on
+        return f"{type(error).__name__} {error}"

@@ -60,8 +60,9 @@ _TEXTS = {
         "lower generate.batch, score.batch or train.micro_batch, or give the stage more memory",
     ),
     Failure.OUT_OF_DISK: (
-        "the pod wrote more than its volumes hold, and was evicted for it",
-        "raise the volume's sizeLimit in the Job template, use more shards, or lower intake.bytes_a_run",
+        "there was no room left for what the process wrote",
+        "make room on the disk that the message names, or raise the volume's sizeLimit in the Job template, use more "
+        "shards, or lower intake.bytes_a_run; what is finished is kept: start the run again",
     ),
     Failure.EVICTED: (
         "the node or a more important workload took the pod's place",
@@ -119,6 +120,16 @@ BY_EXIT_CODE: dict[int, Failure] = {
     ExitCode.OUT_OF_MEMORY: Failure.OUT_OF_MEMORY,  # SIGKILL: in a container only the kernel's memory killer sends it
 }
 """Failure by exit code; any other is Crashed."""
+NO_ROOM = ("[Errno 28]", "[Errno 122]", "No space left on device", "Disk quota exceeded", "database or disk is full")
+"""Last words of a process that found its disk, or its share of it, full."""
+
+
+def failure_by(code: int, said: str) -> Failure:
+    """What an exit code means, with what the process said last."""
+    failure = BY_EXIT_CODE.get(code, Failure.CRASHED)
+    if failure in (Failure.CRASHED, Failure.BAD_INPUT) and any(words in said for words in NO_ROOM):
+        return Failure.OUT_OF_DISK
+    return failure
 
 
 @dataclass(frozen=True)
@@ -135,6 +146,7 @@ class Work:
         gpus: GPUs it needs; 0 runs on the CPU.
         environment: plain settings; secrets come from where it runs.
         secrets: the same for what nobody else may see; of this work alone.
+        promotes: whether it judges and promotes: a promoter's credentials are for such work alone.
         nodes: machines that do it together, each with that command and so many GPUs; they start and end as one.
     """
 
@@ -147,6 +159,7 @@ class Work:
     environment: dict[str, str] = field(default_factory=dict)
     nodes: int = 1
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
+    promotes: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from kubernetes.utils.quantity import parse_quantity
 
 from components.errors import ExitCode
 from flows.launchers.api import Json
-from flows.launchers.base import BY_EXIT_CODE, Failure, Outcome, State
+from flows.launchers.base import BY_EXIT_CODE, Failure, Outcome, State, failure_by
 from flows.launchers.job_template import INDEX
 
 IMAGE_REASONS = {
@@ -265,11 +265,11 @@ def failure_of(pod: Json) -> Outcome:
     elif code == ExitCode.RESUME and (told := _announced_disruption(pod)) is not None:  # that is why it stopped
         failure, text = Failure.EVICTED, f"{where}: {told}; it saved what it had"
     elif code in BY_EXIT_CODE and code != 137:  # the process's own word counts, whatever made it stop
-        failure, text = BY_EXIT_CODE[code], _words(where, end)
+        failure, text = failure_by(code, str(end.get("message") or "")), _words(where, end)
     elif (disruption := _disruption(pod, end)) is not None:
         failure, text = Failure.EVICTED, f"{where}: {disruption}"
     else:
-        failure, text = BY_EXIT_CODE.get(code or 1, Failure.CRASHED), _words(where, end)
+        failure, text = failure_by(code or 1, str(end.get("message") or "")), _words(where, end)
     return Outcome(State.FAILED, failure, text, code)
 
 

@@ -113,7 +113,7 @@ def job_for(work: Work, template: Json, settings: KubernetesSettings, launcher: 
     own = work.environment | work.secrets  # who may read Jobs in the namespace may start one with any Secret of it
     given = [item for item in container.get("env") or () if item["name"] not in own]
     container["env"] = given + [{"name": name, "value": value} for name, value in sorted(own.items())]
-    container["envFrom"] = [*(container.get("envFrom") or ()), *_sources(settings)]
+    container["envFrom"] = [*(container.get("envFrom") or ()), *_sources(settings, work.promotes)]
     requests = requests_of(work, settings)
     container["resources"] = {
         "requests": requests,
@@ -143,12 +143,13 @@ def _spread(job: Json, container: Json, nodes: int) -> None:
     ]
 
 
-def _sources(settings: KubernetesSettings) -> list[Json]:
-    """Later ones win, so that a Secret may set what a ConfigMap sets."""
+def _sources(settings: KubernetesSettings, promotes: bool) -> list[Json]:
+    """Later ones win, so that a Secret may set what a ConfigMap sets, and a promoter's what all have."""
+    optional = [*settings.optional_secrets, *(settings.promoter_secrets if promotes else ())]
     return [
         *({"configMapRef": {"name": name}} for name in settings.config_maps),
         *({"secretRef": {"name": name}} for name in settings.secrets),
-        *({"secretRef": {"name": name, "optional": True}} for name in settings.optional_secrets),
+        *({"secretRef": {"name": name, "optional": True}} for name in optional),
     ]
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from components.errors import BadInput, ExitCode
 from flows.launchers import supervise
-from flows.launchers.base import BY_EXIT_CODE, Failure, Outcome, State, Work
+from flows.launchers.base import Failure, Outcome, State, Work, failure_by
 from flows.launchers.names import name_of
 
 POLL = 0.1
@@ -291,8 +291,10 @@ class LocalLauncher:
 def _ended(code: int, log: Path) -> tuple[State, Outcome]:
     if code == ExitCode.OK:
         return State.SUCCEEDED, Outcome(State.SUCCEEDED, exit_code=0)
-    failure = BY_EXIT_CODE.get(code, Failure.CRASHED)
-    return State.FAILED, Outcome(State.FAILED, failure, f"exit code {code}; {log} ends with:\n{_last_lines(log)}", code)
+    said = _last_lines(log)
+    return State.FAILED, Outcome(
+        State.FAILED, failure_by(code, said), f"exit code {code}; {log} ends with:\n{said}", code
+    )
 
 
 def _last_lines(log: Path) -> str:

@@ -76,6 +76,10 @@ class KubernetesSettings(_Frozen):
         default=("dp2o-s3",), description="Secrets given to stages as environment; must exist"
     )
     optional_secrets: tuple[Name, ...] = Field(default=("dp2o-mlflow",), description="the same; may be missing")
+    promoter_secrets: tuple[Name, ...] = Field(
+        default=("dp2o-promoter",),
+        description="given to the gate's work alone, in place of what the others set; may be missing",
+    )
     config_maps: tuple[Name, ...] = Field(
         default=("dp2o-settings",), description="ConfigMaps given as environment; must exist"
     )

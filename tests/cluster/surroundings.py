@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -103,6 +104,8 @@ def _in_namespace(
     core.patch_namespaced_config_map("dp2o-settings", namespace, {"data": settings})
     keys = {"AWS_ACCESS_KEY_ID": s3.key, "AWS_SECRET_ACCESS_KEY": s3.secret}
     core.create_namespaced_secret(namespace, {"metadata": {"name": "dp2o-s3"}, "stringData": keys})
+    run = {"DP2O_RUN_KEY": secrets.token_hex(32)}  # a flow's pod that is made again knows its Jobs' results by it
+    core.create_namespaced_secret(namespace, {"metadata": {"name": "dp2o-run"}, "stringData": run})
     quota = {"spec": {"hard": {"requests.nvidia.com/gpu": "2"}}}
     core.patch_namespaced_resource_quota("dp2o", namespace, quota)
     template = yaml.safe_load((ROOT / "k8s/stage-job.yaml").read_text())

@@ -1,5 +1,6 @@
 """Parts and their tries, with a launcher that is told how each process ends and makes up what it made."""
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from components.errors import BadInput
 from components.invocation import Invocation
 from components.task.document import Result, Task, read_result
 from components.task.seal import KEY_VARIABLE
+from flows import sums
 from flows.launchers.base import Failure, Outcome, State, Work, WorkFailedError
 from flows.project import Project
 from flows.stages import Runner
@@ -228,3 +230,37 @@ def test_what_no_stage_made_cannot_be_made_again(runner: Runner, launcher: Scrip
     launcher.script[("generate", "00000-of-00001")] = [failed(Failure.CORRUPT_INPUT)]
     with pytest.raises(BadInput, match="no stage makes it"):
         runner.perform(task, part, LOG)
+
+
+def test_a_forged_result_does_not_become_an_output(runner: Runner, launcher: Scripted, tmp_path: Path) -> None:
+    for name in ("prepare", "generate", "score", "pair"):
+        runner.update(name)
+    task = runner.project.task("train", runner.store.url)
+    (tmp_path / "evil").write_text("evil weights")
+    evil = runner.store.keep(tmp_path / "evil")
+    outputs = {f"models/aligned/{name}": (evil.md5, evil.size, evil.sha256) for name in ("best/config.json", "last/x")}
+    key = task.result_key(task.invocation())
+    for seal in ("", "0" * 64):
+        runner.store.write(key, Result(outputs=outputs, seal=seal).model_dump(mode="json"))
+        before = len(launcher.works)
+        part = task.invocation()
+        runner.store.write(task.key, task.model_dump(mode="json"))
+        result = runner.perform(task, part, LOG)
+        assert len(launcher.works) == before + 1
+        assert evil.md5 not in {md5 for md5, *_ in result.outputs.values()}
+
+
+def test_what_is_recorded_has_its_sha256_in_git_and_in_the_next_task(runner: Runner, tmp_path: Path) -> None:
+    runner.update("prepare")
+    assert "dvc.sha256.json" in runner.project.written()
+    given = {entry.path: entry for entry in runner.project.task("generate", runner.store.url).inputs}
+    folder = given["data/dataset"]
+    assert set(folder.sha256) == {"00000.tar"}
+    assert len(given["data/dataset.parquet"].sha256[""]) == 64
+    written = json.loads((runner.project.root / "dvc.sha256.json").read_text())
+    assert written["data/dataset"] == {"md5": folder.md5, "sha256": folder.sha256}
+    # what another recorded since, as `dvc repro` does, is not known by it
+    assert sums.known(runner.project.root, "data/dataset", "0" * 32 + ".dir") == {}
+    (runner.project.root / "dvc.sha256.json").write_text("[]")
+    with pytest.raises(BadInput, match=r"dvc.sha256.json is damaged .*restore it with git"):
+        runner.project.task("generate", runner.store.url)

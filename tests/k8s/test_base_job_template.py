@@ -20,7 +20,7 @@ from tests.k8s.test_schemas import NEWEST, OLDEST
 from tests.k8s.test_security import assert_restricted
 
 TEMPLATE = json.loads((ROOT / "k8s" / "prefect-base-job-template.json").read_text())
-OPTIONAL_SECRETS = {"dp2o-mlflow", "dp2o-git"}
+OPTIONAL_SECRETS = {"dp2o-mlflow", "dp2o-git", "dp2o-s3-flow", "dp2o-run"}
 
 
 def filled(template: Object, **chosen: Any) -> Object:

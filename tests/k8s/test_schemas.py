@@ -151,20 +151,21 @@ def test_gpus_of_the_queue_fit_the_namespaces_quota() -> None:
     assert queued == int(of_kind("gpu", "ResourceQuota")["dp2o"]["spec"]["hard"]["requests.nvidia.com/gpu"])
 
 
-def _changed_by(option: str, folder: Path) -> list[Object]:
-    """Objects of the production overlay that an option adds or changes."""
+def _changed_by(option: str, folder: Path, overlay: str = "gpu") -> list[Object]:
+    """Objects of an overlay that an option adds or changes."""
     k8s = os.path.relpath(ROOT / "k8s", folder.resolve())
-    content = {"resources": [f"{k8s}/overlays/gpu"], "components": [f"{k8s}/options/{option}"]}
+    content = {"resources": [f"{k8s}/overlays/{overlay}"], "components": [f"{k8s}/options/{option}"]}
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
     done = subprocess.run([*kustomize(), str(folder.resolve())], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return [one for one in yaml.safe_load_all(done.stdout) if one not in rendered("gpu")]
+    return [one for one in yaml.safe_load_all(done.stdout) if one not in rendered(overlay)]
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 @pytest.mark.parametrize("option", ["mlflow-auth", "prefect-auth"])
 def test_an_overlay_with_an_option_is_valid(option: str, version: str, tmp_path: Path) -> None:
-    changed = _changed_by(option, tmp_path)
+    changed = _changed_by(option, tmp_path, "local")
+    assert not _changed_by(option, tmp_path)  # production has it
     assert [one["metadata"]["name"] for one in changed] == [f"dp2o-{option.removesuffix('-auth')}"]
     kubernetes_validate.validate(changed[0], version, strict=True)
     assert_restricted(changed[0]["spec"]["template"]["spec"])

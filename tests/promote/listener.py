@@ -9,18 +9,24 @@ from typing import Any
 
 
 class Listener:
-    """A server whose answer is `answer`; `heard` are the bodies it got."""
+    """A server whose answer is `answer`; `heard` are the bodies it got, `raw` their bytes with the headers."""
 
     def __init__(self) -> None:
         self.heard: list[dict[str, Any]] = []
+        self.raw: list[tuple[dict[str, str], bytes]] = []
         self.answer: Callable[[BaseHTTPRequestHandler], None] = lambda handler: self.say(handler, 200)
         listener = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 assert self.headers["Content-Type"] == "application/json"
-                listener.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                listener.raw.append((dict(self.headers.items()), body))
+                listener.heard.append(json.loads(body))
                 listener.answer(self)
+
+            def do_GET(self) -> None:
+                listener.say(self, 200)  # as a page for signing in
 
             def log_message(self, *arguments: Any) -> None:
                 pass

@@ -90,3 +90,52 @@ def test_what_is_no_url_of_a_webhook_is_said_so(url: str, caplog: pytest.LogCapt
 def test_nobody_there_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
     assert not notify.send("http://127.0.0.1:1/", "told", "good", {})
     assert "the webhook at 127.0.0.1 failed" in caplog.text
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_no_delivery_and_is_not_followed(
+    listener: Listener, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    with listening() as other:
+
+        def elsewhere(handler: BaseHTTPRequestHandler) -> None:
+            handler.send_response(status)
+            handler.send_header("Location", other.url)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+
+        listener.answer = elsewhere
+        assert not notify.send(listener.url, "told", "danger", FIELDS)
+        assert not other.heard
+    assert f"it answered {status}, a redirect, which is not followed" in caplog.text
+
+
+def test_a_defect_on_the_way_is_no_delivery(
+    listener: Listener, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", broken)
+    assert not notify.send(listener.url, "told", "danger", FIELDS)
+    assert "KeyError" in caplog.text
+
+
+def test_a_message_is_signed_as_mlflow_signs_its_own(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.webhooks.delivery import _generate_hmac_signature  # noqa: PLC0415
+
+    monkeypatch.setenv(notify.SECRET, "a-long-secret")
+    assert notify.send(listener.url, "told", "good", FIELDS)
+    ((headers, body),) = listener.raw
+    headers = {name.lower(): value for name, value in headers.items()}
+    moment = headers["x-mlflow-timestamp"]
+    expected = _generate_hmac_signature("a-long-secret", headers["x-mlflow-delivery-id"], moment, body.decode())
+    assert headers["x-mlflow-signature"] == expected
+    assert abs(int(moment) - time.time()) < 60
+
+
+def test_without_a_secret_nothing_is_signed(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(notify.SECRET, raising=False)
+    assert notify.send(listener.url, "told", "good", FIELDS)
+    ((headers, _),) = listener.raw
+    assert not [name for name in headers if "mlflow" in name.lower()]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from flows.attempts import following
 from flows.launchers import classify
 from flows.launchers.base import Failure, State
 
@@ -85,6 +86,9 @@ def test_only_complete_and_failed_are_ends(of_job: Json, pods: list[Json], state
     [
         (died(1, message="ValueError: x"), Failure.CRASHED, "it said last:\nValueError: x"),
         (died(2), Failure.BAD_INPUT, "exit code 2"),
+        (died(1, message="OSError: [Errno 28] No space left on device: 'x'"), Failure.OUT_OF_DISK, "left on device"),
+        (died(2, message="dp2o prepare: [Errno 122] Disk quota exceeded"), Failure.OUT_OF_DISK, "exit code 2"),
+        (died(75, message="[Errno 28] No space left on device; tried again"), Failure.RESUME_LATER, "exit code 75"),
         (died(3), Failure.REFUSED, "exit code 3"),
         (died(65), Failure.CORRUPT_INPUT, "exit code 65"),
         (died(75), Failure.RESUME_LATER, "exit code 75"),
@@ -317,3 +321,22 @@ def test_several_pods_run_when_all_do() -> None:
     assert classify.state_of(both, [pod(), pod()]) is State.RUNNING
     assert classify.state_of(both, [pod(), pod("Succeeded")]) is State.RUNNING
     assert classify.state_of(both, [pod(), died(1)]) is State.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("message", "failure"),
+    [
+        ('Usage of EmptyDir volume "work" exceeds the limit "20Gi". ', Failure.OUT_OF_DISK),
+        ("Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ", Failure.OUT_OF_DISK),
+        ("Container stage exceeded its local ephemeral storage limit 1Gi. ", Failure.OUT_OF_DISK),
+        ("The node was low on resource: ephemeral-storage. Threshold quantity: 1, available: 0. ", Failure.EVICTED),
+        ("The node was low on resource: memory. ", Failure.EVICTED),
+    ],
+)
+def test_who_fills_its_own_disk_is_no_victim(message: str, failure: Failure) -> None:
+    of_pod = died(137)
+    of_pod["status"] |= {"reason": "Evicted", "message": message}
+    outcome = classify.failure_of(of_pod)
+    assert outcome.failure is failure
+    assert message.strip() in outcome.detail
+    assert (following([failure]) is None) is (failure is Failure.OUT_OF_DISK)
