@@ -65,12 +65,13 @@ def bring_inputs(task: Task, store: Store, root: Path) -> dict[str, Content]:
     (root / "components").symlink_to(CODE / "components")
     lazy: dict[str, Content] = {}
     for entry in task.inputs:
-        target = places.below(root, entry.path, "the task")
         if entry.origin == "image":
-            if not target.exists():
+            if not (root / places.relative(entry.path)).exists():  # the code itself is there, by its link
+                target = places.below(root, entry.path, "the task")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.symlink_to(CODE / entry.path)
             continue
+        places.below(root, entry.path, "the task")
         for path, content in contents(store, entry).items():
             place = places.below(root, path, f"the listing of {entry.path}")
             if path.endswith(BROUGHT_WHEN_OPENED):

@@ -64,6 +64,14 @@ def test_an_input_writes_nothing_outside_the_workspace(store: Store, tmp_path: P
         read_task("train", honest.url)
 
 
+def test_what_comes_with_the_code_is_there_by_its_link(store: Store, tmp_path: Path) -> None:
+    code = Input(path="components/pair", md5="0" * 32 + ".dir", size=1, origin="image")
+    photos = Input(path="data/photos", md5="0" * 32 + ".dir", size=1, origin="image")
+    assert bring_inputs(task_of(store, code, photos), store, tmp_path) == {}
+    assert (tmp_path / "components/pair/stage.py").is_file()
+    assert (tmp_path / "data/photos").is_symlink()
+
+
 def test_an_object_is_named_by_its_md5_alone(store: Store, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("x")
     for name in ("../../../secret", "ab/../../x", "0" * 31, "Z" * 32):
