@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from components import template
-from components.artifacts import digests
+from components.artifacts import digests, git
 from components.artifacts.publish import atomic_folder, write_text
 from components.errors import BadInput
 from components.pipeline_files import editor, follow_settings
@@ -69,12 +69,11 @@ def create(folder: Path, photos: Sequence[Path]) -> bool:
     try:
         with atomic_folder(folder) as new:
             _write(new, sources)
-            _call(new, "git", "init", "-q")
+            git.output(new, "init", "-q")
             _call(new, sys.executable, "-m", "dvc", "init", "-q")
             (new / ".dvc/config").write_text(DVC_CONFIG)
-            _call(new, "git", "add", "-A")
-            commit = ["git", "commit", "-q", "-m", "A project of dp2o"]
-            return subprocess.run(commit, cwd=new, capture_output=True, check=False).returncode == 0
+            git.output(new, "add", "-A")
+            return git.call(new, "commit", "-q", "-m", "A project of dp2o").returncode == 0
     except OSError as error:
         raise BadInput(f"{folder} cannot be made: {error}") from error
 

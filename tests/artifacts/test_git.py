@@ -109,6 +109,9 @@ def starts(tree: ast.AST) -> Iterator[ast.AST]:
                 yield node
         if isinstance(node, ast.Call) and node.args:
             called, first = ast.unparse(node.func), node.args[0]
+            words = [one.value for one in node.args if isinstance(one, ast.Constant)]
+            if "git" in words and called != "shutil.which":
+                yield node
             if called.startswith(("subprocess.", "os.")) and isinstance(first, ast.Constant | ast.JoinedStr):
                 line = first.value if isinstance(first, ast.Constant) else ast.unparse(first).lstrip("f'\"")
                 if str(line).split(" ")[0] == "git":
