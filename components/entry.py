@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from components.artifacts import paths, tables
+from components.artifacts.disk import tells_of_full_disk
 from components.artifacts.shards import Shard
 from components.errors import BadInput, ExitCode, UserError, tell
 from components.invocation import Invocation
@@ -34,10 +35,12 @@ def run_stage(
     name: str, params: Path, shard: Shard | None = None, action: Action = "run", overrides: Sequence[str] = ()
 ) -> ExitCode:
     """Run one stage in the folder of `params`; errors of the user's are printed, ours are raised."""
+    root = params.resolve().parent
     try:
-        settings = load_settings(params, overrides)
-        set_up_process(settings)
-        _perform(name, settings, params.resolve().parent, shard, action)
+        with tells_of_full_disk(root):
+            settings = load_settings(params, overrides)
+            set_up_process(settings)
+            _perform(name, settings, root, shard, action)
     except UserError as error:
         return tell(f"dp2o {name}", error)
     return ExitCode.OK

@@ -42,6 +42,10 @@ class Diverged(BadInput):
     """A training that went astray; the message says how, and what to change."""
 
 
+class DiskFull(BadInput):
+    """A disk takes no more; the message names what was being written, and what may be removed."""
+
+
 class CorruptInput(UserError):
     """An object of a store is not what its name says; it was set aside, so that it can be made again."""
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from components.artifacts.disk import tells_of_full_disk
 from components.artifacts.temporary import held_folder
 
 
@@ -27,19 +28,24 @@ def _world_readable(path: Path) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, on error removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        _world_readable(temporary)
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, on error removed.
+
+    Raises:
+        DiskFull: there is no room for it; what was at `path` is as it was.
+    """
+    with tells_of_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            _world_readable(temporary)
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -49,23 +55,24 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     A rename cannot replace a folder that has content, so the old one is moved aside first: a crash between the two
     renames leaves no folder at `path`, never a mixed one. What dead processes left beside it is removed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with held_folder(f".{path.name}.", path.parent) as temporary:
-        yield temporary
-        for entry in [*temporary.rglob("*"), temporary]:
-            _world_readable(entry)
-            _sync(entry)
-        if path.exists():
-            with held_folder(f".{path.name}.old.", path.parent) as old:
-                path.rename(old / "old")
-                try:
-                    temporary.rename(path)
-                except BaseException:
-                    (old / "old").rename(path)
-                    raise
-        else:
-            temporary.rename(path)
-        _sync(path.parent)
+    with tells_of_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with held_folder(f".{path.name}.", path.parent) as temporary:
+            yield temporary
+            for entry in [*temporary.rglob("*"), temporary]:
+                _world_readable(entry)
+                _sync(entry)
+            if path.exists():
+                with held_folder(f".{path.name}.old.", path.parent) as old:
+                    path.rename(old / "old")
+                    try:
+                        temporary.rename(path)
+                    except BaseException:
+                        (old / "old").rename(path)
+                        raise
+            else:
+                temporary.rename(path)
+            _sync(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from components.artifacts.disk import tells_of_full_disk
 from components.errors import UserError, tell
 from components.process import quiet_libraries, set_up_process, start_logging
 
@@ -102,9 +103,10 @@ def command(
     quiet_libraries()
     context = Context(found(params), tuple(overrides or ()))
     try:
-        if computes:
-            set_up_process(context.settings)
-        yield context
+        with tells_of_full_disk(context.root):
+            if computes:
+                set_up_process(context.settings)
+            yield context
     except UserError as error:
         raise typer.Exit(tell(f"dp2o {name}", error)) from error
 

@@ -1,0 +1,64 @@
+"""A full disk, told by name: libraries say it in many ways, and torch hardly at all."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from components.errors import DiskFull, UserError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_WORDS = ("no space left", "os error 28", "database or disk is full", "disk quota exceeded")
+"""Of safetensors, SQLite and others, whose errors have no number."""
+_OF_TORCH = ("pytorchstreamwriter", "unexpected pos", "file write failed")
+"""What torch says when a write fails, for whatever reason."""
+LITTLE = 2**20
+"""Bytes; with fewer left, torch's failed write is for want of them."""
+
+
+def full_disk(error: BaseException, place: Path) -> DiskFull | None:
+    """What to tell where `error` comes of a full disk; None where it does not.
+
+    Args:
+        place: what was being written, or the project's folder.
+    """
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, DiskFull):
+            return one
+        text = str(one).lower()
+        number = one.errno if isinstance(one, OSError) else None
+        torchs = any(word in text for word in _OF_TORCH) and _free(place) < LITTLE
+        if number in _FULL or torchs or any(word in text for word in _WORDS):
+            return DiskFull(
+                f"{place} cannot be written: {os.strerror(number or errno.ENOSPC)}; make room on that disk and run the "
+                "same command again: what is finished is kept. `dvc gc --workspace` removes what earlier runs made, "
+                "and the folder that run.cache names may go, which costs time"
+            )
+        one = one.__cause__ or one.__context__
+    return None
+
+
+@contextmanager
+def tells_of_full_disk(place: Path) -> Iterator[None]:
+    """Around a write to `place`.
+
+    Raises:
+        DiskFull: the disk is full. Any other error stays as it is.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        full = full_disk(error, place)
+        if full is None:
+            raise
+        raise full from error
+
+
+def _free(place: Path) -> int:
+    folder = next(parent for parent in (place, *place.absolute().parents) if parent.exists())
+    return shutil.disk_usage(folder).free
