@@ -232,7 +232,7 @@ def _registry_takes_the_names(settings: "Settings") -> Iterator[str]:
         )
     if problem := tracking_problem(register.tracking_uri):
         yield f"register.tracking_uri is {register.tracking_uri!r}, {problem}"
-    if register.webhook and not _is_http(register.webhook):
+    if register.webhook and not _is_http(register.webhook.get_secret_value()):
         yield 'register.webhook is no http(s) URL: set it to the webhook\'s, or to ""'
 
 
