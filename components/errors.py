@@ -46,6 +46,10 @@ class DiskFull(BadInput):
     """A disk takes no more; the message names what was being written, and what may be removed."""
 
 
+class HistoryBroken(BadInput):
+    """The history of promotions is not what it was: somebody must look, and nothing is promoted until then."""
+
+
 class CorruptInput(UserError):
     """An object of a store is not what its name says; it was set aside, so that it can be made again."""
 

@@ -155,12 +155,12 @@ def decide(judging: Judging, request: Request, settings: Settings, root: Path) -
     """
     name = settings.register_.model_name
     # By number from here on: a candidate that is registered while this one waits must not take its approval.
-    source = promotion_status(settings.register_, root, request.version_uri or f"{name}@{CANDIDATE}").source
+    source = promotion_status(settings, root, request.version_uri or f"{name}@{CANDIDATE}").source
     policy = settings.gate.policy if request.policy == "settings" else request.policy
     options = request.options
     for number in range(ROUNDS):
         judging.run(f"gate-{number}", ["promote", source, "--policy", policy, *options], request.gpus)
-        status = promotion_status(settings.register_, root, source)
+        status = promotion_status(settings, root, source)
         if (end := _ended(status)) is not None:
             return end
         _publish(status, "waits for an approval")
@@ -174,7 +174,7 @@ def decide(judging: Judging, request: Request, settings: Settings, root: Path) -
             judging.run(f"approve-{number}", ["promote", source, "--policy", "manual", *said], request.gpus)
         else:
             judging.run(f"reject-{number}", ["reject", source, f"--by={answer.by}", f"--reason={answer.reason}"])
-        status = promotion_status(settings.register_, root, source)
+        status = promotion_status(settings, root, source)
         if (end := _ended(status)) is not None:
             return end
         options = ()  # a set is not frozen twice, and the new report was just made

@@ -40,13 +40,13 @@ def by_gate(checkout: Checkout, store: Store, options: AlignSettings, log: Repor
     project = Project(checkout.root)
     settings = project.settings
     candidate = f"{settings.register_.model_name}@{CANDIDATE}"
-    source = promotion_status(settings.register_, checkout.root, candidate).source
+    source = promotion_status(settings, checkout.root, candidate).source
     with launcher_of(options, checkout) as launcher:
         judging = JudgingInClone(checkout, runner_of(options, checkout, project, store, launcher), log)
         gpus = options.gpus.get("evaluate", 0)
         keep_first_set(judging, gpus)
         judging.run("gate", ["promote", source], gpus)
-    status = promotion_status(settings.register_, checkout.root, source)
+    status = promotion_status(settings, checkout.root, source)
     return PromotionResult(status.is_champion, _summary(status), tuple(dict.fromkeys(judging.written)))
 
 

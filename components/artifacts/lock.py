@@ -97,6 +97,13 @@ class Lock:
         return found
 
 
+def sources(found: Collection[Step]) -> tuple[Item, ...]:
+    """What none of these steps made: data that came from outside, and code; by path."""
+    made = {item.path for step in found for item in step.outputs}
+    items = {item.path: item for step in found for item in step.inputs if item.path not in made}
+    return tuple(items[path] for path in sorted(items))
+
+
 def _items(entries: Collection[Mapping[str, Any]]) -> tuple[Item, ...]:
     return tuple(
         Item(entry["path"], str(entry.get("md5", "")), int(entry.get("size", 0)), int(entry.get("nfiles", 1)))

@@ -108,3 +108,37 @@ def s3_errors(what: str) -> Iterator[None]:
         raise ResumeLater(f"{what}: {error}; run the same command again when the server answers") from error
     except BotoCoreError as error:
         raise BadInput(f"{what}: {error}; check AWS_ENDPOINT_URL and the other AWS_* variables") from error
+
+
+def read_object(client: Client, bucket: str, key: str) -> tuple[bytes, str] | None:
+    """Content and ETag of a small object; None where there is none."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    try:
+        answer = client.get_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if status_of(error) == 404 and error.response["Error"]["Code"] != "NoSuchBucket":
+            return None
+        raise
+    return answer["Body"].read(), str(answer["ETag"])
+
+
+def put_if(client: Client, bucket: str, key: str, content: bytes, after: str | None) -> str | None:
+    """Write where nothing is (`after` None), or over the object with that ETag.
+
+    The new ETag; None if another was first.
+
+    The standard has quotes around an ETag; Ceph 16 compares them with its own that has none. Either form is a
+    condition, so that trying the other one can only succeed where the first should have.
+    """
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    request = {"Bucket": bucket, "Key": key, "Body": content, "ContentType": "application/json"}
+    conditions = [{"IfNoneMatch": "*"}] if after is None else [{"IfMatch": after}, {"IfMatch": after.strip('"')}]
+    for condition in conditions:
+        try:
+            return str(client.put_object(**request, **condition)["ETag"])
+        except ClientError as error:
+            if status_of(error) not in (404, 409, 412):
+                raise
+    return None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 from pathlib import Path
 
 from components.artifacts import paths
@@ -25,7 +24,8 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     """Publish models/champion (empty where there is no champion yet) and reports/champion.json: which it is.
 
     Raises:
-        BadInput: a shard is asked for, or the champion's files are not what it was registered with.
+        BadInput: a shard is asked for, or the champion's files are not what was promoted.
+        HistoryBroken: the history of promotions is not what it was.
         ResumeLater: the registry is away.
     """
     if shard is not None:
@@ -37,39 +37,30 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
 
 def fetch(settings: Settings, root: Path) -> ChampionReport:
     """See `run`; the report."""
-    import mlflow  # noqa: PLC0415
-
     from components.backbones.loading import load_model  # noqa: PLC0415
     from components.process import resolve_device  # noqa: PLC0415
+    from components.registry.fetch import find, model_of  # noqa: PLC0415
     from components.registry.tracking import connected  # noqa: PLC0415
-    from components.registry.versions import CHAMPION, MODEL_TAG, alias_version, production_name  # noqa: PLC0415
+    from components.registry.trust import trust_of  # noqa: PLC0415
+    from components.registry.versions import (  # noqa: PLC0415
+        CHAMPION,
+        MODEL_TAG,
+        alias_version,
+        production_name,
+    )
 
-    name = production_name(settings.register_.model_name)
+    name, trust = production_name(settings.register_.model_name), trust_of(settings.gate, root)
     with connected(settings.register_, root) as client, atomic_folder(root / paths.CHAMPION) as folder:
-        number = alias_version(client, name, CHAMPION)
-        if number is None:
+        if alias_version(client, name, CHAMPION) is None:
             return ChampionReport(champion="", digest="")
-        version = client.get_model_version(name, str(number))
-        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-            local = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"models:/{name}/{number}", dst_path=temporary, tracking_uri=mlflow.get_tracking_uri()
-            )
-            found = _backbone(Path(local))
-            shutil.copytree(found, folder, dirs_exist_ok=True)
+        found = find(client, settings.register_, trust, f"{name}@{CHAMPION}")
+        shutil.copytree(model_of(client, found).package.backbone, folder, dirs_exist_ok=True)
         chosen = settings.backbone.located(root)
         digest = load_model(folder, chosen, resolve_device(settings.run.device)).digest("policy")
-        wanted = version.tags.get(MODEL_TAG, "")
+        wanted = found.tag(MODEL_TAG)
         if digest != wanted:
             raise BadInput(
-                f"{name}/{number} holds weights {digest[:12]}, it was registered with {wanted[:12]}: its files were "
+                f"{found.name} holds weights {digest[:12]}, it was registered with {wanted[:12]}: its files were "
                 "changed; roll back, or register it again"
             )
-    return ChampionReport(champion=f"{name}/{number}", digest=digest)
-
-
-def _backbone(model: Path) -> Path:
-    """The backbone's folder in a downloaded model: the only one in its artifacts that has weights."""
-    found = sorted({path.parent for path in (model / "artifacts").rglob("*.safetensors")})
-    if len(found) != 1:
-        raise BadInput(f"the registered model has {len(found)} folders of weights, expected one")
-    return found[0]
+    return ChampionReport(champion=found.name, digest=digest)

@@ -120,13 +120,32 @@ def rollback(
     show(as_json, outcome.as_json(), outcome.text)
 
 
-@commands.command(rich_help_panel=MODELS, epilog=examples("dp2o history", "dp2o history --json | jq '.records[-1]'"))
-def history(params: Params = PARAMS, as_json: AsJson = False) -> None:
+@commands.command(
+    rich_help_panel=MODELS,
+    epilog=examples(
+        "dp2o history",
+        "dp2o history --json | jq '.records[-1]'",
+        "dp2o history --unchecked   (when it is said to be broken: what there is)",
+        "dp2o history --anchor   (gate.anchor is new, and the history is right)",
+    ),
+)
+def history(
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Show it although signatures or the anchor are not right.")
+    ] = False,
+    anchor: Annotated[
+        bool, typer.Option("--anchor", help="Write the anchor anew: the history as it is now is right, you say.")
+    ] = False,
+    params: Params = PARAMS,
+    as_json: AsJson = False,
+) -> None:
     """Promotions, rollbacks and refusals, oldest first, with who and why."""
     with command("history", params) as context:
         from components.promote import status  # noqa: PLC0415
 
-        found, alias = status.history(*context.registry)
+        if anchor:
+            status.anchored_anew(*context.project)
+        found, alias = status.history(*context.project, checked=not unchecked)
     if as_json:
         records = [record.as_json() for record in found.records]
         print_json({"records": records, "champion": found.champion, "alias": alias})
@@ -134,7 +153,8 @@ def history(params: Params = PARAMS, as_json: AsJson = False) -> None:
     for record in found.records:
         content, when = record.content, time.strftime("%Y-%m-%d %H:%M", time.gmtime(record.created_ms / 1000))
         outcome = f"lost to record {record.lost_to}" if record.status == "lost" else ""
-        print(f"{record.number} {when} UTC {content.kind} by {content.by}: {content.reason} {outcome}".rstrip())
+        who = f"{content.by} ({f'key of {record.signer}' if record.signer else 'not signed'})"
+        print(f"{record.number} {when} UTC {content.kind} by {who}: {content.reason} {outcome}".rstrip())
     print(f"champion: {'none' if found.champion is None else f'version {found.champion}'}")
     if alias != found.champion:
         print(f"the alias is at {alias}: cut off, or moved by hand; the next promote or rollback puts it right")

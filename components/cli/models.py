@@ -96,7 +96,7 @@ def _upscaler(model: str, context: Context, tile: int, max_pixels: int, base: st
         from components.registry.models import load_upscaler  # noqa: PLC0415
 
         tiling = {"max_pixels": max_pixels} | ({"tile": tile} if tile else {})
-        return load_upscaler(*context.registry, model, tiling, settings.run.device, base)
+        return load_upscaler(settings, root, model, tiling, base)
     if base:
         raise BadInput("--base is for registered models (models:/...); for a folder the settings' backbone.base counts")
     from components.prompts.writer import prompt_writer  # noqa: PLC0415
@@ -170,5 +170,5 @@ def lineage(
     with command("lineage", params) as context:
         from components.registry.trace import as_text, trace  # noqa: PLC0415
 
-        found = trace(*context.registry, version_uri)
+        found = trace(*context.project, version_uri)
     show(as_json, found.as_json(), as_text(found))

@@ -1,9 +1,10 @@
 """The report on a version against the champion: the one it carries where that still holds, else a new measurement."""
 
 import logging
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from components.artifacts import digests, paths
@@ -16,25 +17,52 @@ from components.gate.gate import GATE_REVISION, Rewards, judge
 from components.gate.verdicts import Question, holds, now_ms
 from components.metrics.suite import suite_digests
 from components.process import resolve_device
-from components.registry.models import load_upscaler
-from components.registry.versions import BASE_MODEL_TAG, IDENTITY_TAG, MODEL_TAG, gate_report
+from components.registry.fetch import Copy, Found, model_of
+from components.registry.models import built
+from components.registry.reports import believed_report
+from components.registry.trust import Trust
+from components.registry.versions import BASE_MODEL_TAG, IDENTITY_TAG, MODEL_TAG
 from components.settings import Settings
 from components.upscale.upscaler import Upscaler
 
 logger = logging.getLogger("dp2o.gate")
 
+NO_LIMITS = {"policy", "benchmark", "valid_hours", "signing", "signers", "anchor"}
+"""Settings of the gate that change no answer of it."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A version in a private copy: what is judged, and what is promoted."""
+
+    found: Found
+    copy: Copy
+
+    @property
+    def version(self) -> ModelVersion:
+        """As the registry has it."""
+        return self.found.version
+
+    @property
+    def digest(self) -> str:
+        """Of what it claims to be, and of what it is: weights and settings."""
+        return digests.of_json([self.found.tag(IDENTITY_TAG), self.found.tag(MODEL_TAG), self.copy.package.digest])
+
 
 def judged(
     settings: Settings,
     root: Path,
-    champion: ModelVersion | None,
-    version: ModelVersion,
+    client: MlflowClient,
+    trust: Trust,
+    champion: Found | None,
+    candidate: Candidate,
     new_benchmark: bool = False,
     again: bool = False,
 ) -> GateReport:
-    """The report on `version`.
+    """The report on `candidate`.
 
     Args:
+        trust: whose earlier reports are believed.
         champion: None for the first model, which is compared with its own base model.
         new_benchmark: freeze a new set from the present test split first, and judge on it.
         again: measure, even if there is a report that holds.
@@ -42,23 +70,23 @@ def judged(
     Raises:
         BadInput: a version is not what its tags say, or the benchmark set cannot be read.
     """
-    device = settings.run.device
-    challenger = _verified(settings, root, version, device)  # first: what is promoted must be what was judged
+    device, version = settings.run.device, candidate.version
+    challenger = verified(candidate.found, candidate.copy, device)  # first: what is promoted must be what was judged
     with Bench(settings, root, resolve_device(device)) as bench:
         frozen = _present_set(settings, root, new_benchmark) or _frozen(settings, root, bench)
-        question = _question(settings, champion, version, frozen)
-        known = gate_report(version)
+        question = _question(settings, champion, candidate, frozen)
+        known = believed_report(version, trust)
         if known is not None and not again and holds(known, question, settings.gate.valid_hours):
             logger.info("the report on %s/%s still holds: nothing is measured", version.name, version.version)
             return known
         if champion is None:
             present = _base(settings, root, version, device)
         else:
-            present = _verified(settings, root, champion, device)
+            present = verified(champion, model_of(client, champion), device)
         checks = _measured(settings, bench, frozen, present, challenger)
     return GateReport(
-        challenger=f"{version.name}/{version.version}",
-        champion=f"{champion.name}/{champion.version}" if champion is not None else "base model",
+        challenger=candidate.found.name,
+        champion=champion.name if champion is not None else "base model",
         benchmark=frozen.name,
         passed=passed(checks),
         question=question.digest,
@@ -95,7 +123,7 @@ def freeze(settings: Settings, root: Path) -> tuple[str, bool]:
         return _frozen(settings, root, bench).name, True
 
 
-def freeze_again(settings: Settings, root: Path, champion: ModelVersion, wanted: str) -> None:
+def freeze_again(settings: Settings, root: Path, champion: Found, wanted: str) -> None:
     """Make the first set anew where the project has none and still has the base model that it was frozen with.
 
     It is the same set then, by its digest.
@@ -108,7 +136,7 @@ def freeze_again(settings: Settings, root: Path, champion: ModelVersion, wanted:
         return
     try:
         base = _base_model(settings, root, settings.run.device)
-        if base.digest != champion.tags.get(BASE_MODEL_TAG):
+        if base.digest != champion.tag(BASE_MODEL_TAG):
             raise BadInput(f"backbone.path holds {base.digest[:12]}, not the base that the champion was trained from")
         with Bench(settings, root, resolve_device(settings.run.device)) as bench:
             frozen = bench.freeze(base)
@@ -119,19 +147,20 @@ def freeze_again(settings: Settings, root: Path, champion: ModelVersion, wanted:
         logger.warning("benchmark set %s is lost; %s is frozen anew, and differs", wanted, frozen.name)
 
 
-def _question(settings: Settings, champion: ModelVersion | None, version: ModelVersion, frozen: FrozenSet) -> Question:
-    limits = settings.gate.model_dump(mode="json", exclude={"policy", "benchmark", "valid_hours"})
+def _question(settings: Settings, champion: Found | None, candidate: Candidate, frozen: FrozenSet) -> Question:
+    limits = settings.gate.model_dump(mode="json", exclude=NO_LIMITS)
     return Question(
-        _weights(version.tags),
-        version.tags.get(BASE_MODEL_TAG, "") if champion is None else _weights(champion.tags),
+        candidate.digest,
+        candidate.found.tag(BASE_MODEL_TAG) if champion is None else _champion_digest(champion),
         frozen.found,
         digests.of_json(suite_digests(benchmark.measured_metrics(settings))),
         digests.of_json([limits, GATE_REVISION]),
     )
 
 
-def _weights(tags: Mapping[str, str]) -> str:
-    return digests.of_json([tags.get(IDENTITY_TAG, ""), tags.get(MODEL_TAG, "")])
+def _champion_digest(champion: Found) -> str:
+    files = {} if champion.record is None else dict(champion.record.content.files)
+    return digests.of_json([champion.tag(IDENTITY_TAG), champion.tag(MODEL_TAG), files])
 
 
 def _present_set(settings: Settings, root: Path, new: bool) -> FrozenSet | None:
@@ -168,14 +197,17 @@ def _base(settings: Settings, root: Path, version: ModelVersion, device: str) ->
     return base
 
 
-def _verified(settings: Settings, root: Path, version: ModelVersion, device: str) -> Upscaler:
-    """The version's model, if it is the one that was evaluated."""
-    version_uri = f"{version.name}/{version.version}"
-    model = load_upscaler(settings.register_, root, version_uri, {}, device)
-    wanted = version.tags.get(MODEL_TAG, "")
+def verified(found: Found, copy: Copy, device: str) -> Upscaler:
+    """The model of a copy, if its weights are those that were evaluated.
+
+    Raises:
+        BadInput: they are not.
+    """
+    model = built(copy, device)
+    wanted = found.tag(MODEL_TAG)
     if model.digest != wanted:
         raise BadInput(
-            f"{version_uri} holds weights {model.digest[:12]}, it was registered with {wanted[:12]}: its files were "
+            f"{found.name} holds weights {model.digest[:12]}, it was registered with {wanted[:12]}: its files were "
             "changed; register it again"
         )
     return model

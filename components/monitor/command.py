@@ -27,14 +27,16 @@ from components.pages.checks import Drawing, Page, Row, html
 from components.pages.histogram import histogram
 from components.photos.crops import choose_crops
 from components.process import resolve_device
+from components.registry.fetch import Found, file_of, find
 from components.registry.tracking import connected, experiment_id
+from components.registry.trust import trust_of
 from components.registry.versions import CHAMPION, alias_version, gate_report, production_name
 from components.settings import Settings
 
 logger = logging.getLogger("dp2o.monitor")
 
 EVALUATION = paths.EVALUATION_ROWS.as_posix()
-"""Artifact of the run that registered the champion."""
+"""Artifact of the run that has the champion's files."""
 EXPERIMENT = "-monitor"
 
 Scores = dict[str, list[float]]
@@ -61,7 +63,7 @@ def run_monitor(settings: Settings, root: Path) -> Health:
         name for name in dict.fromkeys([*settings.score.nr, *settings.score.held_out]) if info(name).kind is Kind.NR
     ]
     with connected(settings.register_, root) as client:
-        record = _record(client, settings, metrics)
+        record = _record(client, settings, root, metrics)
     suite = Suite.load([*metrics, "lr_consistency"], resolve_device(settings.run.device))
     found: Scores = defaultdict(list)
     broken: list[str] = []
@@ -85,25 +87,34 @@ def run_monitor(settings: Settings, root: Path) -> Health:
     return health
 
 
-def _record(client: mlflow.MlflowClient, settings: Settings, metrics: list[str]) -> Record:
+def _record(client: mlflow.MlflowClient, settings: Settings, root: Path, metrics: list[str]) -> Record:
     name = production_name(settings.register_.model_name)
-    number = alias_version(client, name, CHAMPION)
-    if number is None:
+    if alias_version(client, name, CHAMPION) is None:
         raise BadInput(f"{name} has no champion: nothing serves that could be watched; `dp2o promote` makes one")
-    version = client.get_model_version(name, str(number))
+    found = find(client, settings.register_, trust_of(settings.gate, root), f"{name}@{CHAMPION}")
     evaluated: Scores = {}
     with tempfile.TemporaryDirectory() as folder:
-        listed = {file.path for file in client.list_artifacts(version.run_id, "reports")}
-        if EVALUATION in listed:
-            path = client.download_artifacts(version.run_id, EVALUATION, folder)
-            columns, rows = tables.read_any(Path(path))
+        path = _evaluated(client, found, Path(folder))
+        if path is not None:
+            columns, rows = tables.read_any(path)
             aligned = [row for row in rows if row["model"] == "aligned"]
             evaluated = {
                 name: [float(row[name]) if row[name] is not None else float("nan") for row in aligned]
                 for name in metrics
                 if name in columns
             }
-    return Record(f"{name}/{number}", gate_report(version), evaluated)
+    report = gate_report(found.version) if found.record is None else found.record.content.report
+    return Record(found.name, report, evaluated)
+
+
+def _evaluated(client: mlflow.MlflowClient, found: Found, folder: Path) -> Path | None:
+    """Rows of the evaluation as they were promoted; of an older champion those of its training's run; None without."""
+    if found.record is not None:
+        return file_of(client, found, EVALUATION)
+    listed = {file.path for file in client.list_artifacts(found.version.run_id, "reports")}
+    return (
+        Path(client.download_artifacts(found.version.run_id, EVALUATION, str(folder))) if EVALUATION in listed else None
+    )
 
 
 def _scores(pair: Pair, suite: Suite, settings: Settings) -> dict[str, float]:

@@ -12,18 +12,22 @@ from components.artifacts.gate_report import GateReport
 from components.artifacts.publish import write_json
 from components.errors import BadInput
 from components.failpoints import Failpoint, no_failpoint
-from components.gate.judging import freeze_again, judged
-from components.promote.outcome import Outcome, announce, reason_clause
+from components.gate.judging import Candidate, freeze_again, judged
+from components.promote.outcome import Outcome, announce, reason_clause, signed_by, watched
+from components.promote.production import copy_to_production, lineage, prepared
 from components.promote.rejection import drop_challenger, refuse
 from components.promote.status import rejected_by
-from components.promote.transaction import commit, copy_to_production, reconcile
-from components.registry import ledger
-from components.registry.ledger import Content, History
+from components.promote.transaction import commit, reconcile
+from components.registry.fetch import Found, in_history, model_of
+from components.registry.history import Content, History
+from components.registry.reports import seal_report
 from components.registry.tracking import connected
+from components.registry.trust import Trust, trust_of
 from components.registry.versions import (
     BASE_MODEL_TAG,
     CANDIDATE,
     CHALLENGER,
+    GATE_ENVELOPE_TAG,
     GATE_TAG,
     IDENTITY_TAG,
     PARENT_TAG,
@@ -75,29 +79,34 @@ def promote(
         failpoint: called with the name of every point on the way.
 
     Raises:
-        BadInput: no such version, it is not what its tags say, or the benchmark set cannot be read.
+        BadInput: no such version, it is not what its tags say, the benchmark set cannot be read, or there is no key to
+            sign with.
+        HistoryBroken: the history is not what it was; people are told.
         ResumeLater: another promotion came first, or the registry is away.
     """
-    name = production_name(settings.register_.model_name)
-    with connected(settings.register_, root) as client:
-        history = reconcile(client, name)
+    name, trust = production_name(settings.register_.model_name), trust_of(settings.gate, root)
+    trust.key()  # before an hour of measuring
+    with connected(settings.register_, root) as client, watched(settings, name):
+        history = reconcile(client, name, trust)
         version = resolve(client, version_uri or f"{settings.register_.model_name}@{CANDIDATE}")
         source = f"{version.name}/{version.version}"
         if IDENTITY_TAG not in version.tags:
             raise BadInput(f"{source} was not registered by `dp2o register`: it has no lineage")
-        champion = None if history.champion is None else client.get_model_version(name, str(history.champion))
-        if champion is not None and champion.tags.get(IDENTITY_TAG) == version.tags[IDENTITY_TAG]:
+        champion = _champion(client, settings, trust, name, history)
+        if champion is not None and champion.tag(IDENTITY_TAG) == version.tags[IDENTITY_TAG]:
             drop_challenger(client, version)
             _republish(settings, root, champion)
-            number = int(champion.version)
-            return Outcome("already champion", name, number, f"{name}/{number} is the champion already", None)
+            text = f"{champion.name} is the champion already"
+            return Outcome("already champion", name, int(champion.version.version), text, None)
 
-        report = judged(settings, root, champion, version, new_benchmark, again)
+        found = Found(version, None)
+        candidate = Candidate(found, model_of(client, found))
+        report = judged(settings, root, client, trust, champion, candidate, new_benchmark, again)
         write_json(root / paths.GATE_REPORT, report.model_dump(mode="json"))
-        _tag(client, version, champion, report)
+        _tag(client, trust, version, champion, report)
         failpoint("judged")
         if not report.passed:
-            outcome = refuse(settings, client, name, history, version, report)
+            outcome = refuse(settings, client, name, history, trust, version, report)
             failpoint("refused")
             return outcome
         if approval is None and (who := rejected_by(history, source, report)):
@@ -108,49 +117,74 @@ def promote(
         automatic = (policy or settings.gate.policy) == "automatic"
         if not automatic and (approval is None or not approval.is_of(report)):
             return _await_approval(settings, version, report, approval)
-        return _promote_version(settings, client, history, version, report, approval, failpoint)
+        return _promote_version((settings, root), client, history, trust, candidate, report, approval, failpoint)
 
 
-def _tag(client: mlflow.MlflowClient, version: ModelVersion, champion: ModelVersion | None, report: GateReport) -> None:
+def _champion(
+    client: mlflow.MlflowClient, settings: Settings, trust: Trust, name: str, history: History
+) -> Found | None:
+    """The champion of the history with its record; None before the first."""
+    if history.champion is None:
+        return None
+    return in_history(settings.register_, trust, client.get_model_version(name, str(history.champion)), history)
+
+
+def _tag(
+    client: mlflow.MlflowClient, trust: Trust, version: ModelVersion, champion: Found | None, report: GateReport
+) -> None:
     """Leave with the version what it was judged against, and the report."""
-    parent = champion.version if champion is not None else f"base {version.tags[BASE_MODEL_TAG][:12]}"
-    for key, value in (
-        (PARENT_TAG, str(parent)),
-        (VERDICT_TAG, "passed" if report.passed else "refused"),
-        (GATE_TAG, report.as_text()),
-    ):
-        client.set_model_version_tag(version.name, version.version, key, value)
+    parent = champion.version.version if champion is not None else f"base {version.tags[BASE_MODEL_TAG][:12]}"
+    tags = {PARENT_TAG: str(parent), VERDICT_TAG: "passed" if report.passed else "refused", GATE_TAG: report.as_text()}
+    if (key := trust.key()) is not None:
+        tags[GATE_ENVELOPE_TAG] = seal_report(report, key[1])
+    for tag, value in tags.items():
+        client.set_model_version_tag(version.name, version.version, tag, value)
 
 
 def _promote_version(
-    settings: Settings,
+    project: tuple[Settings, Path],
     client: mlflow.MlflowClient,
     history: History,
-    version: ModelVersion,
+    trust: Trust,
+    candidate: Candidate,
     report: GateReport,
     approval: Approval | None,
     failpoint: Failpoint,
 ) -> Outcome:
     """Copy, record, move the alias."""
-    name, source = production_name(settings.register_.model_name), f"{version.name}/{version.version}"
-    version = client.get_model_version(version.name, version.version)  # with its new tags
-    number = copy_to_production(client, version, name)
+    settings, root = project
+    name, source = production_name(settings.register_.model_name), candidate.found.name
+    version = client.get_model_version(candidate.version.name, candidate.version.version)  # with its new tags
+    made = prepared(client, version, candidate.copy.package)
+    number, run = copy_to_production(client, (settings.register_, root), version, name, made)
     failpoint("copied")
     by, why = (approval.by, approval.reason) if approval else ("policy", "")
     reason = f"{source} passed {len(report.checks)} checks on {report.benchmark}{reason_clause(why)}"
-    follows, gate = ledger.following(history), report.model_dump(mode="json")
-    content = Content("promote", name, number, source, history.champion, *follows, by, reason, gate)
-    record = commit(client, name, content, failpoint)
+    content = Content(
+        kind="promote",
+        model=name,
+        version=number,
+        source=source,
+        parent=history.champion,
+        by=by,
+        reason=reason,
+        gate=report.model_dump(mode="json"),
+        files=made.files,
+        lineage=lineage(version),
+        inputs=made.inputs,
+        run=run,
+    )
+    record = commit(client, name, content, history, trust, failpoint)
     drop_challenger(client, version)
     failpoint("finished")
-    text = f"{name}/{number} is the champion (record {record}): {reason}"
+    text = f"{name}/{number} is the champion (record {record}, {signed_by(trust, by)}): {reason}"
     announce(settings, text, "good", version=f"{name}/{number}", before=report.champion, by=by)
     return Outcome("promoted", name, number, text, report)
 
 
-def _republish(settings: Settings, root: Path, champion: ModelVersion) -> None:
+def _republish(settings: Settings, root: Path, champion: Found) -> None:
     """Publish the files of the champion's promotion again: it may have died before anybody kept them."""
-    report = gate_report(champion)
+    report = champion.record.content.report if champion.record is not None else gate_report(champion.version)
     if report is not None:
         write_json(root / paths.GATE_REPORT, report.model_dump(mode="json"))
         freeze_again(settings, root, champion, report.benchmark)

@@ -7,12 +7,14 @@ from mlflow.entities.model_registry import ModelVersion
 
 from components.artifacts.gate_report import GateReport
 from components.errors import BadInput
-from components.promote.outcome import Outcome, announce, champion_name, reason_clause
+from components.promote.outcome import Outcome, announce, champion_name, reason_clause, watched
 from components.promote.transaction import reconcile
 from components.registry import ledger
-from components.registry.ledger import Content, History
+from components.registry.history import Content, History
+from components.registry.reports import believed_report
 from components.registry.tracking import connected
-from components.registry.versions import CHALLENGER, alias_version, gate_report, production_name, resolve
+from components.registry.trust import Trust, trust_of
+from components.registry.versions import CHALLENGER, alias_version, production_name, resolve
 from components.settings import Settings
 
 
@@ -26,15 +28,18 @@ def reject(settings: Settings, root: Path, by: str, reason: str, version_uri: st
         BadInput: no such version, or it never passed the gate.
         ResumeLater: the registry is away.
     """
-    name = production_name(settings.register_.model_name)
-    with connected(settings.register_, root) as client:
-        history = reconcile(client, name)
+    name, trust = production_name(settings.register_.model_name), trust_of(settings.gate, root)
+    trust.key()
+    with connected(settings.register_, root) as client, watched(settings, name):
+        history = reconcile(client, name, trust)
         version = resolve(client, version_uri or f"{settings.register_.model_name}@{CHALLENGER}")
-        report = gate_report(version)
+        report = believed_report(version, trust)
         source = f"{version.name}/{version.version}"
         if report is None or not report.passed:
             raise BadInput(f"{source} has not passed the gate: there is nothing to reject")
-        record_refusal(client, name, history, version, report, by, f"rejected by a person{reason_clause(reason)}")
+        record_refusal(
+            client, name, history, trust, version, report, by, f"rejected by a person{reason_clause(reason)}"
+        )
         text = f"{source} is rejected by {by}{reason_clause(reason)}"
         announce(settings, text, "warning", version=source, champion=champion_name(name, history.champion), by=by)
         return Outcome("rejected", version.name, int(version.version), text, report)
@@ -45,6 +50,7 @@ def refuse(
     client: mlflow.MlflowClient,
     name: str,
     history: History,
+    trust: Trust,
     version: ModelVersion,
     report: GateReport,
 ) -> Outcome:
@@ -53,7 +59,7 @@ def refuse(
     first = f"{report.refusals[0].name}: {report.refusals[0].reason}"
     reason = f"{len(report.refusals)} of {len(report.checks)} checks said no, first {first}"
     text = f"{source} is refused: {reason}"
-    if record_refusal(client, name, history, version, report, "gate", reason):
+    if record_refusal(client, name, history, trust, version, report, "gate", reason):
         rows = ", ".join(check.name for check in report.refusals)
         announce(settings, text, "danger", version=source, champion=report.champion, rows=rows)
     return Outcome("refused", version.name, int(version.version), text, report)
@@ -63,6 +69,7 @@ def record_refusal(
     client: mlflow.MlflowClient,
     name: str,
     history: History,
+    trust: Trust,
     version: ModelVersion,
     report: GateReport,
     by: str,
@@ -77,10 +84,10 @@ def record_refusal(
         for record in history.records
     )
     if not known:
-        number, follows = int(version.version), ledger.following(history)
-        gate = report.model_dump(mode="json")
-        content = Content("refuse", version.name, number, source, history.champion, *follows, by, reason, gate)
-        ledger.append(client, name, content)
+        number, gate = int(version.version), report.model_dump(mode="json")
+        content = Content("refuse", version.name, number, source, history.champion, by, reason, gate)
+        ledger.append(client, name, content, history, trust)
+        ledger.anchor(client, name, trust)
     drop_challenger(client, version)
     return not known
 

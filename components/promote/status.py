@@ -4,17 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.artifacts.gate_report import GateReport
+from components.errors import BadInput
 from components.registry import ledger
+from components.registry.history import History
+from components.registry.reports import believed_report
 from components.registry.tracking import connected
+from components.registry.trust import trust_of
 from components.registry.versions import (
     CHAMPION,
     IDENTITY_TAG,
     alias_version,
-    gate_report,
     production_name,
     resolve,
 )
-from components.settings import RegisterSettings
+from components.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -38,20 +41,21 @@ class PromotionStatus:
     rejected_by: str
 
 
-def promotion_status(settings: RegisterSettings, root: Path, version_uri: str) -> PromotionStatus:
+def promotion_status(settings: Settings, root: Path, version_uri: str) -> PromotionStatus:
     """Status of `name@alias` or `name/version`.
 
     Raises:
-        BadInput: no such version, or a record or report was changed.
+        BadInput: no such version, or a report was changed.
+        HistoryBroken: the history is not what it was.
         ResumeLater: the registry is away.
     """
-    name = production_name(settings.model_name)
-    with connected(settings, root) as client:
+    name, trust = production_name(settings.register_.model_name), trust_of(settings.gate, root)
+    with connected(settings.register_, root) as client:
         version = resolve(client, version_uri)
-        source, report = f"{version.name}/{version.version}", gate_report(version)
+        source, report = f"{version.name}/{version.version}", believed_report(version, trust)
         champion = alias_version(client, name, CHAMPION)
         tags = client.get_model_version(name, str(champion)).tags if champion is not None else {}
-        history = ledger.read(client, name)
+        history = ledger.read(client, name, trust)
     return PromotionStatus(
         source,
         report,
@@ -62,7 +66,7 @@ def promotion_status(settings: RegisterSettings, root: Path, version_uri: str) -
     )
 
 
-def rejected_by(history: ledger.History, source: str, report: GateReport) -> str:
+def rejected_by(history: History, source: str, report: GateReport) -> str:
     """Who said no to this report of `source` although it passed; empty if nobody did."""
     people = [
         record.content.by
@@ -74,13 +78,30 @@ def rejected_by(history: ledger.History, source: str, report: GateReport) -> str
     return people[-1] if people and report.passed else ""
 
 
-def history(settings: RegisterSettings, root: Path) -> tuple[ledger.History, int | None]:
+def history(settings: Settings, root: Path, checked: bool = True) -> tuple[History, int | None]:
     """All records, and the version that has the alias now; the two differ after a crash, until the next command.
 
+    Args:
+        checked: whether signatures and anchor must be right; for whoever finds out what happened.
+
     Raises:
-        BadInput: a record was changed after it was written.
+        HistoryBroken: the history is not what it was.
         ResumeLater: the registry is away.
     """
-    name = production_name(settings.model_name)
-    with connected(settings, root) as client:
-        return ledger.read(client, name), alias_version(client, name, CHAMPION)
+    name, trust = production_name(settings.register_.model_name), trust_of(settings.gate, root)
+    with connected(settings.register_, root) as client:
+        known = ledger.read(client, name, trust) if checked else ledger.stored(client, name, trust.lenient)
+        return known, alias_version(client, name, CHAMPION)
+
+
+def anchored_anew(settings: Settings, root: Path) -> tuple[History, str]:
+    """Let the anchor say what the history is now, whatever it said; the history, and where the anchor is.
+
+    Raises:
+        BadInput: no anchor is set, or the history is broken in itself.
+    """
+    name, trust = production_name(settings.register_.model_name), trust_of(settings.gate, root)
+    if trust.anchor is None:
+        raise BadInput("gate.anchor is empty: set it to s3://bucket/prefix/ or git+<repository>#<branch>")
+    with connected(settings.register_, root) as client:
+        return ledger.anchor(client, name, trust, accepting=True), str(trust.anchor)

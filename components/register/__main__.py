@@ -8,6 +8,7 @@ COMMANDS = {
     "reject": ["reject"],
     "rollback": ["rollback"],
     "history": ["history"],
+    "serve": ["serve"],
     "show": ["models", "show"],
 }
 """The stage itself has no command; these are `dp2o`'s."""

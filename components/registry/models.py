@@ -3,16 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import mlflow
-from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from components.errors import BadInput
+from components.registry.fetch import Copy, find, model_of
 from components.registry.tracking import connected
-from components.registry.versions import HEADLINE_TAG, IDENTITY_TAG, PREFIX, resolve
-from components.settings import RegisterSettings
+from components.registry.trust import trust_of
+from components.registry.versions import HEADLINE_TAG, IDENTITY_TAG, resolve
+from components.serving.build import upscaler_of
+from components.serving.package import Package
+from components.settings import RegisterSettings, Settings
 from components.upscale.upscaler import Upscaler
 
 
@@ -55,35 +57,42 @@ def show_version(settings: RegisterSettings, root: Path, version_uri: str) -> tu
         return described(found, client.get_registered_model(found.name).aliases), found.description or ""
 
 
-def resolve_ours(client: MlflowClient, version_uri: str) -> ModelVersion:
-    """The version of `name@alias` or `name/version`, with or without `models:/`.
-
-    Raises:
-        BadInput: there is no such version, or it is none of this project's.
-    """
-    found = resolve(client, version_uri)
-    if IDENTITY_TAG not in found.tags:
-        raise BadInput(f"{version_uri} was not registered by `dp2o register`; `dp2o models list` shows those that were")
-    return found
-
-
 def load_upscaler(
-    settings: RegisterSettings, root: Path, version_uri: str, tiling: Mapping[str, int], device: str, base: str = ""
+    settings: Settings, root: Path, version_uri: str, tiling: Mapping[str, int], base: str = ""
 ) -> Upscaler:
-    """The upscaler of a registered version, sampled as it was registered; `device` as in params.yaml.
+    """The upscaler of a registered version, sampled as it was registered; on `run.device` of the settings.
 
-    `tiling` are the attributes of `Tiling` to set; the others are as registered. `base` is where a ControlNet's frozen
-    model is here; as registered where it is empty.
+    Built of its weights and settings alone, by the code that is installed here, after signature and digests have been
+    checked. `tiling` are the attributes of `Tiling` to set; the others are as registered. `base` is where a
+    ControlNet's frozen model is here; as registered where it is empty.
 
     Raises:
-        BadInput: there is no such version, or it is none of this project's.
+        BadInput: there is no such version, it is none of this project's, or it is not what was promoted.
     """
-    with connected(settings, root) as client:
-        found = resolve_ours(client, version_uri)
-        config = {"device": device, "base": base, **tiling}
-        loaded = mlflow.pyfunc.load_model(f"{PREFIX}{found.name}/{found.version}", model_config=config)
-    upscaler: Upscaler = loaded.unwrap_python_model().upscaler
-    return upscaler
+    with connected(settings.register_, root) as client:
+        found = find(client, settings.register_, trust_of(settings.gate, root), version_uri)
+        return built(model_of(client, found), settings.run.device, tiling, base)
+
+
+def checked_package(settings: Settings, root: Path, version_uri: str) -> tuple[str, Package]:
+    """Weights and settings of a version in a private folder, checked as `load_upscaler` does; and who signed for them.
+
+    Raises:
+        BadInput: as `load_upscaler`.
+    """
+    with connected(settings.register_, root) as client:
+        found = find(client, settings.register_, trust_of(settings.gate, root), version_uri)
+        package = model_of(client, found).package
+    if found.record is None:
+        return f"{found.name}, which no record of a promotion names the files of", package
+    signer = f"signed with the key of {found.record.signer}" if found.record.signer else "not signed"
+    return f"{found.name}, as record {found.record.number} has it, {signer}", package
+
+
+def built(copy: Copy, device: str, tiling: Mapping[str, int] = MappingProxyType({}), base: str = "") -> Upscaler:
+    """The upscaler of files that were checked; see `load_upscaler`."""
+    package = copy.package
+    return upscaler_of(package.backbone, package.config | {"device": device, "base": base, **tiling})
 
 
 def described(version: ModelVersion, aliases: dict[str, str]) -> Version:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from components.artifacts import git, paths
-from components.artifacts.lock import LOCK, Item, Lock, Step
+from components.artifacts.lock import LOCK, Item, Lock, Step, sources
 from components.registry import ledger
-from components.registry.models import Version, described, resolve_ours
+from components.registry.fetch import ours
+from components.registry.models import Version, described
 from components.registry.tracking import connected
+from components.registry.trust import trust_of
 from components.registry.versions import gate_report, production_name
-from components.settings import RegisterSettings
+from components.settings import Settings
 
 MODEL = paths.ALIGNED.as_posix()
 """What the version's weights are, among the outputs of the pipeline."""
@@ -51,22 +53,21 @@ class Trace:
     @property
     def sources(self) -> tuple[Item, ...]:
         """What no stage made: data that came from outside, and code."""
-        made = {item.path for step in self.steps for item in step.outputs}
-        found = {item.path: item for step in self.steps for item in step.inputs if item.path not in made}
-        return tuple(found[path] for path in sorted(found))
+        return sources(self.steps)
 
 
-def trace(settings: RegisterSettings, root: Path, version_uri: str) -> Trace:
+def trace(settings: Settings, root: Path, version_uri: str) -> Trace:
     """Of `name@alias` or `name/version`, with or without `models:/`.
 
     Raises:
         BadInput: there is no such version, or it is none of this project's.
     """
-    with connected(settings, root) as client:
-        found = resolve_ours(client, version_uri)
+    trust = trust_of(settings.gate, root)
+    with connected(settings.register_, root) as client:
+        found = ours(client, version_uri)
         version = described(found, client.get_registered_model(found.name).aliases)
         report = gate_report(found)
-        records = ledger.read(client, production_name(found.name)).records
+        records = ledger.read(client, production_name(found.name), trust).records
     own = f"{version.model}/{version.version}"
     about = [one for one in records if own in (f"{one.content.model}/{one.content.version}", one.content.source)]
     source = next((one.content.source for one in about if one.content.source != own), "")
@@ -109,7 +110,9 @@ def as_text(found: Trace) -> str:
     for record in found.decisions:
         content = record["content"]
         lost = f" (lost to record {record['lost_to']})" if record["status"] == "lost" else ""
-        lines.append(f"  {content['kind']} by {content['by']}, record {record['number']}{lost}: {content['reason']}")
+        signed = f", signed by {record['signer']}" if record["signer"] else ""
+        number = f"record {record['number']}{signed}{lost}"
+        lines.append(f"  {content['kind']} by {content['by']}, {number}: {content['reason']}")
     if found.gate is not None:
         verdict = "passed" if found.gate["passed"] else "refused"
         lines.append(f"  gate: {verdict} against {found.gate['champion']}, benchmark {found.gate['benchmark']}")

@@ -5,15 +5,21 @@ from mlflow.entities.model_registry import ModelVersion
 
 from components.artifacts.gate_report import GateReport, read_report
 from components.errors import BadInput
+from components.registry.history import DEVELOPMENT
 
 CANDIDATE, CHALLENGER, CHAMPION = "candidate", "challenger", "champion"
 """Aliases: registered last; passed the gate and waits; serves. The first two are of the development model."""
-DEVELOPMENT = "-dev"
-"""What the development model's name has beyond the production model's."""
 IDENTITY_TAG, HEADLINE_TAG = "dp2o.identity", "dp2o.headline"
 MODEL_TAG, BASE_MODEL_TAG = "dp2o.model", "dp2o.base_model"
 """Digests of the weights, as lineage records them: the version's own, and those it was trained from."""
 GATE_TAG, VERDICT_TAG, PARENT_TAG = "dp2o.gate", "dp2o.gate_verdict", "dp2o.parent"
+GATE_ENVELOPE_TAG = "dp2o.gate_envelope"
+"""The report again, signed by who ran the gate, where `gate.signing` asks for it."""
+LINEAGE_TAGS = (
+    *("model", "base_model", "identity", "git_commit", "git_dirty", "dvc_lock", "dataset", "params", "sampler"),
+    *("metrics", "metric_digests", "normaliser", "headline"),
+)
+"""Without `dp2o.`: what `register` says of a version, and a promotion's record repeats."""
 PREFIX = "models:/"
 
 

@@ -32,10 +32,12 @@ class Package:
     Attributes:
         backbone: folder with nothing but safetensors and JSON in it.
         config: the settings that were stored beside it; see `ServedConfig`.
+        created: when the model was registered, as MLmodel says it.
     """
 
     backbone: Path
     config: dict[str, Any]
+    created: str = ""
 
     @property
     def digest(self) -> str:
@@ -64,7 +66,8 @@ def read(folder: Path) -> Package:
     """
     path = folder / MLMODEL
     try:
-        function = yaml.safe_load(path.read_text())["flavors"]["python_function"]
+        content = yaml.safe_load(path.read_text())
+        function, created = content["flavors"]["python_function"], str(content.get("utc_time_created", ""))
         place, config = PurePosixPath(function["artifacts"][BACKBONE]["path"]), function["config"]
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
         raise BadInput(
@@ -81,15 +84,14 @@ def read(folder: Path) -> Package:
                 f"{place / name} is neither safetensors nor JSON: it is not read, since other forms can run code; "
                 "register the model again"
             )
-    return Package(backbone, config)
+    return Package(backbone, config, created)
 
 
-def write(folder: Path, package: Package, created: str) -> None:
+def write(folder: Path, package: Package) -> None:
     """The folder that MLflow serves, made of `package` and of what is installed here; the same bytes each time.
 
     Args:
         folder: must not exist.
-        created: when the model was made, as MLmodel shows it.
     """
     mlflow.pyfunc.save_model(path=str(folder), **arguments(package.backbone, package.config))
     path = folder / MLMODEL
@@ -97,7 +99,7 @@ def write(folder: Path, package: Package, created: str) -> None:
     # Paths of this machine say nothing on another; a name and a time of this minute would make other bytes each time.
     content["flavors"]["python_function"]["artifacts"][BACKBONE]["uri"] = BACKBONE
     content["flavors"]["python_function"]["model_code_path"] = _SERVED.name
-    content |= {"model_uuid": package.digest[:32], "utc_time_created": created}
+    content |= {"model_uuid": package.digest[:32], "utc_time_created": package.created}
     path.write_text(yaml.safe_dump(content))
     shutil.rmtree(folder / "__pycache__", ignore_errors=True)
 

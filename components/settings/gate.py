@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+KEY_KIND, KEY_BYTES = "ed25519:", 32
+"""How a public key begins, and its size once decoded."""
+
+
+def _public_key(text: str) -> str:
+    try:
+        size = len(base64.b64decode(text.removeprefix(KEY_KIND), validate=True))
+    except binascii.Error:
+        size = 0
+    if not text.startswith(KEY_KIND) or size != KEY_BYTES:
+        raise ValueError(f"{text!r} is no public key: write the line that `dp2o keys new` printed ({KEY_KIND}…)")
+    return text
+
+
+PublicKey = Annotated[str, AfterValidator(_public_key)]
+"""`ed25519:` and base64 of 32 bytes."""
+Anchor = Annotated[str, Field(pattern=r"^$|^s3://[^/]+(/.*)?$|^git\+[^#]+#[^#]+$")]
+"""`s3://bucket/prefix/`, `git+<repository>#<branch>`, or nothing."""
 
 
 class GuardLimits(BaseModel):
@@ -41,6 +61,18 @@ class GateSettings(BaseModel):
     valid_hours: NotNegative = Field(
         default=168.0,
         description="Hours for which a report of the same versions, set, metrics and limits is used again.",
+    )
+    signing: Literal["ed25519", "none"] = Field(
+        default="ed25519",
+        description="ed25519: records of the history are signed, and only models of signed records load; none: not.",
+    )
+    signers: dict[Annotated[str, Field(min_length=1)], PublicKey] = Field(
+        default={}, description="Public keys of who may promote, by name; `dp2o keys new` makes a pair."
+    )
+    anchor: Anchor = Field(
+        default="",
+        description="Where the end of the history is kept outside the registry: s3://bucket/prefix/ or "
+        "git+<repository>#<branch>; empty: nowhere, and deleting the last records goes unnoticed.",
     )
     benchmark: str = Field(
         default="", description="Name of the frozen benchmark set; empty: the newest, frozen at first use."

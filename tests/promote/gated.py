@@ -1,5 +1,6 @@
 """A project to promote in: real photos, a spoilt copy of the embedded model as base, and sabotaged challengers."""
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,14 @@ def make_project(root: Path, **blocks: dict[str, Any]) -> Project:
     values["backbone"] |= {"path": "base", "steps": STEPS, "colour_fix": "none"}
     values["score"] |= {"fr": ["gmsd", "ssim"], "nr": [], "held_out": ["psnr", "vif"], "batch": 16}
     values["register"] = {"experiment": "test", "model_name": "sr-dev", "tracking_uri": "sqlite:///mlflow.db"}
-    values["gate"] = {"seeds": 2, "min_images": 12, "min_photos": 12, "bootstrap": 500, "max_latency_ratio": 20.0}
+    values["gate"] = {
+        "signing": "none",
+        "seeds": 2,
+        "min_images": 12,
+        "min_photos": 12,
+        "bootstrap": 500,
+        "max_latency_ratio": 20.0,
+    }
     # Pictures of 64 px have few windows to average spectra over, so their peaks are higher than those of 128 px.
     values["gate"]["guards"] = {
         "colour_shift": {"rise": 0.5, "bound": 3.0},
@@ -103,6 +111,15 @@ def make_project(root: Path, **blocks: dict[str, Any]) -> Project:
     write_shard(root / "data/dataset/00000.tar", members)
     tables.write_rows(root / "data/dataset.parquet", tables.DATASET, rows)
     return Project(root, load_settings(root / "params.yaml"))
+
+
+def repository(root: Path) -> str:
+    """A git repository in `root` with one commit, and a dvc.lock; the commit."""
+    (root / "dvc.lock").write_text("schema: '2.0'\nstages: {train: {cmd: train}, register: {cmd: register}}\n")
+    for command in (["init", "-q"], ["add", "params.yaml", "dvc.lock"], ["commit", "-q", "-m", "a run"]):
+        author = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
+        subprocess.run(["git", *author, *command], cwd=root, check=True)
+    return subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=root, text=True).strip()
 
 
 class Sabotaged(TinyFlow):

@@ -24,10 +24,10 @@ from components.promote.promotion import Approval
 from components.promote.rejection import reject
 from components.promote.rollback import rollback
 from components.promote.status import promotion_status
-from components.promote.transaction import commit, copy_to_production, reconcile
 from components.registry import ledger
-from components.registry.ledger import Content
+from components.registry.trust import UNSIGNED
 from components.registry.versions import CHALLENGER, CHAMPION, IDENTITY_TAG, alias_version
+from tests.promote.championed import make_champion
 from tests.promote.gated import ADA, CPU, STEPS, WEIGHTS, Project, make_project, noised, save
 from tests.promote.listener import Listener, listening
 from tests.promote.test_transaction import killed_at
@@ -88,7 +88,7 @@ def test_an_approval_measures_nothing_again(copy: Copy) -> None:
     assert (outcome.decision, copy.measured) == ("promoted", 0)
     assert copy.judged_ms("sr") == before
     assert json.loads((copy.project.root / "reports/gate.json").read_text())["judged_ms"] == before
-    (record,) = ledger.read(copy.client, "sr").records
+    (record,) = ledger.read(copy.client, "sr", UNSIGNED).records
     assert record.content.by == "ada"
     assert record.content.reason.endswith(": looked at all pictures")
 
@@ -105,7 +105,7 @@ def test_what_no_longer_holds_is_measured_again(copy: Copy, how: str) -> None:
 def test_other_places_and_policies_do_not_make_it_anew(copy: Copy) -> None:
     outcome = copy.promote(policy="automatic", settings=copy.limited(policy="automatic", valid_hours=1.0))
     assert (outcome.decision, copy.measured) == ("promoted", 0)
-    assert ledger.read(copy.client, "sr").records[0].content.by == "policy"
+    assert ledger.read(copy.client, "sr", UNSIGNED).records[0].content.by == "policy"
 
 
 def test_smaller_batches_are_the_same_question(copy: Copy) -> None:
@@ -133,7 +133,7 @@ def test_a_changed_set_is_asked_about_again_and_refused(copy: Copy) -> None:
 
 
 def test_the_approval_of_one_report_is_not_one_of_the_next(copy: Copy) -> None:
-    status = promotion_status(copy.project.settings.register_, copy.project.root, "sr-dev/1")
+    status = promotion_status(copy.project.settings, copy.project.root, "sr-dev/1")
     assert status.report is not None
     approval = Approval("ada", "", status.report.question[:12])
     outcome = copy.promote(approval=approval, settings=copy.limited(min_gain=0.0001))
@@ -150,9 +150,11 @@ def test_a_person_may_say_no_and_later_yes(copy: Copy) -> None:
     assert done.exit_code == 0, done.output
     assert done.stdout == "sr-dev/1 is rejected by eve: grain in the sky\n"
     assert alias_version(copy.client, "sr-dev", CHALLENGER) is None
-    assert promotion_status(settings.register_, root, "sr-dev/1").rejected_by == "eve"
+    assert promotion_status(settings, root, "sr-dev/1").rejected_by == "eve"
     reject(settings, root, "eve", "grain in the sky", "sr-dev/1")
-    assert [record.status for record in ledger.read(copy.client, "sr").records] == ["refused"]  # said twice, kept once
+    assert [record.status for record in ledger.read(copy.client, "sr", UNSIGNED).records] == [
+        "refused"
+    ]  # said twice, kept once
     with pytest.raises(BadInput, match="sr-dev/2 has not passed the gate: there is nothing to reject"):
         reject(settings, root, "eve", "", "sr-dev/2")
     for policy in ("manual", "automatic"):
@@ -161,7 +163,7 @@ def test_a_person_may_say_no_and_later_yes(copy: Copy) -> None:
         assert "was rejected by eve: approve it after all with --approved-by" in again.text
     assert alias_version(copy.client, "sr-dev", CHALLENGER) is None
     assert copy.promote(approval=ADA).decision == "promoted"
-    assert promotion_status(settings.register_, root, "sr-dev/1").is_champion
+    assert promotion_status(settings, root, "sr-dev/1").is_champion
 
 
 def test_a_reason_without_an_approval_is_refused(copy: Copy) -> None:
@@ -180,7 +182,7 @@ def test_killed_at_any_point_of_a_promotion_the_next_run_ends_consistent(copy: C
     assert outcome.decision == ("already champion" if moved or point == "recorded" else "promoted")
     assert alias_version(copy.client, "sr", CHAMPION) == 1
     assert alias_version(copy.client, "sr-dev", CHALLENGER) is None
-    (record,) = ledger.read(copy.client, "sr").records
+    (record,) = ledger.read(copy.client, "sr", UNSIGNED).records
     assert (record.status, record.content.version) == ("counts", 1)
     (version,) = copy.client.search_model_versions("name = 'sr'")
     assert version.tags["dp2o.gate"] == copy.client.get_model_version("sr-dev", "1").tags["dp2o.gate"]
@@ -225,19 +227,15 @@ def test_what_died_with_the_promotion_is_left_by_the_next_run(
 @pytest.mark.parametrize("point", ["judged", "refused"])
 def test_killed_at_any_point_of_a_refusal_there_is_one_record_of_it(copy: Copy, point: str) -> None:
     killed_at(point, lambda failpoint: copy.promote("sr-dev/2", failpoint=failpoint), mlflow.get_tracking_uri())
-    assert len(ledger.read(copy.client, "sr").records) == (1 if point == "refused" else 0)
+    assert len(ledger.read(copy.client, "sr", UNSIGNED).records) == (1 if point == "refused" else 0)
     assert copy.promote("sr-dev/2").decision == "refused"
     assert copy.measured == 0  # the child measured; its report holds
-    (record,) = ledger.read(copy.client, "sr").records
+    (record,) = ledger.read(copy.client, "sr", UNSIGNED).records
     assert (record.status, record.content.source) == ("refused", "sr-dev/2")
 
 
 def second_champion(copy: Copy, version: int = 2) -> None:
-    """`sr-dev/<version>` as the next champion, as if the gate had passed it."""
-    history = reconcile(copy.client, "sr")
-    number = copy_to_production(copy.client, copy.client.get_model_version("sr-dev", str(version)), "sr")
-    follows = ledger.following(history)
-    commit(copy.client, "sr", Content("promote", "sr", number, f"sr-dev/{version}", 1, *follows, "eve", "made", {}))
+    make_champion(copy.project.settings, copy.project.root, f"sr-dev/{version}")
 
 
 @pytest.mark.parametrize("point", ["recorded", "moved"])
@@ -255,7 +253,7 @@ def test_killed_at_any_point_of_a_rollback_the_next_command_ends_consistent(copy
         assert "which was cut off, is finished" in rollback(settings, root, "ada").text
     with pytest.raises(BadInput, match="no earlier champion"):
         rollback(settings, root, "ada")
-    history = ledger.read(copy.client, "sr")
+    history = ledger.read(copy.client, "sr", UNSIGNED)
     assert history.champions == [1]
     assert alias_version(copy.client, "sr", CHAMPION) == 1
     assert [record.content.kind for record in history.records] == ["promote", "promote", "rollback"]
@@ -273,7 +271,7 @@ def test_the_copy_in_production_gets_the_report_of_its_last_promotion(copy: Copy
     tags = copy.client.get_model_version("sr", "1").tags
     assert json.loads(tags["dp2o.gate"]) == outcome.report.model_dump(mode="json") != json.loads(first)
     assert tags["dp2o.parent"] == "2"
-    assert ledger.read(copy.client, "sr").records[0].content.gate == json.loads(first)  # what was, stays
+    assert ledger.read(copy.client, "sr", UNSIGNED).records[0].content.gate == json.loads(first)  # what was, stays
     assert len(copy.client.search_model_versions(f"name = 'sr' and tags.`{IDENTITY_TAG}` != ''")) == 2
 
 

@@ -13,6 +13,7 @@ from components.cli.app import app
 from components.failpoints import Failpoint
 from components.promote import promotion
 from components.registry import ledger
+from components.registry.trust import UNSIGNED
 from components.registry.versions import CHAMPION, alias_version
 from tests.promote.gated import ADA, CPU, STEPS, WEIGHTS, Project, make_project, noised
 from tests.promote.test_transaction import killed_at
@@ -71,4 +72,4 @@ def test_from_the_first_model_to_a_refusal_and_back(project: Project) -> None:
     back = CliRunner().invoke(app, ["rollback", "--by", "ada", *params])
     assert back.exit_code == 2
     assert "no earlier champion" in back.stderr
-    assert len(ledger.read(client, "sr").records) == 2
+    assert len(ledger.read(client, "sr", UNSIGNED).records) == 2

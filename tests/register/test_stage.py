@@ -158,7 +158,7 @@ def test_registry_lists_shows_and_loads(registered: Registered) -> None:
     shown, card = show_version(settings, root, "models:/test-model@candidate")
     assert shown == listed
     assert "Base against aligned" in card
-    upscaler = load_upscaler(settings, root, "models:/test-model@candidate", {"tile": 64}, "cpu")
+    upscaler = load_upscaler(registered.settings, root, "models:/test-model@candidate", {"tile": 64})
     assert upscaler.tiling.tile == 64
     assert torch.equal(torch.from_numpy(upscaler(PHOTO, 1)), expected(root, registered.settings, 1))
 

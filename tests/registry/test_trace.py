@@ -15,9 +15,11 @@ from components.artifacts.lock import Lock
 from components.cli.app import app
 from components.errors import BadInput
 from components.registry import ledger
+from components.registry.history import Content, History
 from components.registry.trace import as_text, trace
+from components.registry.trust import UNSIGNED
 from components.registry.versions import IDENTITY_TAG
-from components.settings import RegisterSettings, Settings, load_settings
+from components.settings import Settings, load_settings
 from tests.artifacts.test_lock import LOCK
 from tests.made import small_params
 
@@ -66,13 +68,9 @@ def promoted(root: Path, lock_digest: str) -> None:
     for name, source in (("sr-dev", str(root / "weights")), ("sr", "models:/sr-dev/1")):
         client.create_registered_model(name)
         client.create_model_version(name, source, tags=tags)
-    content = ledger.Content("promote", "sr", 1, "sr-dev/1", None, 0, "", "ada", "sharper", {})
-    ledger.append(client, "sr", content)
+    content = Content("promote", "sr", 1, "sr-dev/1", None, "ada", "sharper", {})
+    ledger.append(client, "sr", content, History([], [], None), UNSIGNED)
     client.set_registered_model_alias("sr", "champion", "1")
-
-
-def settings_of(project: tuple[Settings, Path]) -> tuple[RegisterSettings, Path]:
-    return project[0].register_, project[1]
 
 
 def test_from_the_alias_back_to_the_photos_through_a_lock_that_later_runs_have_changed(
@@ -84,7 +82,7 @@ def test_from_the_alias_back_to_the_photos_through_a_lock_that_later_runs_have_c
     later["stages"]["pair"]["outs"][0]["md5"] = "another"  # type: ignore[index]
     commit_lock(root, later)
     promoted(root, Lock(LOCK["stages"]).digest(("register",)))
-    found = trace(*settings_of(project), "models:/sr@champion")
+    found = trace(*project, "models:/sr@champion")
     assert (found.version.aliases, found.source, found.recorded_in) == (["champion"], "sr-dev/1", recorded)
     assert [record["content"]["by"] for record in found.decisions] == ["ada"]
     assert [step.stage for step in found.steps] == ["train", "pair", "score", "generate"]
@@ -94,7 +92,7 @@ def test_from_the_alias_back_to_the_photos_through_a_lock_that_later_runs_have_c
                  f"dvc.lock of {recorded[:12]}", "data/pairs.parquet  md5 p, 3 B",
                  "from\n  data/photos  md5 f.dir, 9 B, 36 files"):  # fmt: skip
         assert part in text
-    candidate = trace(*settings_of(project), "sr-dev/1")
+    candidate = trace(*project, "sr-dev/1")
     assert (candidate.source, len(candidate.decisions)) == ("", 1)  # it was judged, and copied
 
 
@@ -111,7 +109,7 @@ def test_the_command_gives_the_same_as_json(project: tuple[Settings, Path]) -> N
 
 def test_a_lock_that_is_not_here_is_said(project: tuple[Settings, Path]) -> None:
     promoted(project[1], "0" * 64)
-    found = trace(*settings_of(project), "sr/1")
+    found = trace(*project, "sr/1")
     assert (found.recorded_in, found.steps) == (None, ())
     assert "is not in this folder nor in any commit here: fetch the branch" in as_text(found)
 
@@ -121,4 +119,4 @@ def test_a_version_of_others_is_refused(project: tuple[Settings, Path]) -> None:
     client.create_registered_model("theirs")
     client.create_model_version("theirs", str(project[1]))
     with pytest.raises(BadInput, match="was not registered by `dp2o register`"):
-        trace(*settings_of(project), "theirs/1")
+        trace(*project, "theirs/1")

@@ -6,6 +6,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import mlflow
 import numpy as np
 import pytest
 import yaml
+from mlflow.exceptions import MlflowException
 from mlflow.server import get_app_client
 from skimage import data
 
@@ -24,16 +26,19 @@ from components.backbones.tiny_flow import TinyFlow
 from components.errors import BadInput, ResumeLater
 from components.failpoints import Failpoint, no_failpoint
 from components.promote import promotion
+from components.promote.production import PROMOTED, copy_to_production
 from components.promote.status import history, promotion_status
-from components.promote.transaction import commit, copy_to_production, reconcile
+from components.promote.transaction import commit, reconcile
 from components.register import lineage
 from components.registry import ledger
-from components.registry.ledger import Content
+from components.registry.history import SUFFIX, Content
 from components.registry.models import load_upscaler
+from components.registry.trust import UNSIGNED
 from components.registry.versions import CHALLENGER, CHAMPION, IDENTITY_TAG, alias_version
-from components.settings import load_settings
+from components.settings import RegisterSettings, load_settings
 from components.upscale.upscaler import Upscaler
-from tests.promote.gated import ADA, CPU, STEPS, WEIGHTS, Project, make_project, noised
+from tests.promote.championed import files_like_a_model
+from tests.promote.gated import ADA, CPU, STEPS, WEIGHTS, Project, make_project, noised, repository
 from tests.services.servers import Mlflow
 
 
@@ -72,15 +77,6 @@ class Judged:
     report: GateReport
 
 
-def repository(root: Path) -> str:
-    """A git repository in `root` with one commit, and a dvc.lock; the commit."""
-    (root / "dvc.lock").write_text("schema: '2.0'\nstages: {train: {cmd: train}, register: {cmd: register}}\n")
-    for command in (["init", "-q"], ["add", "params.yaml", "dvc.lock"], ["commit", "-q", "-m", "a run"]):
-        author = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
-        subprocess.run(["git", *author, *command], cwd=root, check=True)
-    return subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=root, text=True).strip()
-
-
 @pytest.fixture(scope="module")
 def judged(admin: Mlflow, tmp_path_factory: pytest.TempPathFactory) -> Judged:
     project = make_project(tmp_path_factory.mktemp("project"))
@@ -102,7 +98,7 @@ def test_a_user_without_the_right_cannot_promote(judged: Judged, user: Callable[
         promotion.promote(judged.project.settings, judged.project.root, approval=ADA)
     assert "<name>-history" in str(refused.value)
     assert not judged.client.search_model_versions("name = 'sr'")
-    assert history(judged.project.settings.register_, judged.project.root)[0].records == []
+    assert history(judged.project.settings, judged.project.root)[0].records == []
     assert alias_version(judged.client, "sr", CHAMPION) is None
 
 
@@ -110,7 +106,7 @@ def test_a_reader_may_look_and_not_even_judge(judged: Judged, user: Callable[...
     user()
     with pytest.raises(BadInput, match="403"):
         promotion.promote(judged.project.settings, judged.project.root, "sr-dev/1", approval=ADA)
-    assert promotion_status(judged.project.settings.register_, judged.project.root, "sr-dev/1").report == judged.report
+    assert promotion_status(judged.project.settings, judged.project.root, "sr-dev/1").report == judged.report
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +120,7 @@ def test_the_first_model_is_promoted(promoted: Judged) -> None:
     judged = promoted
     assert alias_version(judged.client, "sr", CHAMPION) == 1
     assert alias_version(judged.client, "sr-dev", CHALLENGER) is None
-    (record,) = ledger.read(judged.client, "sr").records
+    (record,) = ledger.read(judged.client, "sr", UNSIGNED).records
     assert (record.content.kind, record.content.by, record.content.source) == ("promote", "ada", "sr-dev/1")
 
 
@@ -153,7 +149,7 @@ def test_a_promoted_version_carries_what_it_was_made_of(promoted: Judged) -> Non
     assert info.signature.inputs.input_names() == ["image", "seed", "prompt"]
     example = mlflow.pyfunc.load_model("models:/sr@champion").input_example
     assert list(example.columns) == ["image", "seed"]
-    loaded = load_upscaler(settings.register_, root, "sr@champion", {}, "cpu")
+    loaded = load_upscaler(settings, root, "sr@champion", {})
     assert loaded.digest == weights
     photo = data.astronaut()[:20, 100:130].copy()
     here = Upscaler(TinyFlow.load(WEIGHTS, STEPS, CPU), "none")
@@ -177,7 +173,7 @@ def test_who_does_not_say_who_he_is_gets_nothing(
         monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
         monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
     with pytest.raises(BadInput, match=f"401: the server {told}.*: set MLFLOW_TRACKING_USERNAME"):
-        history(judged.project.settings.register_, judged.project.root)
+        history(judged.project.settings, judged.project.root)
 
 
 @pytest.fixture
@@ -198,30 +194,43 @@ def transact(names: tuple[str, str], version: int, failpoint: Failpoint = no_fai
     """What follows the gate in a promotion."""
     development, production = names
     client = mlflow.MlflowClient()
-    history = reconcile(client, production)
-    number = copy_to_production(client, client.get_model_version(development, str(version)), production)
+    history = reconcile(client, production, UNSIGNED)
+    made = files_like_a_model(Path(tempfile.mkdtemp(prefix="dp2o-test-")), version)
+    settings = RegisterSettings(experiment=production, model_name=development, tracking_uri="")
+    found = client.get_model_version(development, str(version))
+    number, run = copy_to_production(client, (settings, Path()), found, production, made)
     failpoint("copied")
     if history.champion != number:
-        follows, source = ledger.following(history), f"{development}/{version}"
-        content = Content("promote", production, number, source, history.champion, *follows, "ada", "passed", {})
-        commit(client, production, content, failpoint)
+        content = Content(
+            "promote", production, number, f"{development}/{version}", history.champion, "ada", "passed", {}, run=run
+        )
+        commit(client, production, content, history, UNSIGNED, failpoint)
     failpoint("finished")
 
 
 def go_back(production: str, to: int, failpoint: Failpoint = no_failpoint) -> None:
     client = mlflow.MlflowClient()
-    history = reconcile(client, production)
+    history = reconcile(client, production, UNSIGNED)
     if history.champion != to:
-        follows = ledger.following(history)
-        text = f"{production}/{to}"
-        content = Content("rollback", production, to, text, history.champion, *follows, "ada", "bad", {})
-        commit(client, production, content, failpoint)
+        content = Content("rollback", production, to, f"{production}/{to}", history.champion, "ada", "bad", {})
+        commit(client, production, content, history, UNSIGNED, failpoint)
 
 
-def test_edit_on_the_three_models_is_enough(names: tuple[str, str], user: Callable[..., None]) -> None:
+def test_edit_on_the_three_models_and_the_promoted_files_is_enough(
+    admin: Mlflow, names: tuple[str, str], user: Callable[..., None]
+) -> None:
     client, (development, production) = mlflow.MlflowClient(), names
     transact(names, 1)
-    user(**{development: "EDIT", production: "EDIT", production + ledger.SUFFIX: "EDIT"})
+    user(**{development: "EDIT", production: "EDIT", production + SUFFIX: "EDIT"})
+    with pytest.raises(MlflowException, match="403"):  # no right on the experiment, by default: READ
+        transact(names, 2)
+    place = client.get_experiment_by_name(f"{production}{PROMOTED}").experiment_id
+    who = os.environ["MLFLOW_TRACKING_USERNAME"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in admin.environment().items():
+            patch.setenv(name, value)
+        permissions = get_app_client("basic-auth", tracking_uri=admin.url)
+        permissions.create_experiment_permission(place, who, "EDIT")
     transact(names, 2)
     assert alias_version(client, production, CHAMPION) == 2
     go_back(production, 1)
@@ -257,7 +266,7 @@ def test_a_promotion_killed_anywhere_ends_consistent_when_it_is_run_again(names:
     killed_at(point, lambda failpoint: transact(names, 2, failpoint))
     assert alias_version(client, production, CHAMPION) == (2 if point in {"moved", "finished"} else 1)
     transact(names, 2)
-    history = ledger.read(client, production)
+    history = ledger.read(client, production, UNSIGNED)
     assert history.champion == alias_version(client, production, CHAMPION) == 2
     assert [(record.content.version, record.status) for record in history.records] == [(1, "counts"), (2, "counts")]
     assert len(client.search_model_versions(f"name = '{production}'")) == 2
@@ -270,7 +279,7 @@ def test_a_rollback_killed_anywhere_ends_consistent(names: tuple[str, str], poin
     transact(names, 2)
     killed_at(point, lambda failpoint: go_back(production, 1, failpoint))
     go_back(production, 1)
-    history = ledger.read(client, production)
+    history = ledger.read(client, production, UNSIGNED)
     assert history.champions == [1]
     assert alias_version(client, production, CHAMPION) == 1
     assert [record.content.kind for record in history.records] == ["promote", "promote", "rollback"]
@@ -298,7 +307,7 @@ def test_of_two_processes_one_wins_and_the_other_says_why(
     children = [in_a_process(lambda v=version: transact(names, v, meet(v))) for version in (2, 3)]  # type: ignore[misc]
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     assert sorted(codes) == [0, 75]
-    history = ledger.read(client, production)
+    history = ledger.read(client, production, UNSIGNED)
     winner = next(record for record in history.records[1:] if record.status == "counts")
     loser = next(record for record in history.records[1:] if record.status == "lost")
     assert loser.lost_to == winner.number < loser.number
@@ -334,7 +343,7 @@ def test_two_approvals_at_once_make_one_champion(judged: Judged) -> None:
         lost = code == 75 and "was written first and decided" in error
         late = code == 3 and ("is refused" in out or "which no longer holds" in out)
         assert code == 0 or lost or late, (out, error)
-    history = ledger.read(judged.client, "duel")
+    history = ledger.read(judged.client, "duel", UNSIGNED)
     assert history.champions == [alias_version(judged.client, "duel", CHAMPION)]
     assert [record.content.source for record in history.records if record.status == "counts"] == [
         f"duel-dev/{codes.index(0) + 1}"

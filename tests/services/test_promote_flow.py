@@ -21,6 +21,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from components.backbones.tiny_flow import TinyFlow
 from components.registry import ledger
+from components.registry.trust import UNSIGNED
 from components.registry.versions import CHALLENGER, CHAMPION, alias_version
 from tests.flows.made import run as shell
 from tests.made import REPOSITORY
@@ -126,7 +127,7 @@ def test_a_person_says_no_then_yes(started: Callable[..., Any], project: Project
     assert "sr-dev/1 by ada" in ended.state.message
     assert alias_version(client, "sr", CHAMPION) is None
     assert alias_version(client, "sr-dev", CHALLENGER) is None
-    (record,) = ledger.read(client, "sr").records
+    (record,) = ledger.read(client, "sr", UNSIGNED).records
     assert (record.status, record.content.by) == ("refused", "ada")
     assert "grain in the sky" in record.content.reason
 
@@ -150,7 +151,7 @@ def test_a_person_says_no_then_yes(started: Callable[..., Any], project: Project
     assert (ended.state.type, ended.state.name) == (StateType.COMPLETED, "Promoted")
     assert alias_version(client, "sr", CHAMPION) == 1
     assert judged_ms(client, "sr") == judged_ms(client, "sr-dev") > judged
-    record = ledger.read(client, "sr").records[-1]
+    record = ledger.read(client, "sr", UNSIGNED).records[-1]
     assert (record.content.by, record.status) == ("ada", "counts")
     assert "looked at it again" in record.content.reason
 
@@ -209,10 +210,10 @@ def test_in_a_clone_the_first_set_is_committed_before_anything_is_judged(
 
 
 def test_the_champion_itself_is_promoted_already(started: Callable[..., Any], project: Project) -> None:
-    records = len(ledger.read(project.client(), "sr").records)
+    records = len(ledger.read(project.client(), "sr", UNSIGNED).records)
     with started(version_uri="sr-dev/1") as run:  # nothing to measure or to ask
         assert run.end().state.name == "Promoted"
-    assert len(ledger.read(project.client(), "sr").records) == records
+    assert len(ledger.read(project.client(), "sr", UNSIGNED).records) == records
 
 
 def test_a_wrong_version_uri_fails_with_its_reason(started: Callable[..., Any], project: Project) -> None:

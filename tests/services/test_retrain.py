@@ -251,20 +251,11 @@ def make_champion(remote: Remote, root: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from components.registry import ledger
-from components.registry.tracking import connected
-from components.promote.transaction import commit, copy_to_production, reconcile
-from components.registry.versions import CANDIDATE, production_name, resolve
-from components.registry.ledger import Content
 from components.settings import load_settings
+from tests.promote.championed import make_champion
 root = Path(sys.argv[1])
-settings = load_settings(root / "params.yaml").register_
-with connected(settings, root) as client:
-    name = production_name(settings.model_name)
-    version = resolve(client, f"{settings.model_name}@{CANDIDATE}")
-    history = reconcile(client, name)
-    number = copy_to_production(client, version, name)
-    commit(client, name, Content("promote", name, number, version.name, None, *ledger.following(history), "t", "t", {}))
+settings = load_settings(root / "params.yaml")
+make_champion(settings, root, f"{settings.register_.model_name}@candidate")
 """
     environment = os.environ | remote.registry.environment()
     environment["PYTHONPATH"] = str(REPOSITORY)

@@ -1,0 +1,19 @@
+"""Folders that only this process's user may enter."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+
+def private_folder() -> Path:
+    """A new folder that only this user may enter; removed when this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="dp2o-model-"))  # with mode 0700
+    atexit.register(_remove, folder, os.getpid())
+    return folder
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child ends earlier than its parent needs the files
+        shutil.rmtree(folder, ignore_errors=True)
