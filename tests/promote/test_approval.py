@@ -290,7 +290,7 @@ def test_people_are_told_of_every_decision(copy: Copy, listener: Listener) -> No
     rollback(copy.project.settings, copy.project.root, "ada", reason="complaints")
     waits, promoted, refused, back = listener.heard
     assert "waits: approve with" in waits["text"]
-    assert "sr/1 is the champion (record 1)" in promoted["text"]
+    assert "sr/1 is the champion (record 1, not signed: ada is what was typed)" in promoted["text"]
     assert promoted["attachments"][0]["color"] == "good"
     assert "sr-dev/2 is refused" in refused["text"]
     fields = {field["title"]: field["value"] for field in refused["attachments"][0]["fields"]}
