@@ -64,10 +64,13 @@ def upscale(
     from components.upscale.picture import check_output, check_size, read_picture, write_picture  # noqa: PLC0415
 
     with command("upscale", params) as context:
-        target = output or photo.with_name(f"{photo.stem}-x{context.settings.prepare.scale}.png")
-        check_output(target, force)
+        if output:
+            check_output(output, force)
         picture = read_picture(photo, max_pixels)
         upscaler = _upscaler(model, context, tile, max_pixels, base)
+        # Only the model knows its factor: a registered one may have another than the project's.
+        target = output or photo.with_name(f"{photo.stem}-x{upscaler.backbone.scale}.png")
+        check_output(target, force)
         height, width = picture.shape[:2]
         check_size(target, width * upscaler.backbone.scale, height * upscaler.backbone.scale)
         started = time.monotonic()

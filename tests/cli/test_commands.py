@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from skimage import data
 from typer.testing import CliRunner
 
 from components.artifacts.shards import decode_png, encode_png
+from components.cli import models
 from components.cli.app import app
 from components.stages import STAGES
 from components.upscale.upscaler import Upscaler
@@ -105,6 +107,25 @@ def test_upscale_writes_what_the_upscaler_makes(project: Path) -> None:
     done = json.loads(text)
     assert (done["width"], done["height"], done["seed"]) == (60, 48, 5)
     assert done["model_digest"] == upscaler.digest
+
+
+def test_a_picture_is_named_by_the_models_factor_not_by_the_projects(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registered model may have another scale than the project's settings."""
+    twice = SimpleNamespace(scale=2)
+
+    class Twice:
+        backbone, digest = twice, "0" * 64
+
+        def __call__(self, picture: np.ndarray, seed: int, **_: object) -> np.ndarray:
+            return picture.repeat(2, axis=0).repeat(2, axis=1)
+
+    monkeypatch.setattr(models, "_upscaler", lambda *_: Twice())
+    code, text, errors = upscale(project, "--json")
+    assert code == 0, errors
+    assert json.loads(text)["output"] == str(project / "photo-x2.png")
+    assert upscale(project)[0] == 2  # it exists
 
 
 def test_upscale_overwrites_only_when_forced(project: Path) -> None:
