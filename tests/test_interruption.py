@@ -21,8 +21,6 @@ from tests.made import REPOSITORY
 HOOK = """
 import os, signal, sys
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # started in the background, a shell has it ignored
-
 class Interrupt:
     name, number = os.environ.get("INTERRUPT_AT"), int(os.environ.get("INTERRUPT_BY", "2"))
 
