@@ -45,6 +45,7 @@ def tiny_params() -> dict[str, Any]:
     values["prepare"] |= {"sources": ["photos"], "crop": 64, "min_side": 64, "crops_per_photo": 1}
     values["backbone"] |= {"path": "base", "steps": 1}
     values["generate"] |= {"candidates": 4}
+    values["pair"] |= {"top": 2}
     values["score"] |= {"fr": ["psnr"], "nr": ["piqe"], "held_out": ["ssim"]}
     values["train"] |= {"steps": 2, "warmup_steps": 1, "groups_per_step": 2, "micro_batch": 1, "validate_every": 2}
     values["train"] |= {"validation_images": 1, "validation_seeds": 2}

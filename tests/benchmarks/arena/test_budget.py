@@ -26,7 +26,7 @@ def group(lr_id: str, winners: int, losers: int) -> Group:
 def test_passes_of_the_data_are_those_of_the_candidates_in_use() -> None:
     # 10 LR images x 8 candidates x (6 sampler steps, 2 rewarded metrics); M = 4 of them take half.
     assert before_training(settings(), 10) == Passes(480, 160, 0)
-    assert before_training(settings(pair={"candidates": 4}), 10) == Passes(240, 80, 0)
+    assert before_training(settings(pair={"candidates": 4, "top": 2}), 10) == Passes(240, 80, 0)
 
 
 def test_guidance_doubles_the_candidates_passes() -> None:
