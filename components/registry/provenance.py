@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from components.artifacts import paths
+
 PAYLOAD = "application/vnd.in-toto+json"
 """Type of what is signed, as DSSE names it."""
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -72,7 +74,8 @@ def _materials(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     commit = lineage.get("dp2o.git_commit", "")
     if commit not in ("", "unknown"):
         made_of.append({"name": "code", "digest": {"gitCommit": commit}})
-    for name, tag in (("dvc.lock", "dvc_lock"), ("data/dataset.parquet", "dataset"), ("base model", "base_model")):
+    rows = paths.DATASET_ROWS.as_posix()
+    for name, tag in (("dvc.lock", "dvc_lock"), (rows, "dataset"), ("base model", "base_model")):
         sha = lineage.get(f"dp2o.{tag}", "")
         if sha not in ("", "unknown"):
             made_of.append({"name": name, "digest": {"sha256": sha}})

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.artifacts import paths
 from components.errors import BadInput
 from components.settings.families import FAMILIES
 
 if TYPE_CHECKING:
     from components.settings.project import Settings
 
-OUTPUTS = ("data/dataset", "data/candidates", "data/evaluation", "models/aligned", "reports")
+OUTPUTS = (paths.DATASET, paths.CANDIDATES, paths.EVALUATION_PICTURES.parent, paths.ALIGNED, paths.PAGE.parent)
 """Folders that stages write, and make anew."""
 
 
@@ -53,7 +54,7 @@ def model_problems(settings: "Settings", root: Path) -> Iterator[str]:
 def _folders_are_apart(settings: "Settings", root: Path) -> Iterator[str]:
     """DVC would see a stage depend on what it writes, and a stage would remove what it reads."""
     prepare, cache = settings.prepare, settings.run.cache
-    outputs = {name: (root / name).resolve() for name in OUTPUTS}
+    outputs = {str(name): (root / name).resolve() for name in OUTPUTS}
     if any((root / cache).resolve() in (path, *path.parents) for path in (root.resolve(), *outputs.values())) or any(
         path in (root / cache).resolve().parents for path in outputs.values()
     ):

@@ -146,7 +146,7 @@ def _place(source: Path, subfolder: str) -> str:
 
 
 def _cannot_read(source: Path, subfolder: str, setting: str, error: Exception) -> str:
+    if not source.exists():  # the loader's own words are then about a hub that nobody asked for
+        return f"{setting}: there is no folder {source}; {WAY_OUT}"
     reason = " ".join(str(error).split())[:300]
-    if source.exists():
-        return f"{setting}: {_place(source, subfolder)} cannot be read ({reason}); restore it from its source"
-    return f"{setting}: there is no folder {source} ({reason}); {WAY_OUT}"
+    return f"{setting}: {_place(source, subfolder)} cannot be read ({reason}); restore it from its source"

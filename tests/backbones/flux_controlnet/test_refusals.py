@@ -59,7 +59,7 @@ def other_scheduler(base: Path, control: Path) -> str:
 
 def no_control(base: Path, control: Path) -> str:
     shutil.rmtree(control)
-    return "backbone.path.*neither a folder"
+    return "backbone.path: there is no folder .*control; give"
 
 
 def other_control(base: Path, control: Path) -> str:

@@ -101,7 +101,7 @@ def test_what_is_not_there_is_named_with_its_setting(sd2: Folders, tmp_path: Pat
     nowhere = tmp_path / "nowhere"
     with pytest.raises(BadInput, match=r"backbone\.base: .*nowhere is no folder"):
         SD2ControlNet.load(sd2.control, sd_settings(nowhere, sd2.control), CPU)
-    with pytest.raises(BadInput, match=r"backbone\.path: there is no folder .*nowhere .*give the folder"):
+    with pytest.raises(BadInput, match=r"backbone\.path: there is no folder .*nowhere; give the folder"):
         SD2ControlNet.load(nowhere, sd_settings(sd2.base, nowhere), CPU)
     with pytest.raises(BadInput, match=r"backbone\.base: .*owner/name is no folder; give the folder"):
         SD2ControlNet.load(sd2.control, sd_settings(Path("owner/name"), sd2.control), CPU)
