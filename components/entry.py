@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from components.artifacts import paths, tables
+from components.artifacts import paths
 from components.artifacts.disk import tells_of_full_disk
 from components.artifacts.shards import Shard
 from components.errors import BadInput, ExitCode, UserError, tell
@@ -50,6 +50,8 @@ def _check_images(settings: Settings, root: Path) -> None:
     """Refuse settings that the dataset does not suffice for, before the first stage that they are new to works."""
     path = root / paths.DATASET_ROWS
     if path.is_file():
+        from components.artifacts import tables  # noqa: PLC0415 - pyarrow takes long, and `--help` reads no table
+
         check_suffices(settings, tables.read_rows(path, tables.DATASET))
 
 

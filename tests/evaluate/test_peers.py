@@ -67,5 +67,5 @@ def test_bad_peers_are_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch)
         load_peer("realesrgan", 2, CPU)
     absent = tuple(replace(file, package="no-such-package-here") for file in restorer.SHIPPED["realesrgan-x4plus"])
     monkeypatch.setitem(restorer.SHIPPED, "realesrgan-x4plus", absent)
-    with pytest.raises(BadInput, match="package no-such-package-here is not installed"):
+    with pytest.raises(BadInput, match="package no-such-package-here is not there"):
         load_peer("realesrgan", 4, CPU)

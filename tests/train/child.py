@@ -48,7 +48,7 @@ def trainer_of(root: Path, folder: str, steps: int) -> Trainer:
 
 def reduced_of(root: Path, folder: str) -> Trainer:
     """One step in bfloat16 of a policy that is its reference still."""
-    return trainer(root, folder, tiny_model(), steps=1, precision="bf16", **PLAN)
+    return trainer(root, folder, tiny_model(), steps=1, warmup_steps=1, precision="bf16", **PLAN)
 
 
 def weights(state: TrainingState) -> dict[str, torch.Tensor]:
