@@ -5,6 +5,7 @@ What is a secret is known in three ways: variables of the environment whose name
 """
 
 import base64
+import json
 import logging
 import os
 import re
@@ -29,7 +30,9 @@ _NAMES = re.compile(
 )
 """Variables that hold a secret. `…_KEY_ID`, the public half of a pair, is none."""
 _NOT_SECRET = re.compile(r"(_FILE|_PATH|_NAME|_DIR|_TYPE|PARALLELISM)$|^GIT_CONFIG_KEY_|^SSH_", re.IGNORECASE)
-_WITH_USER = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://(?P<user>[^\s/@:'\"<>]*)(?P<password>:[^\s/'\"<>]*)?@")
+_WITH_USER = re.compile(  # with a longest scheme: a long word would be looked through from each of its letters
+    r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]{0,30})://(?P<user>[^\s/@:'\"<>]*)(?P<password>:[^\s/'\"<>]*)?@"
+)
 _QUERY = re.compile(
     r"(?P<name>[?&](?:[\w.-]*(?:password|passwd|token|secret|signature|credential|api_?key)|sig|key|pwd)=)[^&\s'\"<>#]+",
     re.IGNORECASE,
@@ -38,6 +41,8 @@ _HEADER = re.compile(
     r"(?P<name>\bauthorization\b['\"]?\s*[:=]\s*['\"]?(?:basic|bearer|token)\s+)[^\s'\"]+", re.IGNORECASE
 )
 
+_OF_PEM = re.compile(r"\s*-----")
+"""First and last line of a key's text, which are no secret."""
 _OF_OSERROR = ("strerror", "filename", "filename2")
 """What an OSError shows instead of its arguments."""
 
@@ -105,16 +110,22 @@ def _environment() -> tuple[str, ...]:
 
 @lru_cache(maxsize=4)
 def _pattern(environment: tuple[str, ...]) -> re.Pattern[str] | None:
-    """All that is hidden, also as it stands in a URL and in a header; the longest first."""
+    """All that is hidden, also as it stands in a URL, a header, JSON and Python's own words; the longest first."""
     known = {secret for secret in (*environment, *_remembered) if len(secret) >= SHORTEST}
+    known |= {line.strip() for secret in known for line in secret.splitlines() if not _OF_PEM.match(line)}
     known |= {unquote(secret) for secret in known}
-    forms = {form for secret in known for form in (secret, quote(secret, safe=""), quote(secret), quote_plus(secret))}
+    forms = {form for secret in known for form in _forms(secret)}
     user = os.environ.get("MLFLOW_TRACKING_USERNAME")
     password = os.environ.get("MLFLOW_TRACKING_PASSWORD")
     if user and password:
         forms.add(base64.b64encode(f"{user}:{password}".encode()).decode())
     ordered = sorted((form for form in forms if len(form) >= SHORTEST), key=lambda form: (-len(form), form))
     return re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    in_url = (quote(secret, safe=""), quote(secret), quote_plus(secret))
+    return (secret, *in_url, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1])
 
 
 # ---- errors

@@ -1,8 +1,11 @@
 """What is hidden, in each form that it takes on the way to whoever reads."""
 
+import json
 import logging
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,24 @@ def test_a_variable_is_hidden_in_every_form(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
     for form in (PASSWORD, "p4ss-w0rd%2F%2B%20%25", "p4ss-w0rd%2F%2B+%25", "YWRhOnA0c3MtdzByZC8rICU="):
         assert redacted(f"<{form}>") == "<***>"
+
+
+def test_a_secret_in_json_and_a_key_of_several_lines_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    password, body = 'pä"ss\\wörd', "MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v"
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+    monkeypatch.setenv("DP2O_SIGNING_KEY", f"-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n")
+    for shown in (json.dumps([password]), json.dumps([password], ensure_ascii=False), repr([password])):
+        assert redacted(shown) in ('["***"]', "['***']")
+    for shown in (f"    {body}", repr(dict(os.environ)), json.dumps(dict(os.environ))):
+        assert body not in redacted(shown)
+
+
+def test_a_long_word_takes_no_longer_than_many_short_ones() -> None:
+    """A page of a proxy, minified, or a dump in hex comes in one line; an error quotes it."""
+    began = time.process_time()
+    text = "a" * 300_000 + "@"
+    assert redacted(text) == text
+    assert time.process_time() - began < 5.0
 
 
 def test_short_words_and_plain_variables_stay(monkeypatch: pytest.MonkeyPatch) -> None:

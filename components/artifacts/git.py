@@ -20,6 +20,15 @@ SILENT = {
     "GIT_OPTIONAL_LOCKS": "0",
     "LC_ALL": "C",  # what it says is compared
 }
+_OF_A_REPOSITORY = frozenset(
+    f"GIT_{name}"
+    for name in (
+        *("DIR", "WORK_TREE", "IMPLICIT_WORK_TREE", "COMMON_DIR", "INDEX_FILE", "PREFIX", "NAMESPACE"),
+        *("OBJECT_DIRECTORY", "ALTERNATE_OBJECT_DIRECTORIES", "QUARANTINE_PATH", "SHALLOW_FILE", "GRAFT_FILE"),
+        *("NO_REPLACE_OBJECTS", "REPLACE_REF_BASE"),
+    )
+)
+"""Variables that name a repository, as git sets them for its hooks: `root` alone says which one is meant."""
 _NO_GIT, _TOO_LONG = 127, 124
 """Exit codes of what did not run, and of what was ended; a shell's and timeout's."""
 Done = subprocess.CompletedProcess[str]
@@ -39,7 +48,7 @@ def call(root: Path, *arguments: str, settings: Sequence[str] = (), seconds: flo
         return subprocess.run(
             command,
             cwd=root,
-            env=os.environ | SILENT,
+            env={name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY} | SILENT,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -73,7 +82,10 @@ def checked_branch(name: str) -> str:
         BadInput: it may not; an option of git's is no branch either.
     """
     # `check-ref-format` runs anywhere; its own `--branch` would take `@{-1}` for the branch before this one.
-    if name.startswith("-") or call(Path(), "check-ref-format", f"refs/heads/{name}").returncode != 0:
+    checked = call(Path("/"), "check-ref-format", f"refs/heads/{name}")
+    if checked.returncode in (_NO_GIT, _TOO_LONG):
+        raise BadInput(f"git cannot be run here: {checked.stderr}")
+    if name.startswith("-") or checked.returncode != 0:
         raise BadInput(f"{name!r} is no name of a branch (`git help check-ref-format` has the rules): name another")
     return name
 

@@ -39,21 +39,16 @@ def fetch(settings: Settings, root: Path) -> ChampionReport:
     """See `run`; the report."""
     from components.backbones.loading import load_model  # noqa: PLC0415
     from components.process import resolve_device  # noqa: PLC0415
-    from components.registry.fetch import find, model_of  # noqa: PLC0415
+    from components.registry.fetch import champion, model_of  # noqa: PLC0415
     from components.registry.tracking import connected  # noqa: PLC0415
     from components.registry.trust import trust_of  # noqa: PLC0415
-    from components.registry.versions import (  # noqa: PLC0415
-        CHAMPION,
-        MODEL_TAG,
-        alias_version,
-        production_name,
-    )
+    from components.registry.versions import MODEL_TAG, production_name  # noqa: PLC0415
 
     name, trust = production_name(settings.register_.model_name), trust_of(settings.gate, root)
     with connected(settings.register_, root) as client, atomic_folder(root / paths.CHAMPION) as folder:
-        if alias_version(client, name, CHAMPION) is None:
+        found = champion(client, settings.register_, trust, name)
+        if found is None:
             return ChampionReport(champion="", digest="")
-        found = find(client, settings.register_, trust, f"{name}@{CHAMPION}")
         shutil.copytree(model_of(client, found).package.backbone, folder, dirs_exist_ok=True)
         chosen = settings.backbone.located(root)
         digest = load_model(folder, chosen, resolve_device(settings.run.device)).digest("policy")

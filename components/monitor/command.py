@@ -27,10 +27,10 @@ from components.pages.checks import Drawing, Page, Row, html
 from components.pages.histogram import histogram
 from components.photos.crops import choose_crops
 from components.process import resolve_device
-from components.registry.fetch import Found, file_of, find
+from components.registry.fetch import Found, champion, file_of
 from components.registry.tracking import connected, experiment_id
 from components.registry.trust import trust_of
-from components.registry.versions import CHAMPION, alias_version, gate_report, production_name
+from components.registry.versions import gate_report, production_name
 from components.settings import Settings
 
 logger = logging.getLogger("dp2o.monitor")
@@ -89,9 +89,9 @@ def run_monitor(settings: Settings, root: Path) -> Health:
 
 def _record(client: mlflow.MlflowClient, settings: Settings, root: Path, metrics: list[str]) -> Record:
     name = production_name(settings.register_.model_name)
-    if alias_version(client, name, CHAMPION) is None:
+    found = champion(client, settings.register_, trust_of(settings.gate, root), name)
+    if found is None:
         raise BadInput(f"{name} has no champion: nothing serves that could be watched; `dp2o promote` makes one")
-    found = find(client, settings.register_, trust_of(settings.gate, root), f"{name}@{CHAMPION}")
     evaluated: Scores = {}
     with tempfile.TemporaryDirectory() as folder:
         path = _evaluated(client, found, Path(folder))

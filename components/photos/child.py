@@ -1,7 +1,6 @@
 """A decoder's process: reads a request, decodes, answers, and waits for the next one. `PhotoReader` starts it.
 
-It holds itself to limits of memory and processor time, and gives up what it does not need: standard output, files and
-network (`sandbox`).
+It holds itself to limits of memory and processor time, and keeps what decoders print from its answers.
 """
 
 from __future__ import annotations
@@ -48,7 +47,10 @@ def main(most_bytes: int, functions: list[str]) -> None:
         most_bytes: of a file.
         functions: `module:name` of those that may be asked for.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer: it closes our input
+    # Ctrl-C, and what `timeout`, systemd and a closed terminal send to all processes at once, is the parent's to
+    # answer: it closes our input. The picture that was being decoded would be taken for the cause of our end.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1):  # what a decoder prints must not stand among the answers

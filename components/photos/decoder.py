@@ -174,5 +174,5 @@ def _parsed(header: dict[str, Any], body: bytearray) -> Answer:
         pixels = np.frombuffer(body, np.uint8).reshape(shape)
         notes = [printable(str(note)) for note in list(header["notes"])[:_MOST_NOTES]]
         return Answer(dict(header["values"]), pixels, notes)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:  # JSON has Infinity here
         raise wire.WireError("an answer that is none") from error

@@ -82,7 +82,10 @@ class PhotoReader:
         Raises:
             UnusablePhotoError: it cannot be used, or ended its decoder, or took too much time or memory.
         """
-        return self.call(PIXELS, data, name, min_side).pixels
+        found = self.call(PIXELS, data, name, min_side).pixels
+        if found.ndim != 3 or found.shape[2] != 3 or min(found.shape[:2]) < min_side:
+            raise UnusablePhotoError(Reason.HOSTILE, "its decoder gave no picture")
+        return found
 
     def digest(self, data: bytes, name: str = "", min_side: int = 1) -> str:
         """`digests.of_pixels` of them; raises as `pixels` does."""
@@ -97,9 +100,10 @@ class PhotoReader:
         cut = answer.pixels
         try:
             corners = [(int(x), int(y)) for x, y in answer.values["corners"]]
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             corners = []
-        if len(corners) > count or cut.shape != (len(corners), side, side, 3):
+        inside = all(0 <= side < self.limits.max_pixels for corner in corners for side in corner)
+        if not inside or len(corners) > count or cut.shape != (len(corners), side, side, 3):
             raise UnusablePhotoError(Reason.HOSTILE, "its decoder gave other crops than it was asked for")
         return [(x, y, crop) for (x, y), crop in zip(corners, cut, strict=True)]
 
@@ -132,7 +136,9 @@ class PhotoReader:
         with self._free:
             with self._lock:
                 child = self._idle.pop() if self._idle else None
-            child = child or Decoder(self._functions, self.limits)
+            # One that was ended while it had nothing to do says nothing about this picture.
+            if child is None or child.ended:
+                child = Decoder(self._functions, self.limits)
             try:
                 return child.ask(header, data)
             except UnusablePhotoError:

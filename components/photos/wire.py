@@ -48,7 +48,7 @@ def receive(stream: IO[bytes], most: int) -> tuple[dict[str, Any], bytearray] | 
         raise WireError("a message ends early")
     try:
         header = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WireError("a message has no header") from error
     if not isinstance(header, dict):
         raise WireError("a message has no header")

@@ -53,15 +53,20 @@ def promotion_status(settings: Settings, root: Path, version_uri: str) -> Promot
     with connected(settings.register_, root) as client:
         version = resolve(client, version_uri)
         source, report = f"{version.name}/{version.version}", believed_report(version, trust)
-        champion = alias_version(client, name, CHAMPION)
-        tags = client.get_model_version(name, str(champion)).tags if champion is not None else {}
         history = ledger.read(client, name, trust)
+        champion, identity = history.champion, ""
+        if champion is not None:
+            record = history.naming(champion)
+            said = {} if record is None else record.content.lineage
+            identity = said.get(IDENTITY_TAG) or client.get_model_version(name, str(champion)).tags.get(
+                IDENTITY_TAG, ""
+            )
     return PromotionStatus(
         source,
         report,
         name,
         champion,
-        is_champion=champion is not None and tags.get(IDENTITY_TAG) == version.tags.get(IDENTITY_TAG, ""),
+        is_champion=bool(identity) and identity == version.tags.get(IDENTITY_TAG, ""),
         rejected_by=rejected_by(history, source, report) if report is not None else "",
     )
 

@@ -61,7 +61,7 @@ def parsed(content: bytes | None, name: str, place: str) -> Anchored | None:
         if values["model"] != name:
             raise ValueError(f"it is that of {values['model']}")
         return Anchored(int(values["number"]), str(values["digest"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise HistoryBroken(
             f"the anchor of {name}-history at {place} is damaged ({error}): restore it, or, if the history is known to "
             "be whole, `dp2o history --anchor` writes it anew"

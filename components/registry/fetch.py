@@ -15,7 +15,7 @@ from components.registry import ledger
 from components.registry.history import DEVELOPMENT, History, Record
 from components.registry.provenance import MODEL
 from components.registry.trust import Trust
-from components.registry.versions import CHAMPION, IDENTITY_TAG, PREFIX, resolve
+from components.registry.versions import CHAMPION, IDENTITY_TAG, PREFIX, alias_version, resolve
 from components.serving import package
 from components.serving.package import Package
 from components.serving.private import private_folder
@@ -91,6 +91,21 @@ def find(client: MlflowClient, settings: RegisterSettings, trust: Trust, version
     if serves and history.champion is not None:
         version_uri = f"{name}/{history.champion}"
     return in_history(settings, trust, ours(client, version_uri), history, serves)
+
+
+def champion(client: MlflowClient, settings: RegisterSettings, trust: Trust, name: str) -> Found | None:
+    """What serves: the champion of the history, wherever the alias is, or if somebody took it away; None before the
+    first.
+
+    Raises:
+        BadInput: it does not load, since records must be signed, and none that is names its files.
+        HistoryBroken: the history is not what it was.
+    """
+    history = ledger.read(client, name, trust)
+    number = history.champion if history.champion is not None else alias_version(client, name, CHAMPION)
+    if number is None:
+        return None
+    return in_history(settings, trust, ours(client, f"{name}/{number}"), history)
 
 
 def in_history(

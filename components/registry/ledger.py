@@ -21,6 +21,7 @@ from typing import Any
 
 import mlflow
 from mlflow.exceptions import MlflowException
+from pydantic import TypeAdapter
 
 from components.artifacts import digests
 from components.errors import HistoryBroken, ResumeLater
@@ -31,6 +32,7 @@ from components.registry.trust import Trust
 
 CONTENT_TAG, DIGEST_TAG, ENVELOPE_TAG = "dp2o.record", "dp2o.record_digest", "dp2o.envelope"
 ACCOUNT_VARIABLE = "MLFLOW_TRACKING_USERNAME"
+_CONTENT = TypeAdapter(Content)
 _PAGE = 1000
 _ATTEMPTS = 10
 
@@ -153,7 +155,8 @@ def _record(version: Any, name: str, trust: Trust) -> Record:
         plain = json.loads(version.tags[CONTENT_TAG])
         digest = version.tags[DIGEST_TAG]
         content = Content(**plain)
-    except (KeyError, ValueError, TypeError) as error:
+        _CONTENT.validate_json(version.tags[CONTENT_TAG], strict=True)
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise HistoryBroken(
             f"{place} is no record of a promotion ({error}): somebody changed it; restore the registry's database from "
             "its backup"

@@ -118,7 +118,7 @@ def unseal(text: str, payload_type: str, signers: Mapping[str, str]) -> Sealed |
     """What an envelope holds, if one of `signers` signed it as this type; None otherwise, whatever `text` is."""
     try:
         envelope = Envelope.from_dict(json.loads(text))
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
         return None
     if envelope.payload_type != payload_type or not signers:
         return None

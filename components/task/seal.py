@@ -27,4 +27,5 @@ def seal(key: str, result_key: str, content: dict[str, Any]) -> str:
 
 def holds(given: str, key: str, result_key: str, content: dict[str, Any]) -> bool:
     """Whether `given` is that seal."""
-    return hmac.compare_digest(given, seal(key, result_key, content))
+    # as bytes: of text it takes ASCII alone, and who forges a seal may write anything
+    return hmac.compare_digest(given.encode(errors="replace"), seal(key, result_key, content).encode())

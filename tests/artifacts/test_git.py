@@ -57,6 +57,25 @@ def test_what_is_no_repository_runs_nothing(repository: str, tmp_path: Path, mon
     assert not list(tmp_path.rglob("PWNED"))
 
 
+def test_the_repository_of_a_hook_is_not_touched(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git names its repository to hooks, and `git rebase --exec` to commands: what is called there has its own."""
+    hooked = tmp_path / "hooked"
+    made(tmp_path, "init", "-q", str(hooked))
+    monkeypatch.setenv("GIT_DIR", str(hooked / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(hooked / ".git/index"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(hooked))
+    before = sorted(path.relative_to(hooked) for path in hooked.rglob("*"))
+    git.clone(str(source), "work", tmp_path / "clone")
+    assert (tmp_path / "clone/file").read_text() == "of the branch\n"
+    assert sorted(path.relative_to(hooked) for path in hooked.rglob("*")) == before
+
+
+def test_without_git_no_branch_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(BadInput, match="git is not installed"):
+        git.heads("main")
+
+
 def test_a_tag_of_the_same_name_is_not_the_branch(source: Path, tmp_path: Path) -> None:
     git.clone(str(source), "main", tmp_path / "clone")
     assert (tmp_path / "clone/file").read_text() == "of the branch\n"

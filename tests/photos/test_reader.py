@@ -14,6 +14,7 @@ from PIL import Image
 from components.artifacts import digests
 from components.photos import limits, wire
 from components.photos.crops import choose_crops
+from components.photos.decoder import Answer, Decoder
 from components.photos.limits import Limits
 from components.photos.reader import PhotoReader
 from components.photos.reading import read_photo
@@ -21,7 +22,7 @@ from components.photos.unusable import Reason, UnusablePhotoError
 
 FUNCTIONS = tuple(
     f"tests.photos.functions:{name}"
-    for name in ("environment", "spin", "sleep", "fall", "fill", "chatter", "open_file")
+    for name in ("environment", "spin", "sleep", "fall", "die", "fill", "chatter", "open_file")
 )
 LIMITS = Limits(max_pixels=1_000_000, max_bytes=1_000_000, seconds=20.0)
 
@@ -82,10 +83,34 @@ def test_what_kills_a_decoder_costs_that_picture(reader: PhotoReader) -> None:
     good = reader.digest(photo(1))
     assert "SIGSEGV" in hostile(reader, "fall")
     assert reader.digest(photo(1)) == good
-    os.kill(reader._idle[0].pid, signal.SIGKILL)
-    with pytest.raises(UnusablePhotoError, match="killed, as the kernel does when memory runs out"):
-        reader.pixels(photo())
+    assert "killed, as the kernel does when memory runs out" in hostile(reader, "die")
     assert reader.digest(photo(1)) == good
+
+
+def test_what_ends_or_ought_to_end_an_idle_decoder_is_no_picture_s_fault(reader: PhotoReader) -> None:
+    """As the kernel kills what is largest, and `timeout` sends SIGTERM to all processes of a command."""
+    good = reader.digest(photo(1))
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        os.kill(reader._idle[0].pid, number)
+        assert reader.digest(photo(1)) == good
+    child = reader._idle[0]
+    os.kill(child.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert reader.digest(photo(1)) == good
+
+
+def test_a_decoder_that_was_taken_over_gives_a_picture_or_none(
+    reader: PhotoReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = np.zeros((1, 16, 16, 3), np.uint8)
+    for pixels in (np.zeros(()), np.zeros(3), np.zeros((4, 4, 4)), np.zeros((0, 4, 3))):
+        monkeypatch.setattr(Decoder, "ask", lambda *_, made=pixels: Answer({}, made.astype(np.uint8)))
+        with pytest.raises(UnusablePhotoError, match="no picture"):
+            reader.pixels(photo())
+    for corner in ([float("inf"), 0], [10**30, 0], [-1, 0]):
+        monkeypatch.setattr(Decoder, "ask", lambda *_, made=corner: Answer({"corners": [made]}, cut))
+        with pytest.raises(UnusablePhotoError, match="other crops"):
+            reader.crops(photo(), 16, 1)
 
 
 def test_what_fills_the_memory_is_refused_it(reader: PhotoReader) -> None:
@@ -145,6 +170,7 @@ def test_what_a_decoder_prints_is_no_answer(reader: PhotoReader) -> None:
         b"\0\0\0\2" + bytes(8) + b"[]",
         b"\0\0\0\4" + bytes(8) + b"{}",
         b"\0\0\0\x02" + b"\0\0\0\0\0\0\0\x63" + b"{}",
+        b"\0\x0f\0\0" + bytes(8) + b"[" * 0x0F0000,  # deeper than Python's stack
     ],
 )
 def test_a_message_that_is_none_is_refused(said: bytes) -> None:
@@ -167,6 +193,7 @@ def test_a_message_that_is_none_is_refused(said: bytes) -> None:
         {"values": {}, "shape": "abc", "notes": []},
         {"values": 1, "shape": [6], "notes": []},
         {"values": {}, "shape": [6], "notes": 5},
+        {"values": {}, "shape": [float("inf")], "notes": []},
     ],
 )
 def test_a_forged_answer_costs_the_picture(answer: dict[str, object]) -> None:
@@ -212,7 +239,8 @@ def test_children_end_with_the_reader() -> None:
     assert not os.path.exists(f"/proc/{pid}")
 
 
-def test_a_python_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.path", ["/nowhere"])
-    with PhotoReader(LIMITS, 1) as reader, pytest.raises(RuntimeError, match=r"(?s)does not start: .*No module named"):
+def test_a_python_that_does_not_start_is_told() -> None:
+    functions = ("nowhere.to:be_found",)
+    told = r"(?s)does not start: .*No module named 'nowhere'"
+    with PhotoReader(LIMITS, 1, functions) as reader, pytest.raises(RuntimeError, match=told):
         reader.pixels(photo())

@@ -238,6 +238,8 @@ def test_an_alias_moved_by_hand_serves_nothing_else(registry: Registry) -> None:
             BadInput, match=r"sr/2 does not load, since gate\.signing is ed25519 and no record promotes it"
         ):
             registry.restored(version_uri)
+    client.delete_registered_model_alias("sr", "champion")  # a retraining would begin with the base model
+    assert champion.fetch(registry.settings, registry.root).champion == "sr/1"
 
 
 def test_a_report_that_nobody_signed_is_no_report(registry: Registry) -> None:

@@ -158,6 +158,24 @@ def test_a_forged_record_is_refused_signed_or_not(
         reconcile(client, NAME, trust)
 
 
+@pytest.mark.parametrize("tags", [
+    *({CONTENT_TAG: change} for change in ({"model": 5}, {"after": []}, {"seen": "x"}, {"files": None}, {"gate": [1]})),
+    {CONTENT_TAG: "[" * 5000},
+    {ENVELOPE_TAG: "[" * 5000},
+    {ENVELOPE_TAG: '{"payload": 1, "payloadType": [], "signatures": {}}'},
+])  # fmt: skip
+def test_a_record_of_any_content_is_an_error_that_pages(client: Client, trust: Trust, tags: dict[str, object]) -> None:
+    promote(client, 1, trust=trust)
+    plain = json.loads(client.get_model_version(LEDGER, "1").tags[CONTENT_TAG])
+    change = tags.get(CONTENT_TAG)
+    wanted = {CONTENT_TAG: json.dumps(plain), DIGEST_TAG: digests.of_json(plain)} | tags
+    if isinstance(change, dict):
+        wanted = {CONTENT_TAG: json.dumps(plain | change), DIGEST_TAG: digests.of_json(plain | change)}
+    forged(client, {name: str(value) for name, value in wanted.items()})
+    with pytest.raises(HistoryBroken):
+        reconcile(client, NAME, trust)
+
+
 def test_a_record_of_another_model_is_no_record_of_this_one(client: Client, trust: Trust) -> None:
     """Signed by who may sign, for another model: copied here it makes no champion."""
     promote(client, 1, trust=trust)

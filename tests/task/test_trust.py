@@ -119,6 +119,7 @@ def test_a_forged_result_counts_as_none(store: Store, tmp_path: Path, caplog: py
     for document in (
         forged,
         forged.model_copy(update={"seal": true.seal}),
+        forged.model_copy(update={"seal": "é\ud800"}),
         forged.sealed(other, place),  # by another part of the same run
         true.model_copy(update={"figures": {"seconds_running": 0.0}}),
     ):
