@@ -136,7 +136,7 @@ def test_a_module_beside_params_is_found_and_noticed_when_it_changes(project: Pa
     loaded = load_settings(project / "params.yaml")
     assert isinstance(loaded.pair.builder, BuilderSettings)
     assert loaded.pair.builder.model_dump() == {"kind": "front_here:PARETO_FRONT", "most": 16}
-    assert loaded.train.objective.model_dump()["beta"] == 300.0
+    assert loaded.train.objective.model_dump()["beta"] == 150.0
     found = [(stage, path) for stage, path in untracked_folders(loaded, project) if stage in ("pair", "train")]
     assert ("pair", "front_here.py") in found
     assert ("train", "my_methods") in found
