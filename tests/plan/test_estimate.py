@@ -141,7 +141,7 @@ def test_few_candidates_are_one_small_shard(tmp_path: Path) -> None:
     ],
 )
 def test_rows_and_pairs_of_a_group(changes: dict[str, Any], rows: int, pairs: int, tmp_path: Path) -> None:
-    settings = write_params(tmp_path, **changes)
+    settings = write_params(tmp_path, **changes | {"pair": {"top": 2} | changes.get("pair", {})})
     planned = workload(settings)
     assert (planned.rows, planned.pairs) == (rows, pairs)
     assert planned.step_rows == rows * settings.train.groups_per_step

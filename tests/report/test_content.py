@@ -69,6 +69,7 @@ def test_the_page_has_a_table_a_kind_of_images() -> None:
     headings, peers = peer_table(both)
     page = Page(
         verdict=judge(both),
+        findings=[],
         figures=key_figures(both),
         evaluation=both,
         metrics={kind: metric_table(compared) for kind, compared in both.kinds.items()},
