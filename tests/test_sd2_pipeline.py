@@ -164,7 +164,7 @@ def test_a_large_lr_is_refused_before_the_model_is_read(project: Path, monkeypat
     monkeypatch.setattr("components.generate.stage.load_backbone", lambda *arguments: pytest.fail("was read"))
     done = CliRunner().invoke(app, ["generate", "--params", str(limited)])
     assert done.exit_code == ExitCode.BAD_INPUT
-    assert "has 8 x 8 px, backbone.max_lr_pixels is 63: lower prepare.crop" in done.stderr
+    assert "makes LR images of 8 x 8 px, backbone.max_lr_pixels is 63: lower prepare.crop" in done.stderr
 
 
 def test_metrics_that_cannot_score_are_refused_before_anything_is_generated(

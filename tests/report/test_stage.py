@@ -36,7 +36,7 @@ def test_the_page_shows_every_part(finished: Path) -> None:
     assert text.count('<article class="group">') == 2
     assert text.count('alt="candidate') == 2 * 6
     assert len(re.findall(r'<td style="--share', text)) == 2 * 2 * 2  # N x N weights of two groups
-    for words in ("truncated", "Validation reward", "Implicit accuracy", "bicubic", "base model", "beta: 300.0"):
+    for words in ("truncated", "Validation reward", "Implicit accuracy", "bicubic", "base model", "beta: 150.0"):
         assert words in text, words
     assert "&lt;ends after 12 bytes&gt;" in text, "text from files is escaped"
 

@@ -79,7 +79,7 @@ def test_fixed_normaliser_equals_group_rewards_on_what_it_was_fitted_to() -> Non
 
 
 def test_fixed_normaliser_refuses_what_cannot_be_normalised() -> None:
-    with pytest.raises(BadInput, match=r"musiq is 5\.0 for every candidate"):
+    with pytest.raises(BadInput, match=r"musiq is 5\.0 for all 2 candidates"):
         FixedNormaliser.fit({"musiq": np.array([5.0, 5.0])})
     with pytest.raises(ValueError, match="no scores"):
         FixedNormaliser.fit({"musiq": np.array([])})

@@ -23,7 +23,7 @@ GOLDEN: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "golden.
 @pytest.mark.parametrize("case", GOLDEN)
 def test_the_same_training(case: str, tmp_path: Path) -> None:
     write_project(tmp_path)
-    chosen = trainer(tmp_path, backbone=in_double(tiny_model()), **GOLDEN[case]["train"])
+    chosen = trainer(tmp_path, backbone=in_double(tiny_model()), **{"beta": 300.0} | GOLDEN[case]["train"])
     if case == "winners_only":
         groups = chosen.batches.groups
         groups |= {lr_id: replace(group, loser=(-1,) * len(group.loser)) for lr_id, group in groups.items()}
