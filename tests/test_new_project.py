@@ -50,7 +50,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_project_of_an_installed_package_runs(installed: Path, tmp_path: Path) -> None:
     """Up to its first stage: the others start the same way, and take minutes."""
     (tmp_path / "shots").mkdir()
-    for number in range(6):
+    for number in range(14):
         Image.fromarray(photo(np.random.default_rng(number), 160)).save(tmp_path / f"shots/{number}.png")
     environment = os.environ | {"PYTHONPATH": str(installed), "DP2O_WEIGHTS": str(weights_folder())}
 

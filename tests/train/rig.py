@@ -81,7 +81,9 @@ def trainer(
     **train: Any,
 ) -> Trainer:
     """A trainer on the project below `root`, with `train` over SHORT."""
-    settings = write_params(root, train=SHORT | train, pair={"top": TOP, "builder": _builder(train)})
+    train = SHORT | train
+    train["warmup_steps"] = min(train["warmup_steps"], train["steps"])
+    settings = write_params(root, train=train, pair={"top": TOP, "builder": _builder(train)})
     pairs = groups_of(tables.read_rows(root / "data/pairs.parquet", tables.PAIRS))
     chosen = tiny_model() if backbone is None else backbone
     accelerator = Accelerator(mixed_precision=settings.train.precision, cpu=True)
