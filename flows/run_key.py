@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from components.errors import BadInput
@@ -41,14 +43,21 @@ def run_key(folder: Path | None) -> bytes:
 def _kept(file: Path) -> bytes:
     """The key in `file`, which only this user may read."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        key = file.read_bytes()
-        if len(key) == SHORTEST:
-            return key
-        raise BadInput(f"{file} is no key of ours: remove it, and results are made again once") from None
-    key = secrets.token_bytes(SHORTEST)
-    with os.fdopen(handle, "wb") as opened:
-        opened.write(key)
+    if not file.exists():
+        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # this user's alone
+        try:
+            with os.fdopen(handle, "wb") as opened:
+                opened.write(secrets.token_bytes(SHORTEST))
+            try:  # of two that begin, both take the key of one, and never half of it
+                os.link(name, file)
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without links
+                os.replace(name, file)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+    key = file.read_bytes()
+    if len(key) != SHORTEST:
+        raise BadInput(f"{file} is no key of ours: remove it, and results are made again once")
     return key

@@ -25,13 +25,18 @@ def held_folder(prefix: str, parent: Path) -> Iterator[Path]:
 
     Those of the same prefix that dead processes left are removed first.
     """
-    sweep(prefix, parent)
-    folder, handle = _made(prefix, parent)
+    folder, handle = hold(prefix, parent)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(handle)
+
+
+def hold(prefix: str, parent: Path) -> tuple[Path, int]:
+    """The same for as long as the handle is open, or this process lives; nobody removes it before."""
+    sweep(prefix, parent)
+    return _made(prefix, parent)
 
 
 def sweep(prefix: str, parent: Path) -> list[Path]:

@@ -93,11 +93,16 @@ def copy_to_production(
         client.create_registered_model(name)
     identity = version.tags[IDENTITY_TAG]
     known = client.search_model_versions(f"name = '{name}' and tags.`{IDENTITY_TAG}` = '{identity}'")
-    copies = [one for one in known if one.tags.get(FILES_TAG) == made.digest and arrived(client, one, made)]
+    experiment = _experiment(client, place)
+    copies = [
+        one
+        for one in known
+        if one.tags.get(FILES_TAG) == made.digest and _is_there(client, one, experiment) and arrived(client, one, made)
+    ]
     if copies:
         copied = min(copies, key=lambda one: int(one.version))
     else:
-        copied = _copied(client, place, version, name, made)
+        copied = _copied(client, experiment, version, name, made)
         if not arrived(client, copied, made):
             raise ResumeLater(
                 f"the files of {name}/{copied.version} are not those that were sent: nothing was promoted; run the "
@@ -124,13 +129,31 @@ def lineage(version: ModelVersion) -> dict[str, str]:
     return {tag: version.tags[tag] for name in LINEAGE_TAGS if (tag := f"dp2o.{name}") in version.tags}
 
 
-def _copied(
-    client: mlflow.MlflowClient, place: tuple[RegisterSettings, Path], version: ModelVersion, name: str, made: Promoted
-) -> ModelVersion:
+def _experiment(client: mlflow.MlflowClient, place: tuple[RegisterSettings, Path]) -> str:
     settings, root = place
     promoted = settings.model_copy(update={"experiment": f"{settings.experiment}{PROMOTED}"})
+    return experiment_id(client, promoted, root)
+
+
+def _is_there(client: mlflow.MlflowClient, version: ModelVersion, experiment: str) -> bool:
+    """Whether a version's files are where promoters alone write: whoever may make versions can point at others."""
+    if not version.run_id:
+        return False
+    try:
+        run = client.get_run(version.run_id)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return False
+        raise
+    files = client.get_model_version_download_uri(version.name, version.version)
+    return bool(run.info.experiment_id == experiment and files == f"{run.info.artifact_uri}/{MODEL.rstrip('/')}")
+
+
+def _copied(
+    client: mlflow.MlflowClient, experiment: str, version: ModelVersion, name: str, made: Promoted
+) -> ModelVersion:
     source = f"{version.name}/{version.version}"
-    run = client.create_run(experiment_id(client, promoted, root), run_name=source, tags={SOURCE_TAG: source})
+    run = client.create_run(experiment, run_name=source, tags={SOURCE_TAG: source})
     client.log_artifacts(run.info.run_id, str(made.folder))
     client.set_terminated(run.info.run_id)
     # Last: a version whose files are not all there is never seen.

@@ -51,9 +51,14 @@ class Captioner:
         verbosity = transformers_logging.get_verbosity()
         transformers_logging.set_verbosity_error()
         try:
-            processor = AutoProcessor.from_pretrained(str(source), local_files_only=True)
+            # Code that a model brings is never run: by default transformers asks whoever sits there.
+            processor = AutoProcessor.from_pretrained(str(source), local_files_only=True, trust_remote_code=False)
             model, report = AutoModelForImageTextToText.from_pretrained(
-                str(source), dtype=torch.float32, output_loading_info=True, local_files_only=True
+                str(source),
+                dtype=torch.float32,
+                output_loading_info=True,
+                local_files_only=True,
+                trust_remote_code=False,
             )
         # what transformers raises for a missing, damaged or unknown model
         except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:

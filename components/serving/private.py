@@ -6,10 +6,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from components.artifacts.temporary import hold
+
 
 def private_folder() -> Path:
-    """A new folder that only this user may enter; removed when this process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="dp2o-model-"))  # with mode 0700
+    """A new folder that only this user may enter; removed when this process ends, or by the next if it was killed."""
+    folder, _ = hold("dp2o-model-", Path(tempfile.gettempdir()))  # with mode 0700; its handle stays open
     atexit.register(_remove, folder, os.getpid())
     return folder
 

@@ -11,6 +11,7 @@ import pytest
 
 from components.artifacts.publish import atomic_folder
 from components.artifacts.temporary import held_folder, sweep
+from components.serving.private import private_folder
 
 HOLDER = """
 import sys, time
@@ -33,6 +34,16 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout.readline() == "holds\n"
         yield process
         process.kill()
+
+
+def test_a_killed_process_s_private_folder_goes_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gigabytes of weights, after a server that the kernel killed."""
+    code = "import os; from components.serving.private import private_folder; private_folder(); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)}, check=False)
+    assert len(names(tmp_path)) == 1
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    mine = [private_folder() for _ in range(2)]
+    assert names(tmp_path) == sorted(folder.name for folder in mine)
 
 
 def names(folder: Path) -> list[str]:

@@ -187,6 +187,18 @@ def test_a_copy_whose_files_were_changed_is_not_taken_again(client: mlflow.Mlflo
     assert copied(client, 2)[0] == number + 1
 
 
+def test_the_same_files_at_another_s_place_are_not_taken_for_the_copy(client: mlflow.MlflowClient) -> None:
+    """Whoever may make versions of the production model could exchange them later, and nothing would serve."""
+    _, made = copied(client, 2, name="other")
+    tags = client.get_model_version("other", "1").tags
+    client.create_registered_model(NAME)
+    client.create_model_version(NAME, (made.folder / "model").as_uri(), tags=tags)
+    run = client.create_run("0")
+    client.create_model_version(NAME, (made.folder / "model").as_uri(), run.info.run_id, tags=tags)
+    assert copied(client, 2)[0] == 3
+    assert copied(client, 2)[0] == 3
+
+
 def test_a_registry_that_fails_is_not_taken_for_an_existing_history(client: mlflow.MlflowClient) -> None:
     with pytest.raises(MlflowException):
         ledger.append(

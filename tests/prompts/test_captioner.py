@@ -1,5 +1,6 @@
 """A real image-to-text model of transformers, tiny and random."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -51,6 +52,26 @@ def test_another_model_does_not_find_them(captioner_folder: Path, tmp_path: Path
         cache = CaptionCache(Captioner.load(folder, "", 6, CPU), CacheFolder(tmp_path))
         cache(picture(0))
         assert cache.made == 1, number
+
+
+def test_code_that_a_model_brings_is_not_run_and_nobody_is_asked(
+    captioner_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "theirs"
+    shutil.copytree(captioner_folder, folder)
+    (folder / "theirs.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Theirs: pass\n")
+    for name in ("config.json", "processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
+        if (folder / name).exists():
+            plain = json.loads((folder / name).read_text())
+            kinds = ("AutoConfig", "AutoProcessor", "AutoModelForImageTextToText")
+            plain |= {"model_type": "theirs", "auto_map": dict.fromkeys(kinds, "theirs.Theirs")}
+            (folder / name).write_text(json.dumps(plain))
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda question="": asked.append(question) or "y")
+    with pytest.raises(BadInput, match=r"prepare\.prompt\.model"):
+        Captioner.load(folder, "", 6, CPU)
+    assert not asked
+    assert not (tmp_path / "ran").exists()
 
 
 def test_what_is_no_captioner_is_refused(captioner_folder: Path, tiny_folder: Path, tmp_path: Path) -> None:
