@@ -153,9 +153,8 @@ def test_errors_say_what_to_do(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) ->
     inbox.configure(source="s3://no-such-bucket-dp2o/in/")
     with pytest.raises(BadInput, match="NoSuchBucket"):
         inbox.run()
-    inbox.configure(quarantine=f"s3://{inbox.name}/in/quarantine/")
     with pytest.raises(BadInput, match="lies within"):
-        inbox.run()
+        inbox.configure(quarantine=f"s3://{inbox.name}/in/quarantine/")
     inbox.configure(attempts=2)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(ResumeLater, match="run the same command again"):
