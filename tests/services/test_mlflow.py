@@ -230,7 +230,7 @@ def test_edit_on_the_three_models_and_the_promoted_files_is_enough(
         for name, value in admin.environment().items():
             patch.setenv(name, value)
         permissions = get_app_client("basic-auth", tracking_uri=admin.url)
-        permissions.create_experiment_permission(place, who, "EDIT")
+        permissions.grant_user_permission(who, "experiment", place, "EDIT")
     transact(names, 2)
     assert alias_version(client, production, CHAMPION) == 2
     go_back(production, 1)
