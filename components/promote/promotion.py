@@ -155,6 +155,11 @@ def _promote_version(
     settings, root = project
     name, source = production_name(settings.register_.model_name), candidate.found.name
     version = client.get_model_version(candidate.version.name, candidate.version.version)  # with its new tags
+    if lineage(version) != lineage(candidate.version):
+        raise BadInput(
+            f"{source} was said to be made of something else after it was judged: nothing was promoted. Find out who "
+            "writes its tags, and promote it again"
+        )
     made = prepared(client, version, candidate.copy.package)
     number, run = copy_to_production(client, (settings.register_, root), version, name, made)
     failpoint("copied")

@@ -108,6 +108,19 @@ def test_other_places_and_policies_do_not_make_it_anew(copy: Copy) -> None:
     assert ledger.read(copy.client, "sr", UNSIGNED).records[0].content.by == "policy"
 
 
+def test_what_is_said_of_a_version_is_what_was_judged(copy: Copy) -> None:
+    """Whoever trains may write its tags; a signature is put under what they said when the gate read them."""
+
+    def another(point: str) -> None:
+        if point == "challenger set":
+            copy.client.set_model_version_tag("sr-dev", "1", "dp2o.git_commit", "0" * 40)
+
+    with pytest.raises(BadInput, match="after it was judged: nothing was promoted"):
+        copy.promote(approval=ADA, failpoint=another)
+    assert not ledger.read(copy.client, "sr", UNSIGNED).records
+    assert copy.promote(approval=ADA).decision == "promoted"
+
+
 def test_smaller_batches_are_the_same_question(copy: Copy) -> None:
     """What a flow changes after too little memory must not make a kept report worthless."""
     params = ["--params", str(copy.project.root / "params.yaml"), "--json"]
