@@ -102,7 +102,7 @@ class Strikes:
         bucket = self.here.s3.bucket
         (key, *_) = [key for key in self.objects("results/generate-") if "publish-00001" in key]
         result = json.loads(self._s3.get_object(Bucket=bucket, Key=key)["Body"].read())
-        ((md5, size),) = [made for path, made in result["outputs"].items() if path.endswith(".tar")]
+        ((md5, size, _),) = [made for path, made in result["outputs"].items() if path.endswith(".tar")]
         self._s3.put_object(Bucket=bucket, Key=f"{self.name}/files/md5/{md5[:2]}/{md5[2:]}", Body=b"x" * size)
 
     def _cut_s3(self) -> None:
