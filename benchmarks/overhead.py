@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.parts import launch_overhead
-from components.artifacts.publish import write_json
 from components.errors import BadInput, ExitCode
+from components.storage.publish import write_json
 from flows.launchers.settings import KubernetesSettings, Resources
 
 PARTS = ("shards", "latency")

@@ -15,13 +15,13 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from benchmarks.timing import Contender, interleaved
-from components.artifacts import digests
 from components.photos.colour_profile import in_srgb
 from components.photos.crops import choose_crops
 from components.photos.limits import Limits
 from components.photos.reader import PhotoReader
 from components.photos.reading import SUFFIXES
 from components.photos.unusable import UnusablePhotoError
+from components.storage import digests
 
 SIDE, COUNT = 128, 3
 TARGET = 1.15

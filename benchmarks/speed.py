@@ -19,10 +19,10 @@ from benchmarks.parts import candidates, controlnet, incremental, memory, pairs,
 from benchmarks.parts.project import CHECKOUT
 from benchmarks.timing import Comparison
 from components.allocator import keep_freed_memory
-from components.artifacts.publish import write_json
 from components.backbones.model_config import CONFIG
 from components.errors import BadInput, ExitCode
 from components.stages import STAGES
+from components.storage.publish import write_json
 
 PARTS = ("pairs", "candidates", "controlnet", "scores", "incremental", "memory")
 COMPARED = ("pairs", "candidates", "controlnet", "scores")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import cast
 
 from components.artifacts import paths
-from components.artifacts.disk import tells_of_full_disk
 from components.artifacts.shards import Shard
 from components.errors import BadInput, ExitCode, UserError, tell
 from components.invocation import Invocation
@@ -15,6 +14,7 @@ from components.process import set_up_process, start_logging
 from components.settings import Settings, load_settings
 from components.settings.populated import check_suffices
 from components.stages import IN_PARTS, Action, Stage, StageInParts
+from components.storage.disk import tells_of_full_disk
 
 NEEDS_IMAGES = ("generate", "train", "evaluate")
 """Stages that take long, and begin by asking whether the dataset suffices for the settings, which may be newer."""

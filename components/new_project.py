@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 
 from components import template
-from components.artifacts import digests, git
-from components.artifacts.publish import atomic_folder, write_text
 from components.errors import BadInput
 from components.pipeline_files import editor, follow_settings
+from components.storage import digests, git
+from components.storage.publish import atomic_folder, write_text
 
 CODE_FILE = "code.yaml"
 BASE = Path("base")

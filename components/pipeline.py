@@ -13,8 +13,8 @@ from types import FrameType
 
 import psutil
 
-from components.artifacts.disk import full_disk
 from components.errors import BadInput, DiskFull, ExitCode, tell
+from components.storage.disk import full_disk
 
 _STATUS = re.compile(r"exited with (-?\d+)$")
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "fish"})

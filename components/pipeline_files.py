@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 from pydantic import SecretStr
 
-from components.artifacts.publish import write_text
 from components.errors import BadInput
 from components.settings import Part, PrepareSettings, Settings, load_settings
+from components.storage.publish import write_text
 
 USES_BASE = ("generate", "train", "evaluate")
 """Stages that load the base model."""

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from components import template
-from components.artifacts import git
-from components.artifacts.publish import write_text
 from components.errors import BadInput
+from components.storage import git
+from components.storage.publish import write_text
 
 FOLDER = template.FOLDER / "presets"
 

@@ -24,10 +24,10 @@ from pydantic import BaseModel
 
 from components.artifacts.evaluation import Evaluation
 from components.artifacts.registration import Registration
-from components.artifacts.store import Store
 from components.errors import BadInput, UserError, tell
 from components.invocation import Invocation
 from components.redaction import scrubbed
+from components.storage.store import Store
 from components.task.document import Result
 from flows import pages
 from flows.checkout import checked_out

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.artifacts import git
-from components.artifacts.commit import BUT_WRITTEN
-from components.artifacts.temporary import held_folder
 from components.errors import BadInput, ResumeLater
+from components.storage import git
+from components.storage.commit import BUT_WRITTEN
+from components.storage.temporary import held_folder
 from flows.fence import present
 from flows.project import Commit
 

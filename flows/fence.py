@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.artifacts import git
+from components.storage import git
 
 TRAILER = "Dp2o-Holder"
 LOOKED_AT = 50

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from components.artifacts import paths
-from components.artifacts.store import Content
 from components.pipeline_files import shareable_params
+from components.storage.store import Content
 from components.task.child import halved, takes_settings
 from components.task.document import Input, Task
 from flows.attempts import Attempts

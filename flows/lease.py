@@ -32,8 +32,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from components.artifacts.s3 import Client, Place, s3_errors, server_time, status_of
 from components.errors import BadInput, ResumeLater
+from components.storage.s3 import Client, Place, s3_errors, server_time, status_of
 from flows.fence import Fence, LostLeaseError
 
 logger = logging.getLogger("dp2o.lease")

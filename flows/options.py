@@ -9,10 +9,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.artifacts.store import Store
 from components.errors import BadInput
 from components.settings.secret import PublicUrl
 from components.stages import STAGES
+from components.storage.store import Store
 from flows.cancelling import ended_with_the_run, this_run
 from flows.checkout import Checkout
 from flows.launchers.base import Launcher

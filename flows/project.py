@@ -21,12 +21,12 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.meta import Meta
 from dvc_data.hashfile.tree import Tree
 
-from components.artifacts.dvc_hash import dvc_md5
-from components.artifacts.publish import atomic_file
-from components.artifacts.store import Content, Store
 from components.errors import BadInput
 from components.pipeline_files import photo_folders, shareable_params
 from components.settings import Settings, load_settings
+from components.storage.dvc_hash import dvc_md5
+from components.storage.publish import atomic_file
+from components.storage.store import Content, Store
 from components.task.document import Input, Task
 from flows import sums
 

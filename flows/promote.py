@@ -40,12 +40,12 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
-from components.artifacts.store import Store
 from components.gate.verdicts import as_markdown
 from components.promote.status import PromotionStatus, promotion_status
 from components.redaction import scrubbed
 from components.registry.versions import CANDIDATE
 from components.settings import Settings, load_settings
+from components.storage.store import Store
 from flows import pages
 from flows.cancelling import this_run
 from flows.checkout import checked_out

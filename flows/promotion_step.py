@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from components.artifacts.store import Store
 from components.promote.status import PromotionStatus, promotion_status
 from components.registry.versions import CANDIDATE
+from components.storage.store import Store
 from flows.checkout import Checkout
 from flows.judging import JudgingInClone, keep_first_set
 from flows.options import AlignSettings, launcher_of, runner_of

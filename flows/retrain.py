@@ -18,9 +18,9 @@ from typing import cast
 from prefect import flow, get_run_logger, runtime
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.artifacts.s3 import Place, connect
 from components.failpoints import Failpoint, no_failpoint
 from components.redaction import scrubbed
+from components.storage.s3 import Place, connect
 from flows import pages, promotion_step
 from flows.checkout import checked_out
 from flows.fence import fenced, highest

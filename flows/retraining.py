@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict
 
 from components.artifacts import paths
 from components.artifacts.documents import Document
-from components.artifacts.dvc_hash import read_listing
 from components.artifacts.retraining import (
     ChampionReport,
     DriftReport,
@@ -24,10 +23,11 @@ from components.artifacts.retraining import (
     TrainedShards,
     TrainingAttempt,
 )
-from components.artifacts.store import Content, Store
 from components.errors import BadInput
 from components.failpoints import Failpoint
 from components.pipeline_files import USES_BASE, add_dependency, set_param, shareable_params
+from components.storage.dvc_hash import read_listing
+from components.storage.store import Content, Store
 from components.task.document import Input, Result, Task, as_input
 from flows import pages, promotion_step
 from flows.align import Aligned, align

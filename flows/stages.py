@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from secrets import token_bytes
 
-from components.artifacts.dvc_hash import read_listing
 from components.artifacts.shards import Shard
-from components.artifacts.store import Content, Store
 from components.errors import BadInput, CorruptInput
 from components.invocation import Invocation
 from components.stages import IN_PARTS
+from components.storage.dvc_hash import read_listing
+from components.storage.store import Content, Store
 from components.task import seal
 from components.task.document import Input, Result, Task, as_input, read_result
 from flows.attempts import Attempt, Attempts

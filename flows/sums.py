@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.artifacts.publish import write_json
-from components.artifacts.store import Content
 from components.errors import BadInput
+from components.storage.publish import write_json
+from components.storage.store import Content
 from components.task.document import Input
 
 FILE = "dvc.sha256.json"

@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
-from components.artifacts.dvc_hash import listing, read_listing
 from components.artifacts.lock import LOCK, Lock
-from components.artifacts.publish import write_text
-from components.artifacts.store import Content, Store
 from components.errors import BadInput
+from components.storage.dvc_hash import listing, read_listing
+from components.storage.publish import write_text
+from components.storage.store import Content, Store
 from components.task.document import Input
 from flows import sums
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.artifacts.digests import seed_of
 from components.errors import BadInput
 from components.progress import progress
+from components.storage.digests import seed_of
 
 Image8 = NDArray[np.uint8]
 Degrade = Callable[[Image8, np.random.Generator], Image8]

@@ -21,15 +21,15 @@ import PIL.Image
 import torch
 from numpy.typing import NDArray
 
-from components.artifacts.digests import seed_of
 from components.artifacts.images import to_8bit, to_tensor
-from components.artifacts.publish import atomic_file
 from components.backbones.colour import fix_colours
 from components.backbones.restorers.restorer import Restorer, load_restorer
 from components.backbones.upsampling import upsample
 from components.photos.degradation import degrade
 from components.progress import progress
 from components.settings.degradation import DegradationSettings
+from components.storage.digests import seed_of
+from components.storage.publish import atomic_file
 from recipes.photo_crops import draw_crop
 
 Image8 = NDArray[np.uint8]

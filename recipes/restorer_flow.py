@@ -20,9 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.artifacts.digests import seed_of
 from components.artifacts.images import to_tensor
-from components.artifacts.publish import atomic_file, atomic_folder
 from components.backbones.base import Condition
 from components.backbones.residual_flow import write_model
 from components.backbones.restorer_flow import (
@@ -35,6 +33,8 @@ from components.backbones.restorer_flow import (
 from components.backbones.samplers.residual_euler import ResidualEuler
 from components.backbones.upsampling import upsample
 from components.progress import progress
+from components.storage.digests import seed_of
+from components.storage.publish import atomic_file, atomic_folder
 from recipes.photo_crops import read_photos
 from recipes.restored_crops import CROP, SCALE, SHARES, Crops, pool
 

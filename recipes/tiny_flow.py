@@ -18,12 +18,12 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 from torch import Tensor
 
 from components.artifacts.images import to_tensor
-from components.artifacts.publish import atomic_file, atomic_folder
 from components.backbones.residual_flow import write_model
 from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig
 from components.photos.degradation import degrade
 from components.progress import progress
 from components.settings import Settings, load_settings
+from components.storage.publish import atomic_file, atomic_folder
 from recipes.photo_crops import Image8, draw_crop, read_photos, stream
 
 logger = logging.getLogger("dp2o.pretrain")

@@ -19,9 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from components.artifacts.digests import of_file, of_json, seed_of
 from components.artifacts.images import to_tensor
-from components.artifacts.publish import atomic_file, write_json
 from components.errors import BadInput
 from components.metrics.rank_effnet import Backbone
 from components.metrics.rank_head import Features, Head, head_file
@@ -30,6 +28,8 @@ from components.metrics.suite import Suite
 from components.metrics.table import info
 from components.metrics.weights import required
 from components.progress import progress
+from components.storage.digests import of_file, of_json, seed_of
+from components.storage.publish import atomic_file, write_json
 from recipes.rank_degradations import DEGRADATIONS, degrade
 
 CROP = 128

@@ -10,11 +10,12 @@ import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 
-from components.artifacts import digests, tables
+from components.artifacts import tables
 from components.artifacts.shards import encode_png, write_shard
 from components.backbones.base import Condition, candidate_seed
 from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig
 from components.settings import Settings, load_settings
+from components.storage import digests
 
 REPOSITORY = Path(__file__).parents[1]
 SCALE = 4

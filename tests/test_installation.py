@@ -33,7 +33,12 @@ def make_install(folder: Path, version: str) -> subprocess.CompletedProcess[str]
     # These tests are run by make themselves: a make inside another one tells its folders.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
-        ["make", "install", f"PYTHON={python}"], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        ["make", "install", f"PYTHON={python}"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

@@ -14,10 +14,10 @@ import yaml
 from PIL import Image
 
 from components import new_project, template
-from components.artifacts.packages import weights_folder
 from components.errors import BadInput
 from components.pipeline import check_repository
 from components.stages import STAGES
+from components.storage.packages import weights_folder
 from tests.made import REPOSITORY, photo
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from components import redaction
-from components.artifacts import git
 from components.errors import BadInput, ResumeLater, UserError
 from components.redaction import redacted
 from components.registry.tracking import connected
 from components.settings import RegisterSettings, load_settings
+from components.storage import git
 from tests.made import write_params
 
 PASSWORD = "p4ss-w0rd/+ %"

@@ -37,8 +37,8 @@ CALLS = frozenset({
 })  # fmt: skip
 IMPORTS = frozenset({
     "subprocess", "shutil", "tempfile", "socket", "signal", "multiprocessing", "mlflow", "boto3",
-    "components.workers", "components.registry.tracking", "components.artifacts.publish",
-    "components.artifacts.store", "components.artifacts.s3", "components.artifacts.inputs",
+    "components.workers", "components.registry.tracking", "components.storage.publish",
+    "components.storage.store", "components.storage.s3", "components.storage.inputs",
     "components.artifacts.parts",
 })  # fmt: skip
 

@@ -13,9 +13,9 @@ from benchmarks.arena.judge import Bench
 from benchmarks.arena.results import Results
 from benchmarks.arena.study import Study
 from benchmarks.arena.work import Plan, work
-from components.artifacts.publish import write_json, write_text
 from components.errors import BadInput, ExitCode, UserError, tell
 from components.interruption import ends_well
+from components.storage.publish import write_json, write_text
 
 NAME = "python -m benchmarks.arena"
 ABOUT = """Methods and their controls under one judge, one budget and the same training seeds.

@@ -13,11 +13,12 @@ from benchmarks.arena.results import Difference, Entry, Passes, Results, Seconds
 from benchmarks.arena.study import Study, Training, claimed, read_json
 from benchmarks.arena.summary import WIN, Comparisons, Table, averaged, broken
 from benchmarks.arena.work import Plan, curve, done, failure_of
-from components.artifacts import digests, tables
+from components.artifacts import tables
 from components.artifacts.tables import Row
 from components.judge.bootstrap import ClusterBootstrap
 from components.judge.guards import GUARDS
 from components.metrics.table import info
+from components.storage import digests
 
 ROWS = "results.parquet"
 

@@ -14,7 +14,6 @@ import pyarrow as pa
 from benchmarks.arena.recipe import BASE
 from benchmarks.arena.study import Study, Training, claimed, read_json
 from components.artifacts import tables
-from components.artifacts.publish import atomic_file, write_json
 from components.artifacts.shards import decode_png, encode_png
 from components.artifacts.tables import Row
 from components.backbones.base import Backbone
@@ -23,6 +22,7 @@ from components.evaluate.evaluator import Evaluator
 from components.judge.guards import GUARDS, diversity, measure_guards
 from components.judge.restorers import Restorer
 from components.rewards.normaliser import FixedNormaliser
+from components.storage.publish import atomic_file, write_json
 
 logger = logging.getLogger("dp2o.arena")
 

@@ -17,14 +17,15 @@ from pydantic import ValidationError
 
 from benchmarks.arena.budget import Passes, before_training, of_steps, steps_within
 from benchmarks.arena.recipe import Composition, Recipe, Tree, merged
-from components.artifacts import digests, tables
-from components.artifacts.publish import write_json
+from components.artifacts import tables
 from components.errors import BadInput, Diverged
 from components.generate import stage as generate
 from components.pair import stage as pair
 from components.prepare import stage as prepare
 from components.score import stage as score
 from components.settings import Settings
+from components.storage import digests
+from components.storage.publish import write_json
 from components.train import stage as train
 from components.train.groups import groups_of
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from benchmarks.parts import model
 from benchmarks.timing import Comparison, Contender, Lap, Laps, compare, interleaved
-from components.artifacts.packages import weights_folder
 from components.errors import BadInput
 from components.metrics.suite import Suite
 from components.metrics.table import PRESETS, Kind, MetricInfo, info
+from components.storage.packages import weights_folder
 
 TARGET = 3.0
 PUBLIC = "pyiqa, one image a call"

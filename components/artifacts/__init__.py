@@ -1,1 +1,1 @@
-"""The contract between stages: digests, row schemas (parquet), shards (tar), atomic publishing."""
+"""The contract between stages: typed documents, row schemas (parquet), shards (tar), and where they lie."""

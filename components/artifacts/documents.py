@@ -5,8 +5,8 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from components.artifacts.publish import write_json
 from components.errors import BadInput
+from components.storage.publish import write_json
 
 
 class Section(BaseModel):

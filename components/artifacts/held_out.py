@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from components.artifacts.digests import seed_of
+from components.storage.digests import seed_of
 
 
 def held_out_photos(photos: Sequence[str], groups: Mapping[str, int], count: int, seed: int) -> list[str]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from components.artifacts import digests
 from components.errors import BadInput
+from components.storage import digests
 
 LOCK = "dvc.lock"
 

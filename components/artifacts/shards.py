@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.artifacts import inputs
-from components.artifacts.publish import atomic_file
 from components.errors import BadInput
+from components.storage import inputs
+from components.storage.publish import atomic_file
 
 
 @dataclass(frozen=True)

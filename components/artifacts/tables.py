@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.artifacts.publish import atomic_file
 from components.errors import BadInput
+from components.storage.publish import atomic_file
 
 Row = dict[str, Any]
 

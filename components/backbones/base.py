@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from components.artifacts.digests import seed_of
+from components.storage.digests import seed_of
 
 if TYPE_CHECKING:
     from components.backbones.samplers.base import Sampler

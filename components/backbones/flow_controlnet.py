@@ -21,7 +21,6 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
-from components.artifacts import digests
 from components.backbones.base import Branch, Condition, Predictor, gradients_of
 from components.backbones.controlnet import control_branch, vae
 from components.backbones.controlnet.flow_parts import FlowParts
@@ -30,6 +29,7 @@ from components.backbones.states import state_digest
 from components.backbones.upsampling import upsample
 from components.errors import BadInput
 from components.settings import FlowControlNetSettings
+from components.storage import digests
 
 COMPILE_BACKEND = "inductor"
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from components.artifacts import digests, hub
 from components.artifacts.tables import Row
 from components.errors import BadInput
 from components.settings import BackboneSettings, Settings
 from components.settings.families import FAMILIES
+from components.storage import digests, hub
 
 if TYPE_CHECKING:  # torch takes seconds to import, and who finds all in a cache needs none of it
     import torch

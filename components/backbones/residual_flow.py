@@ -21,13 +21,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from components.artifacts import digests
 from components.backbones.base import Branch, Condition, Predictor, gradients_of
 from components.backbones.model_config import CONFIG, read_json, write_config
 from components.backbones.samplers.levels import SIGMA_FLOOR
 from components.backbones.samplers.residual_euler import ResidualEuler
 from components.backbones.states import mismatched_keys, state_digest
 from components.errors import BadInput
+from components.storage import digests
 
 WEIGHTS = "model.safetensors"
 

@@ -30,7 +30,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from components.artifacts import digests
 from components.backbones.base import Condition
 from components.backbones.colour import fix_colours
 from components.backbones.model_config import CONFIG, read_json
@@ -46,6 +45,7 @@ from components.backbones.samplers.residual_euler import ResidualEuler
 from components.backbones.stochastic_branch import StochasticBranch
 from components.errors import BadInput
 from components.settings import RestorerFlowSettings
+from components.storage import digests
 
 LR, PICTURE, COARSE, SEEN, UNIT = "lr", "restored", "restored_coarse", "upsampled_coarse", "residual_unit"
 """Names of a condition's encodings: the LR `[B, 3, h, w]` and p `[B, 3, H, W]`, both in [0, 1]; D p and D up(LR)

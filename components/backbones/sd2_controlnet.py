@@ -13,7 +13,6 @@ import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 
-from components.artifacts import digests
 from components.backbones.base import Branch, Condition, Predictor, gradients_of
 from components.backbones.controlnet import control_branch, vae
 from components.backbones.controlnet.clip_text import ClipText
@@ -23,6 +22,7 @@ from components.backbones.samplers.ddpm import DDPM, NoiseLevels
 from components.backbones.states import state_digest
 from components.backbones.upsampling import upsample
 from components.settings import SD2ControlNetSettings
+from components.storage import digests
 
 COMPILE_BACKEND = "inductor"
 

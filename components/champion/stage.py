@@ -11,11 +11,11 @@ import shutil
 from pathlib import Path
 
 from components.artifacts import paths
-from components.artifacts.publish import atomic_folder
 from components.artifacts.retraining import ChampionReport
 from components.artifacts.shards import Shard
 from components.errors import BadInput
 from components.settings import Settings
+from components.storage.publish import atomic_folder
 
 logger = logging.getLogger("dp2o.champion")
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from components.artifacts.disk import tells_of_full_disk
 from components.errors import UserError, tell
 from components.process import quiet_libraries, set_up_process, start_logging
+from components.storage.disk import tells_of_full_disk
 
 if TYPE_CHECKING:
     from components.settings import RegisterSettings, Settings

@@ -28,9 +28,9 @@ def init(
 ) -> None:
     """Make a project outside of a checkout, which is one: settings, pipeline, base model, git and DVC."""
     with command("init"):
-        from components.artifacts.packages import weights_folder  # noqa: PLC0415
         from components.metrics.weights import provide  # noqa: PLC0415
         from components.new_project import PHOTOS, create  # noqa: PLC0415
+        from components.storage.packages import weights_folder  # noqa: PLC0415
 
         print(provide(weights_folder()))
         committed = create(folder, photos or [])

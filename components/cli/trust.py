@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from components.artifacts.publish import write_text
 from components.cli.context import MODELS, PARAMS, AsJson, Params, command, examples, show
 from components.cli.models import versions
 from components.errors import BadInput, ExitCode
+from components.storage.publish import write_text
 
 commands = typer.Typer()
 keys = typer.Typer(no_args_is_help=True, help="Keys of who may promote.")

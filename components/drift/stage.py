@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.artifacts import paths, tables
-from components.artifacts.publish import write_text
 from components.artifacts.retraining import DriftReport
 from components.artifacts.shards import Shard, ShardFolder, ShardReader
 from components.drift import pending as incoming
@@ -24,6 +23,7 @@ from components.pages.checks import Drawing, Page, Row, html
 from components.pages.histogram import histogram
 from components.photos.crops import choose_crops
 from components.settings import Settings
+from components.storage.publish import write_text
 
 logger = logging.getLogger("dp2o.drift")
 

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.artifacts import digests
 from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.colour import fix_colours
 from components.backbones.restorers.restorer import files_of, load_restorer, weights_digest
 from components.errors import BadInput
 from components.judge.restorers import CODE_VERSION, Models, Restore, Restorer
+from components.storage import digests
 
 REALESRGAN = {
     "realesrgan": "realesrgan-x4plus",

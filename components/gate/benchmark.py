@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import digests, paths, tables
-from components.artifacts.publish import atomic_folder, write_json
+from components.artifacts import paths, tables
 from components.artifacts.shards import encode_png, write_shard
 from components.errors import BadInput
 from components.gate.gate import Benchmark, BenchmarkImage
@@ -20,6 +19,8 @@ from components.judge.images import EvaluationSet
 from components.metrics.table import LR_CONSISTENCY
 from components.rewards.normaliser import FixedNormaliser
 from components.settings import Settings
+from components.storage import digests
+from components.storage.publish import atomic_folder, write_json
 
 SPLIT, SHARD = "test", "00000.tar"
 FIDELITY = ("psnr", "ssim", LR_CONSISTENCY)

@@ -7,7 +7,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from components.artifacts import digests, paths
+from components.artifacts import paths
 from components.artifacts.gate_report import Check, GateReport, passed
 from components.errors import BadInput
 from components.gate import benchmark
@@ -23,6 +23,7 @@ from components.registry.reports import believed_report
 from components.registry.trust import Trust
 from components.registry.versions import BASE_MODEL_TAG, IDENTITY_TAG, MODEL_TAG
 from components.settings import Settings
+from components.storage import digests
 from components.upscale.upscaler import Upscaler
 
 logger = logging.getLogger("dp2o.gate")

@@ -4,8 +4,8 @@ import math
 import time
 from dataclasses import asdict, dataclass
 
-from components.artifacts import digests
 from components.artifacts.gate_report import GateReport
+from components.storage import digests
 
 _HOUR_MS = 3_600_000
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
 
-from components.artifacts import digests
-from components.artifacts.cache import CacheFolder
-from components.artifacts.publish import atomic_file
+from components.storage import digests
+from components.storage.cache import CacheFolder
+from components.storage.publish import atomic_file
 
 LENGTH = struct.Struct("<Q")
 

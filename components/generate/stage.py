@@ -8,9 +8,8 @@ from pathlib import Path
 
 import torch
 
-from components.artifacts import digests, latents, parts, paths, tables
+from components.artifacts import latents, parts, paths, tables
 from components.artifacts.images import to_tensor
-from components.artifacts.publish import atomic_folder
 from components.artifacts.shards import Shard, ShardFolder, decode_png, encode_png, write_shard
 from components.backbones.base import Backbone, candidate_seed
 from components.backbones.loading import check_sizes, load_backbone, saved_digests, saved_files
@@ -21,6 +20,8 @@ from components.metrics.weights import check_all
 from components.process import resolve_device
 from components.progress import progress
 from components.settings import Settings
+from components.storage import digests
+from components.storage.publish import atomic_folder
 from components.workers import Workers, most_workers, size_of
 
 logger = logging.getLogger("dp2o.generate")

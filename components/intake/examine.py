@@ -14,13 +14,13 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from components.artifacts import digests
 from components.artifacts.shards import encode_png
 from components.photos.answers import Answer
 from components.photos.limits import check_size
 from components.photos.reader import PhotoReader
 from components.photos.reading import SUFFIXES
 from components.photos.unusable import Reason, UnusablePhotoError
+from components.storage import digests
 
 _SCRIPTS = (b"<?php", b"<script", b"#!/bin/", b"#!/usr/bin/")
 

@@ -12,8 +12,8 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from components.artifacts.s3 import Client, Place, status_of
 from components.intake.listing import SourceObject
+from components.storage.s3 import Client, Place, status_of
 
 NAME = "examining.json"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from components.artifacts.s3 import Client, Place, server_time
+from components.storage.s3 import Client, Place, server_time
 
 PAGE = 1000
 

@@ -11,9 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from components.artifacts import tables
-from components.artifacts.publish import atomic_file
 from components.artifacts.retraining import IntakeReport
-from components.artifacts.s3 import Client, Place, status_of
 from components.failpoints import Failpoint
 from components.intake.examine import CleanPhoto, check_entry, examine
 from components.intake.journal import Journal
@@ -23,6 +21,8 @@ from components.intake.watermark import Watermark
 from components.photos.reader import PhotoReader
 from components.photos.unusable import Reason, UnusablePhotoError
 from components.settings.intake import IntakeSettings
+from components.storage.publish import atomic_file
+from components.storage.s3 import Client, Place, status_of
 
 logger = logging.getLogger("dp2o.intake")
 

@@ -11,9 +11,9 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from components.artifacts.s3 import Client, Place, status_of
 from components.intake.listing import SourceObject
 from components.photos.unusable import Reason, UnusablePhotoError
+from components.storage.s3 import Client, Place, status_of
 
 COPY_AT_ONCE = 5 * 2**30
 """Bytes that one request copies at most; larger objects are copied in parts."""

@@ -6,9 +6,8 @@ import logging
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from components.artifacts import digests, paths, tables
+from components.artifacts import paths, tables
 from components.artifacts.retraining import IntakeReport
-from components.artifacts.s3 import Place, connect, s3_errors
 from components.artifacts.shards import Shard, write_shard
 from components.errors import BadInput
 from components.failpoints import Failpoint, no_failpoint
@@ -19,6 +18,8 @@ from components.intake.look import Kept, Look, Places
 from components.photos.limits import Limits
 from components.photos.reader import PhotoReader
 from components.settings import Settings
+from components.storage import digests
+from components.storage.s3 import Place, connect, s3_errors
 
 logger = logging.getLogger("dp2o.intake")
 

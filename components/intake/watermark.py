@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from components.artifacts import paths
-from components.artifacts.publish import write_json
-from components.artifacts.s3 import Place
 from components.errors import BadInput
 from components.intake.listing import SourceObject
+from components.storage.publish import write_json
+from components.storage.s3 import Place
 
 
 @dataclass(frozen=True)

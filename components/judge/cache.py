@@ -8,12 +8,12 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from components.artifacts import digests
-from components.artifacts.cache import CacheFolder
-from components.artifacts.publish import write_json
 from components.artifacts.shards import ShardReader, write_shard
 from components.errors import BadInput
 from components.judge.images import EvaluationImage
+from components.storage import digests
+from components.storage.cache import CacheFolder
+from components.storage.publish import write_json
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.artifacts import digests, paths, tables
+from components.artifacts import paths, tables
 from components.artifacts.shards import Shard, ShardFolder
 from components.errors import BadInput
+from components.storage import digests
 
 
 @dataclass(frozen=True)

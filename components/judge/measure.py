@@ -10,7 +10,6 @@ from typing import Self
 
 import torch
 
-from components.artifacts import digests
 from components.artifacts.images import to_tensor
 from components.artifacts.shards import decode_png, encode_png
 from components.artifacts.tables import Row
@@ -21,6 +20,7 @@ from components.metrics.suite import Suite, suite_digests
 from components.metrics.weights import required
 from components.progress import progress
 from components.settings import Settings
+from components.storage import digests
 from components.workers import Workers, most_workers, one_thread, size_of
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.artifacts import digests
 from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.base import Backbone, Branch, Source, candidate_noise, digest_of
 from components.backbones.colour import ColourFix
@@ -16,6 +15,7 @@ from components.backbones.loading import SavedModel
 from components.backbones.restore import restore
 from components.backbones.samplers.base import Sampler
 from components.judge.images import EvaluationImage
+from components.storage import digests
 
 CODE_VERSION = "2"
 """Raised whenever the same weights, settings and noise would give other pixels: older cached results are not used."""

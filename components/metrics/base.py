@@ -9,11 +9,11 @@ from typing import Protocol
 
 import torch
 
-from components.artifacts.digests import of_file, of_json
-from components.artifacts.packages import weights_folder
 from components.errors import BadInput
 from components.metrics.table import Kind, MetricInfo, info
 from components.metrics.weights import required
+from components.storage.digests import of_file, of_json
+from components.storage.packages import weights_folder
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from components.artifacts.digests import of_file
 from components.errors import BadInput
 from components.metrics.base import Context, check_inputs, digest_of
 from components.metrics.table import MetricInfo
+from components.storage.digests import of_file
 
 _REVISION = 1
 _HIDDEN = 64

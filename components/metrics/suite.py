@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from components.artifacts.digests import of_json
 from components.errors import BadInput
 from components.metrics.base import Context, Metric, digest, load
 from components.metrics.table import Kind, of_kind
+from components.storage.digests import of_json
 
 # What pyiqa's networks raise on an image they cannot judge, a constant one for example.
 _UNSCORABLE = (RuntimeError, ValueError, AssertionError, IndexError, ArithmeticError)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from components.artifacts.packages import Shipped
 from components.errors import BadInput
+from components.storage.packages import Shipped
 
 
 class Kind(StrEnum):

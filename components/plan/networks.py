@@ -11,7 +11,6 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from components.artifacts.hub import folder, is_hub, source
 from components.backbones.controlnet import pretrained
 from components.backbones.controlnet.lora import add_adapter, has_adapter
 from components.backbones.controlnet.vae import downsampling
@@ -19,6 +18,7 @@ from components.errors import BadInput
 from components.plan.architectures import Config
 from components.plan.counting import META, flop, peak_bytes
 from components.plan.figures import Part, Work
+from components.storage.hub import folder, is_hub, source
 
 CONTROL = "backbone.path"
 

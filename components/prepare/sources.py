@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from components.artifacts import inputs
 from components.artifacts.shards import ShardReader
 from components.photos.content import read_content
 from components.photos.folder import TAR, Entry, entries, is_photo
 from components.photos.limits import check_size
+from components.storage import inputs
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.artifacts import digests, paths, tables
-from components.artifacts.publish import atomic_folder
+from components.artifacts import paths, tables
 from components.artifacts.shards import Shard, encode_png, write_shard
 from components.errors import BadInput
 from components.photos.degradation import crop_generator, degrade
@@ -28,6 +27,8 @@ from components.progress import progress
 from components.prompts.manifest import read_prompts
 from components.settings import PrepareSettings, PromptSettings, Settings
 from components.settings.populated import check_images
+from components.storage import digests
+from components.storage.publish import atomic_folder
 
 if TYPE_CHECKING:
     from components.prompts.captioner import CaptionCache
@@ -195,9 +196,9 @@ def _captions(settings: Settings, root: Path) -> CaptionCache | None:
     if prompt.kind != "captioner" or prompt.model is None:
         return None
     # Only here: transformers takes seconds to import, and most runs need none of it.
-    from components.artifacts.hub import source  # noqa: PLC0415
     from components.process import resolve_device  # noqa: PLC0415
     from components.prompts.captioner import CaptionCache, Captioner  # noqa: PLC0415
+    from components.storage.hub import source  # noqa: PLC0415
 
     device = resolve_device(settings.run.device)
     captioner = Captioner.load(source(prompt.model, root), prompt.text, prompt.max_tokens, device)

@@ -14,7 +14,7 @@ import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from components.artifacts import digests, paths
+from components.artifacts import paths
 from components.artifacts.lock import LOCK, Lock, sources
 from components.errors import BadInput, ResumeLater, UserError
 from components.registry.fetch import Found, download, model_of
@@ -32,6 +32,7 @@ from components.serving import package
 from components.serving.package import Package
 from components.serving.private import private_folder
 from components.settings import RegisterSettings
+from components.storage import digests
 
 PROMOTED = "-promoted"
 """What the name of the experiment with the promoted files has beyond that of the trainings'."""

@@ -9,7 +9,6 @@ from mlflow.entities.model_registry import ModelVersion
 
 from components.artifacts import paths
 from components.artifacts.gate_report import GateReport
-from components.artifacts.publish import write_json
 from components.errors import BadInput
 from components.failpoints import Failpoint, no_failpoint
 from components.gate.judging import Candidate, freeze_again, judged
@@ -37,6 +36,7 @@ from components.registry.versions import (
     resolve,
 )
 from components.settings import Settings
+from components.storage.publish import write_json
 
 Policy = Literal["manual", "automatic"]
 

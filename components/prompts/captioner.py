@@ -12,11 +12,11 @@ from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
-from components.artifacts import digests, hub
-from components.artifacts.cache import CacheFolder
-from components.artifacts.publish import write_json
 from components.backbones.states import state_digest
 from components.errors import BadInput
+from components.storage import digests, hub
+from components.storage.cache import CacheFolder
+from components.storage.publish import write_json
 
 logger = logging.getLogger("dp2o.prompts")
 

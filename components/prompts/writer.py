@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from components.artifacts.hub import source
 from components.settings import BackboneSettings, PromptSettings
 from components.settings.families import FAMILIES
+from components.storage.hub import source
 
 Writer = Callable[[NDArray[np.uint8]], str]
 """8-bit RGB LR `[h, w, 3]` to its prompt."""

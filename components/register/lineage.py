@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from components.artifacts import digests, paths
-from components.artifacts.commit import UNKNOWN, dirtiness_of, sha_of
+from components.artifacts import paths
 from components.artifacts.lock import Lock
 from components.settings import Settings
+from components.storage import digests
+from components.storage.commit import UNKNOWN, dirtiness_of, sha_of
 
 logger = logging.getLogger("dp2o.register")
 

@@ -12,7 +12,6 @@ from mlflow.entities.model_registry import ModelVersion
 
 from components.artifacts import paths
 from components.artifacts.evaluation import Evaluation
-from components.artifacts.hub import source
 from components.artifacts.registration import Registration
 from components.artifacts.shards import Shard, ShardReader
 from components.backbones.loading import load_model
@@ -28,6 +27,7 @@ from components.registry.versions import CANDIDATE, HEADLINE_TAG, IDENTITY_TAG, 
 from components.serving import package
 from components.serving.pyfunc import model_config
 from components.settings import PromptSettings, Settings
+from components.storage.hub import source
 
 logger = logging.getLogger("dp2o.register")
 

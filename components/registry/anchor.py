@@ -11,8 +11,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from components.artifacts.s3 import Place, connect, put_if, read_object, s3_errors
 from components.errors import HistoryBroken
+from components.storage.s3 import Place, connect, put_if, read_object, s3_errors
 
 Token = Any
 """What the anchor was when it was read; only over that it is written."""

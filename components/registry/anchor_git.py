@@ -4,9 +4,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.artifacts import git
 from components.errors import BadInput, ResumeLater
 from components.registry.anchor import Anchored, Token, as_bytes
+from components.storage import git
 
 AUTHOR = ("user.name=dp2o", "user.email=dp2o@localhost")
 _HERE = "refs/heads/anchor"

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import digests
 from components.errors import BadInput
 from components.registry import provenance, signing
 from components.registry.fetch import find, model_of
@@ -16,6 +15,7 @@ from components.registry.versions import CHAMPION, production_name
 from components.serving import package
 from components.settings import Settings
 from components.settings.gate import GateSettings
+from components.storage import digests
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from components.artifacts import digests
 from components.artifacts.gate_report import GateReport
 from components.errors import HistoryBroken
+from components.storage import digests
 
 SUFFIX = "-history"
 """What the name of a history has beyond the production model's."""

@@ -23,12 +23,12 @@ import mlflow
 from mlflow.exceptions import MlflowException
 from pydantic import TypeAdapter
 
-from components.artifacts import digests
 from components.errors import HistoryBroken, ResumeLater
 from components.registry import provenance, signing
 from components.registry.anchor import Anchored, as_bytes, parsed
 from components.registry.history import SUFFIX, Content, History, Record, replay
 from components.registry.trust import Trust
+from components.storage import digests
 
 CONTENT_TAG, DIGEST_TAG, ENVELOPE_TAG = "dp2o.record", "dp2o.record_digest", "dp2o.envelope"
 ACCOUNT_VARIABLE = "MLFLOW_TRACKING_USERNAME"

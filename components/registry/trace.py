@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import git, paths
+from components.artifacts import paths
 from components.artifacts.lock import LOCK, Item, Lock, Step, sources
 from components.registry import ledger
 from components.registry.fetch import ours
@@ -18,6 +18,7 @@ from components.registry.tracking import connected
 from components.registry.trust import trust_of
 from components.registry.versions import gate_report, production_name
 from components.settings import Settings
+from components.storage import git
 
 MODEL = paths.ALIGNED.as_posix()
 """What the version's weights are, among the outputs of the pipeline."""

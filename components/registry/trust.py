@@ -6,12 +6,12 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from components.artifacts.s3 import Place
 from components.errors import BadInput
 from components.registry import signing
 from components.registry.anchor import Anchor, S3Anchor
 from components.registry.anchor_git import GitAnchor
 from components.settings.gate import GateSettings
+from components.storage.s3 import Place
 
 _GIT = "git+"
 

@@ -9,9 +9,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from components.artifacts import digests, paths, tables
+from components.artifacts import paths, tables
 from components.artifacts.evaluation import Evaluation
-from components.artifacts.publish import write_text
 from components.artifacts.shards import Shard, ShardFolder, ShardReader
 from components.errors import BadInput
 from components.judge.diagnosis import diagnose
@@ -26,6 +25,8 @@ from components.report.page import Page, Reason, Slider, html
 from components.report.pictures import data_uri, enlarged
 from components.report.verdict import judge, key_figures
 from components.settings import Settings, TrainSettings
+from components.storage import digests
+from components.storage.publish import write_text
 
 logger = logging.getLogger("dp2o.report")
 

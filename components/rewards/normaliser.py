@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from components.artifacts.digests import of_json
-from components.artifacts.publish import write_json
 from components.errors import BadInput
 from components.metrics.table import info
 from components.rewards.alignment import Values, finite
 from components.rewards.sides import combine
+from components.storage.digests import of_json
+from components.storage.publish import write_json
 
 
 @dataclass(frozen=True)

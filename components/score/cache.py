@@ -7,10 +7,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, TypeAdapter
 
-from components.artifacts import digests
-from components.artifacts.cache import CacheFolder
-from components.artifacts.publish import write_json
 from components.errors import BadInput
+from components.storage import digests
+from components.storage.cache import CacheFolder
+from components.storage.publish import write_json
 
 _FORMAT = 1
 _Entry = Annotated[tuple[float | None, str, str], BeforeValidator(tuple)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from components.artifacts import digests, parts, paths, tables
+from components.artifacts import parts, paths, tables
 from components.artifacts.images import to_tensor
 from components.artifacts.shards import Shard, ShardFolder
 from components.errors import BadInput
@@ -22,6 +22,7 @@ from components.rewards.alignment import rewarded_metrics
 from components.score import groups
 from components.score.cache import ScoreCache, Scores
 from components.settings import Settings
+from components.storage import digests
 from components.workers import Workers, most_workers, size_of
 
 logger = logging.getLogger("dp2o.score")

@@ -14,9 +14,9 @@ from typing import Any
 import mlflow
 import yaml
 
-from components.artifacts import digests
 from components.errors import BadInput
 from components.serving import pyfunc
+from components.storage import digests
 
 MLMODEL, BACKBONE = "MLmodel", "backbone"
 PLAIN = (".safetensors", ".json")

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from components.artifacts.temporary import hold
+from components.storage.temporary import hold
 
 
 def private_folder() -> Path:

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter
 
-from components.artifacts.hub import source
 from components.settings.block import Block, Count, Positive
+from components.storage.hub import source
 
 ColourFix = Literal["none", "adain", "wavelet"]
 Precision = Literal["float32", "bfloat16", "float16"]

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from components.artifacts.cache import CacheFolder
-from components.artifacts.store import Store
 from components.settings.block import Block
 from components.settings.secret import PublicUrl
+from components.storage.cache import CacheFolder
+from components.storage.store import Store
 
 
 class RunSettings(Block):

@@ -17,12 +17,12 @@ from types import FrameType
 
 import yaml
 
-from components.artifacts import commit, inputs
-from components.artifacts.store import Store
 from components.errors import BadInput, ExitCode, ResumeLater
 from components.invocation import Invocation
 from components.redaction import redacted
 from components.settings import Settings
+from components.storage import commit, inputs
+from components.storage.store import Store
 from components.task.document import Task
 from components.task.nodes import Node, rendezvous
 from components.task.seal import KEY_VARIABLE

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from components.artifacts import digests, places
 from components.artifacts.shards import Shard
-from components.artifacts.store import Content, Store
 from components.errors import BadInput
 from components.invocation import Invocation
 from components.stages import Action
+from components.storage import digests, places
+from components.storage.store import Content, Store
 from components.task import seal
 
 logger = logging.getLogger("dp2o.task")

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.artifacts import inputs, places
-from components.artifacts.dvc_hash import dvc_md5, read_listing
-from components.artifacts.store import Content, Store
-from components.artifacts.temporary import held_folder
 from components.errors import BadInput, CorruptInput
 from components.invocation import Invocation
+from components.storage import inputs, places
+from components.storage.dvc_hash import dvc_md5, read_listing
+from components.storage.store import Content, Store
+from components.storage.temporary import held_folder
 from components.task.document import Input, Task
 
 CODE = Path(__file__).parents[2]

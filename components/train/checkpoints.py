@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from components.artifacts import digests
-from components.artifacts.cache import CacheFolder
-from components.artifacts.publish import atomic_folder
+from components.storage import digests
+from components.storage.cache import CacheFolder
+from components.storage.publish import atomic_folder
 
 logger = logging.getLogger("dp2o.train")
 

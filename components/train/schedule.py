@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.artifacts.digests import seed_of
 from components.errors import BadInput
 from components.settings import TrainSettings
+from components.storage.digests import seed_of
 
 
 def groups_of_step(lr_ids: Sequence[str], step: int, per_step: int, seed: int) -> list[str]:

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from components.artifacts import digests, paths, tables
+from components.artifacts import paths, tables
 from components.artifacts.images import to_tensor
-from components.artifacts.publish import atomic_folder, write_text
 from components.artifacts.shards import Shard, ShardFolder
 from components.artifacts.training import TrainingSummary
 from components.backbones.base import Backbone
@@ -27,6 +26,8 @@ from components.process import resolve_device
 from components.rewards.alignment import rewarded_metrics
 from components.settings import Settings, TrainSettings
 from components.settings.families import FAMILIES
+from components.storage import digests
+from components.storage.publish import atomic_folder, write_text
 from components.train import processes
 from components.train.batches.pairs import PairBatches
 from components.train.checkpoints import TrainingState

@@ -14,12 +14,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from components.artifacts.cache import CacheFolder
 from components.backbones.base import Backbone
 from components.errors import BadInput, Diverged, ResumeLater
 from components.judge.diagnosis import diagnose
 from components.progress import counter
 from components.settings import TrainSettings
+from components.storage.cache import CacheFolder
 from components.train import checkpoints, processes, schedule
 from components.train.average import Average
 from components.train.batches import Batches

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from components.artifacts.digests import seed_of
 from components.backbones.base import Backbone, candidate_noise
+from components.storage.digests import seed_of
 from components.upscale.tiles import Span
 
 BLOCK = 1024

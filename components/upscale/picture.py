@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.artifacts.publish import atomic_file
 from components.errors import BadInput
 from components.photos.content import read_content
 from components.photos.limits import Limits
 from components.photos.reader import PhotoReader
 from components.photos.unusable import Reason, UnusablePhotoError, printable
+from components.storage.publish import atomic_file
 
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG", "compress_level": 3},

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from components.artifacts.digests import of_pixels
 from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.base import Backbone
 from components.backbones.colour import ColourFix
@@ -18,6 +17,7 @@ from components.progress import counter
 from components.prompts.writer import Writer
 from components.settings import BackboneSettings
 from components.settings.families import FAMILIES
+from components.storage.digests import of_pixels
 from components.upscale.noise import NoiseField
 from components.upscale.tiles import GRID, blend_weights, check_tiling, spans
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from components.artifacts import paths
-from components.artifacts.publish import write_json
 from components.artifacts.retraining import (
     ChampionReport,
     Comparison,
@@ -16,6 +15,7 @@ from components.artifacts.retraining import (
     TrainingAttempt,
 )
 from components.errors import BadInput
+from components.storage.publish import write_json
 
 DRIFT = DriftReport(
     decision=Decision(True, 40, ("sharpness: PSI 2",), "train again: sharpness: PSI 2"),

@@ -8,12 +8,12 @@ import pytest
 import torch
 from diffusers import ControlNetModel
 
-from components.artifacts import hub
 from components.backbones.controlnet import pretrained
 from components.backbones.loading import load_backbone
 from components.errors import BadInput
 from components.prompts.captioner import Captioner
 from components.settings import SD2ControlNetSettings
+from components.storage import hub
 from tests.made import REPOSITORY, write_params
 
 HUB = Path("hf://owner/name@0123abc")

@@ -12,12 +12,12 @@ from accelerate import Accelerator
 from diffusers import ControlNetModel
 
 from components.artifacts import latents, tables
-from components.artifacts.cache import CacheFolder
 from components.artifacts.shards import Shard, ShardFolder
 from components.backbones.loading import load_backbone
 from components.entry import run_stage
 from components.errors import ExitCode
 from components.settings import load_settings
+from components.storage.cache import CacheFolder
 from components.train.batches.pairs import PairBatches
 from components.train.groups import GroupImages, groups_of
 from components.train.trainer import Trainer

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from components.artifacts import digests, tables
+from components.artifacts import tables
 from components.artifacts.paths import DRIFT_PAGE, DRIFT_REPORT, INCOMING, INCOMING_ROWS, TRAINED_SHARDS
-from components.artifacts.publish import write_json
 from components.artifacts.shards import encode_png, write_shard
 from components.drift.stage import run_drift
 from components.settings import Settings
+from components.storage import digests
+from components.storage.publish import write_json
 from tests.made import write_dataset, write_params
 
 SIDE = 32

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from components.artifacts import digests, tables
+from components.artifacts import tables
 from components.artifacts.shards import encode_png, write_shard
 from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig
 from components.settings import Settings
+from components.storage import digests
 from tests.made import small_params
 
 SIDE, SCALE, STEPS = 64, 4, 2

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from components.artifacts import digests
 from components.backbones.base import Backbone, Condition, Predictor
+from components.storage import digests
 
 
 @dataclass(frozen=True)

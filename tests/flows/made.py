@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from components.artifacts.store import Content, Store
+from components.storage.store import Content, Store
 from flows.project import Project
 from tests.made import REPOSITORY, write_params
 

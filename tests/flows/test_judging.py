@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts.store import Store
 from components.errors import BadInput
 from components.invocation import Invocation
+from components.storage.store import Store
 from components.task.child import command
 from components.task.document import Task
 from flows.checkout import Checkout

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from components.artifacts.s3 import Place
 from components.errors import BadInput
+from components.storage.s3 import Place
 from flows.fence import LostLeaseError
 from flows.lease import HeldByAnotherError, read_lease, take
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.artifacts.dvc_hash import dvc_md5, listing
-from components.artifacts.store import Store
 from components.errors import BadInput
+from components.storage.dvc_hash import dvc_md5, listing
+from components.storage.store import Store
 from flows.project import Project
 from tests.flows.made import make_project, outputs, record_all, run
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts.cache import CacheFolder
 from components.generate.cache import Entry, GroupCache
+from components.storage.cache import CacheFolder
 
 IMAGES = [Entry(b"first"), Entry(b""), Entry(b"third" * 100)]
 WITH_LATENTS = [Entry(b"first", b"latent"), Entry(b"second", b"another" * 9)]

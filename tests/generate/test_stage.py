@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from components.artifacts import digests, latents, tables
+from components.artifacts import latents, tables
 from components.artifacts.images import to_tensor
 from components.artifacts.shards import Shard, ShardFolder
 from components.backbones import restore
@@ -22,6 +22,7 @@ from components.backbones.tiny_flow import TinyFlow
 from components.errors import BadInput
 from components.generate.stage import run
 from components.settings import Settings
+from components.storage import digests
 from tests.made import SIDE, LatentFlow, tiny_model, write_dataset, write_params
 
 M = 5

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts.s3 import Place
 from components.errors import BadInput
 from components.intake.listing import SourceObject
 from components.intake.watermark import Watermark, read, write
+from components.storage.s3 import Place
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 OVERLAP = timedelta(hours=10)

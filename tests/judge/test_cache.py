@@ -5,9 +5,9 @@ from typing import cast
 
 import pytest
 
-from components.artifacts.cache import CacheFolder
 from components.judge.cache import EvaluationCache, Scores
 from components.judge.images import EvaluationImage
+from components.storage.cache import CacheFolder
 
 
 class Image:

@@ -1,8 +1,12 @@
 """What goes into images, as far as it can be told without building one (tests/cluster/test_images.py builds)."""
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +59,29 @@ def test_names_no_index_and_no_compiler(image: str) -> None:
     text = _text(image)
     assert not re.search(r"https?://|index-url|gcc|build-essential|--trusted-host", text)
     assert "--no-cache-dir" in text or "pip" not in text
+
+
+def test_what_places_the_weights_is_whole_in_its_own_layer(tmp_path: Path) -> None:
+    """Its layer has a part of the code, so that other code does not make it again; that part imports no more."""
+    layer = re.split(r"^FROM ", _text("components"), flags=re.MULTILINE)[3]
+    assert layer.startswith("environment AS weights")
+    for line in re.findall(r"^COPY (components.*)$", layer, re.MULTILINE):
+        *sources, place = line.split()
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        for source in sources:
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, tmp_path / place, dirs_exist_ok=True)
+            else:
+                shutil.copy(ROOT / source, tmp_path / place)
+    run = re.findall(r"^RUN python -m (\S+)$", layer, re.MULTILINE)
+    assert run == ["components.metrics.weights"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1"}
+    code = f"import {run[0]} as it; print(it.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(str(tmp_path))
 
 
 def test_the_base_can_be_chosen() -> None:

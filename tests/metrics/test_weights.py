@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from components.artifacts.digests import of_file
 from components.errors import BadInput
 from components.metrics import weights
 from components.metrics.base import load
 from components.metrics.table import PRESETS, TABLE, Shipped
 from components.metrics.through_pyiqa import network
+from components.storage.digests import of_file
 
 PAPER = [*PRESETS["paper"].fr, *PRESETS["paper"].nr, "nima", "topiq_iaa"]
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.artifacts import digests
 from components.photos import limits, wire
 from components.photos.crops import choose_crops
 from components.photos.decoder import Answer, Decoder
@@ -19,6 +18,7 @@ from components.photos.limits import Limits
 from components.photos.reader import PhotoReader
 from components.photos.reading import read_photo
 from components.photos.unusable import Reason, UnusablePhotoError
+from components.storage import digests
 
 FUNCTIONS = tuple(
     f"tests.photos.functions:{name}"

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.artifacts import digests, tables
+from components.artifacts import tables
 from components.artifacts.shards import Shard, ShardFolder
 from components.errors import BadInput
 from components.photos.degradation import crop_generator, degrade
 from components.prepare.stage import run
 from components.settings import PromptSettings, Settings, load_settings
 from components.settings.degradation import DegradationSettings
+from components.storage import digests
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 from torch import Tensor
 
-from components.artifacts import digests, tables
+from components.artifacts import tables
 from components.artifacts.shards import encode_png, write_shard
 from components.backbones.base import Branch, Condition
 from components.backbones.tiny_flow import TinyFlow
@@ -22,6 +22,7 @@ from components.promote import promotion
 from components.register import stage
 from components.registry.tracking import tracking_uri
 from components.settings import Settings, load_settings
+from components.storage import digests
 from tests.made import REPOSITORY, small_params
 from tests.register.project import evaluated
 

@@ -18,7 +18,6 @@ import yaml
 from skimage import data
 from typer.testing import CliRunner
 
-from components.artifacts import digests
 from components.artifacts.shards import encode_png
 from components.champion import stage as champion
 from components.cli.app import app
@@ -34,6 +33,7 @@ from components.registry.trust import UNSIGNED, trust_of
 from components.registry.versions import GATE_TAG
 from components.serving import package
 from components.settings import Settings, load_settings
+from components.storage import digests
 from tests.promote.championed import make_champion
 from tests.promote.keyed import new_keys, sign_as
 from tests.register.project import make_project, save_model

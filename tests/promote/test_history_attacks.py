@@ -12,7 +12,6 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from components.artifacts import digests
 from components.cli.app import app
 from components.errors import BadInput, HistoryBroken
 from components.promote import notify
@@ -24,6 +23,7 @@ from components.registry.history import SUFFIX
 from components.registry.ledger import CONTENT_TAG, DIGEST_TAG, ENVELOPE_TAG
 from components.registry.trust import UNSIGNED, Trust
 from components.registry.versions import CHAMPION, alias_version
+from components.storage import digests
 from tests.made import small_params
 from tests.promote.keyed import new_keys, sign_as
 from tests.promote.listener import listening

@@ -9,9 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from components.artifacts.cache import CacheFolder
 from components.errors import BadInput
 from components.prompts.captioner import CaptionCache, Captioner
+from components.storage.cache import CacheFolder
 from tests.prompts.made import write_captioner
 
 CPU = torch.device("cpu")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts.commit import UNKNOWN
-from components.artifacts.digests import of_file
 from components.register.lineage import Lineage, collect, params_digest
 from components.settings import Settings, load_settings
+from components.storage.commit import UNKNOWN
+from components.storage.digests import of_file
 from tests.made import REPOSITORY
 
 EVALUATED = {"base": "b", "sampler": "s", "metrics": "m", "normaliser": "n"}

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts import digests
-from components.artifacts.cache import CacheFolder
 from components.score.cache import Score, ScoreCache, Scores
+from components.storage import digests
+from components.storage.cache import CacheFolder
 
 SCORES: Scores = {"metric-a": {"image-1": Score(0.1 + 0.2), "image-2": Score(None, "not_finite", "nan")}}
 

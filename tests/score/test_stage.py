@@ -11,12 +11,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from components.artifacts import digests, tables
+from components.artifacts import tables
 from components.artifacts.shards import Shard, encode_png, write_shard
 from components.errors import BadInput
 from components.metrics.suite import GroupScores, Suite
 from components.score.stage import run
 from components.settings import Settings, load_settings
+from components.storage import digests
 
 ROOT = Path(__file__).resolve().parents[2]
 M, SIDE, SCALE = 6, 64, 4

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from components.artifacts.retraining import IntakeReport
-from components.artifacts.s3 import Client
 from components.intake.stage import run_intake
 from components.settings import Settings
+from components.storage.s3 import Client
 from tests.made import write_params
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from components.artifacts.s3 import Client, Place
+from components.storage.s3 import Client, Place
 from tests.flows.made import run
 from tests.made import REPOSITORY
 from tests.promote.gated import noised, save

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from prefect import flow
 
-from components.artifacts.store import Store
 from components.backbones.tiny_flow import TinyFlow
+from components.storage.store import Store
 from flows.checkout import Checkout
 from flows.options import AlignSettings
 from flows.promotion_step import PromotionResult, by_gate

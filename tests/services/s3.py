@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.artifacts.s3 import Client, connect
+from components.storage.s3 import Client, connect
 from tests.services.servers import S3
 
 

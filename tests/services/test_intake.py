@@ -18,9 +18,9 @@ import pytest
 
 from components.artifacts import tables
 from components.artifacts.paths import INCOMING, INCOMING_ROWS, INTAKE_STATE
-from components.artifacts.s3 import Client, connect
 from components.artifacts.shards import ShardReader
 from components.errors import BadInput, ResumeLater
+from components.storage.s3 import Client, connect
 from tests.services.inbox import Inbox
 from tests.services.s3 import ODD_KEYS, bucket, hostile, new_bucket, picture, s3_environment  # noqa: F401
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts.s3 import Client
 from components.intake.listing import SourceObject
 from components.intake.look import Look
 from components.intake.stage import run_intake
+from components.storage.s3 import Client
 from tests.services.inbox import Inbox
 from tests.services.s3 import bucket, picture, s3_environment  # noqa: F401
 
@@ -28,7 +28,7 @@ KILLED_BY_A_FILE = """
 import os, signal, sys
 from pathlib import Path
 from components.intake import look
-from components.artifacts.s3 import Client
+from components.storage.s3 import Client
 from components.intake.listing import SourceObject
 from components.intake.look import Look
 from components.intake.stage import run_intake

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts.s3 import Client, Place
+from components.storage.s3 import Client, Place
 from flows.lease import HeldByAnotherError, Lease, LostLeaseError, holding, read_lease, take
 from tests.services.s3 import bucket, s3_environment  # noqa: F401
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("s3_environment")
 
 CHILD = """
 import sys, time
-from components.artifacts.s3 import Place, connect
+from components.storage.s3 import Place, connect
 from flows.lease import HeldByAnotherError, take
 try:
     lease = take(connect(), Place.parse(sys.argv[1], "lease"), "child", float(sys.argv[2]))

@@ -20,7 +20,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.server import get_app_client
 from skimage import data
 
-from components.artifacts import digests
 from components.artifacts.gate_report import GateReport
 from components.backbones.tiny_flow import TinyFlow
 from components.errors import BadInput, ResumeLater
@@ -36,6 +35,7 @@ from components.registry.models import load_upscaler
 from components.registry.trust import UNSIGNED
 from components.registry.versions import CHALLENGER, CHAMPION, IDENTITY_TAG, alias_version
 from components.settings import RegisterSettings, load_settings
+from components.storage import digests
 from components.upscale.upscaler import Upscaler
 from tests.promote.championed import files_like_a_model
 from tests.promote.gated import ADA, CPU, STEPS, WEIGHTS, Project, make_project, noised, repository

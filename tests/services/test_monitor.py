@@ -16,12 +16,12 @@ import pytest
 from numpy.typing import NDArray
 
 from components.artifacts.images import to_tensor
-from components.artifacts.s3 import Client
 from components.artifacts.shards import ShardReader, encode_png
 from components.backbones.tiny_flow import TinyFlow
 from components.generate.sampling import sample_candidates
 from components.metrics.suite import Suite
 from components.promote import promotion
+from components.storage.s3 import Client
 from tests.made import REPOSITORY
 from tests.promote.gated import ADA, CPU, SIDE, STEPS, WEIGHTS, Project, make_project
 from tests.services.s3 import bucket, s3_environment  # noqa: F401

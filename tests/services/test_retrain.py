@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from components.artifacts.s3 import Client
 from components.intake import journal
+from components.storage.s3 import Client
 from flows.lease import read_lease
 from tests.flows.made import make_project, run
 from tests.made import REPOSITORY

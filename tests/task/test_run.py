@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts.dvc_hash import listing
 from components.artifacts.shards import Shard
-from components.artifacts.store import Store, md5_of
 from components.errors import BadInput, ExitCode
 from components.generate.stage import run
 from components.invocation import Invocation
+from components.storage.dvc_hash import listing
+from components.storage.store import Store, md5_of
 from components.task.child import command, overrides
 from components.task.document import Input, Task, read_result
 from components.task.run import run_task

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts.store import Content, Store, md5_of
 from components.errors import BadInput, CorruptInput
+from components.storage.store import Content, Store, md5_of
 from components.task.document import Input, Result, Task, as_input, read_result, read_task
 from components.task.seal import part_key
 from components.task.workspace import bring_inputs
@@ -157,7 +157,7 @@ def test_another_content_of_the_same_md5_is_refused(
         def hexdigest(self) -> str:
             return hashlib.md5(self.seen[:4], usedforsecurity=False).hexdigest()
 
-    monkeypatch.setattr("components.artifacts.store._md5", Weak)
+    monkeypatch.setattr("components.storage.store._md5", Weak)
     honest = kept(store, tmp_path, "same honest")
     (tmp_path / "evil").write_text("same evil!!")
     evil = md5_of(tmp_path / "evil")

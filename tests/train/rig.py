@@ -9,9 +9,9 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from components.artifacts import tables
-from components.artifacts.cache import CacheFolder
 from components.backbones.base import Condition
 from components.backbones.tiny_flow import TinyFlow
+from components.storage.cache import CacheFolder
 from components.train.batches.pairs import PairBatches
 from components.train.groups import GroupImages, groups_of
 from components.train.trainer import Trainer

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.artifacts import digests
-from components.artifacts.cache import CacheFolder
+from components.storage import digests
+from components.storage.cache import CacheFolder
 from components.train import checkpoints
 from components.train.checkpoints import TrainingState
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from components.artifacts.digests import of_pixels
 from components.artifacts.images import to_8bit, to_tensor
 from components.backbones import restore
 from components.backbones.base import Backbone, Condition, candidate_noise
 from components.backbones.restore import sample
 from components.backbones.sd2_controlnet import SD2ControlNet
+from components.storage.digests import of_pixels
 from components.upscale import noise as noise_module
 from components.upscale.noise import NoiseField
 from components.upscale.tiles import Span

@@ -5,13 +5,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from components.artifacts.digests import of_pixels
 from components.artifacts.images import to_8bit, to_tensor
 from components.backbones.base import candidate_noise
 from components.backbones.restore import sample
 from components.backbones.tiny_flow import TinyFlow
 from components.errors import BadInput
 from components.settings import BACKBONE, TinyFlowSettings
+from components.storage.digests import of_pixels
 from components.upscale import noise as noise_module
 from components.upscale.noise import NoiseField
 from components.upscale.tiles import Span

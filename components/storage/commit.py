@@ -4,7 +4,7 @@ import logging
 import os
 from pathlib import Path
 
-from components.artifacts import git
+from components.storage import git
 
 logger = logging.getLogger("dp2o.commit")
 

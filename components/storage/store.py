@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from components.artifacts.places import md5_name, problem
-from components.artifacts.publish import atomic_file
 from components.errors import BadInput, CorruptInput, ResumeLater
+from components.storage.places import md5_name, problem
+from components.storage.publish import atomic_file
 
 logger = logging.getLogger("dp2o.store")
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from components.artifacts.digests import of_file
-from components.artifacts.publish import atomic_folder
 from components.errors import BadInput
+from components.storage.digests import of_file
+from components.storage.publish import atomic_folder
 from components.template import CODE, FOLDER, IS_CHECKOUT
 
 INSTALL = "python -m components.metrics.weights"

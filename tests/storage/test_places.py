@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts import places
-from components.artifacts.dvc_hash import read_listing
 from components.errors import BadInput
+from components.storage import places
+from components.storage.dvc_hash import read_listing
 
 OUTSIDE = ["../x", "a/../../x", "/etc/passwd", "", "a//b", "./a", "a/./b", "a/..", ".git/hooks/x", "a\\..\\b", "a\0b"]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.artifacts.store import Store
+from components.storage.store import Store
 
 SHARED = "cache"
 

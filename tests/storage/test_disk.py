@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from components.artifacts import disk, publish
-from components.artifacts.cache import CacheFolder
-from components.artifacts.disk import full_disk
-from components.artifacts.publish import atomic_folder, write_text
 from components.entry import run_stage
 from components.errors import DiskFull, ExitCode
+from components.storage import disk, publish
+from components.storage.cache import CacheFolder
+from components.storage.disk import full_disk
+from components.storage.publish import atomic_folder, write_text
 from components.train.checkpoints import TrainingState, newest, save
 from tests.drawn import make_photos, write
 

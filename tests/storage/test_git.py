@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts import git
 from components.errors import BadInput
+from components.storage import git
 from tests.made import REPOSITORY
 
 
@@ -147,7 +147,7 @@ def test_nothing_else_calls_git() -> None:
         for folder in ("components", "flows")
         for path in sorted((REPOSITORY / folder).rglob("*.py"))
         for node in starts(ast.parse(path.read_text()))
-        if path != REPOSITORY / "components/artifacts/git.py"
+        if path != REPOSITORY / "components/storage/git.py"
     ]
     assert not found
-    assert list(starts(ast.parse((REPOSITORY / "components/artifacts/git.py").read_text())))
+    assert list(starts(ast.parse((REPOSITORY / "components/storage/git.py").read_text())))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts.publish import atomic_file, atomic_folder, write_json, write_text
+from components.storage.publish import atomic_file, atomic_folder, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -65,7 +65,7 @@ def test_a_kill_while_writing_leaves_the_old_content(tmp_path: Path, kind: str) 
     script = f"""
         import os, signal
         from pathlib import Path
-        from components.artifacts.publish import atomic_{kind}
+        from components.storage.publish import atomic_{kind}
 
         def write(text):
             with atomic_{kind}(Path({str(tmp_path / "it")!r})) as temporary:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts import inputs
-from components.artifacts.cache import CacheFolder
 from components.artifacts.shards import ShardReader, write_shard
-from components.artifacts.store import Content, Store
 from components.errors import BadInput, CorruptInput, ResumeLater
+from components.storage import inputs
+from components.storage.cache import CacheFolder
+from components.storage.store import Content, Store
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def failing(times: int, error: Exception) -> Callable[[], str]:
 
 def test_a_store_that_is_away_is_asked_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("components.artifacts.store.time.sleep", pauses.append)
+    monkeypatch.setattr("components.storage.store.time.sleep", pauses.append)
     assert store._with_retries(failing(3, ConnectionRefusedError("refused"))) == "answer"
     assert pauses == [0.5, 1.0, 2.0]
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts.publish import atomic_folder
-from components.artifacts.temporary import held_folder, sweep
 from components.serving.private import private_folder
+from components.storage.publish import atomic_folder
+from components.storage.temporary import held_folder, sweep
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from components.artifacts.publish import atomic_folder
+from components.storage.publish import atomic_folder
 with atomic_folder(Path(sys.argv[1])) as folder:
     (folder / "half").write_text("done")
     print("holds", flush=True)

@@ -4,9 +4,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from components.artifacts import places
-from components.artifacts.store import Content, md5_of
 from components.errors import BadInput
+from components.storage import places
+from components.storage.store import Content, md5_of
 
 IGNORED_FOLDER, IGNORED_SUFFIX = "__pycache__", ".pyc"
 """Byte code does not count (.dvcignore)."""

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from components.artifacts.publish import write_json
-from components.artifacts.store import Content, Store
+from components.storage.publish import write_json
+from components.storage.store import Content, Store
 
 VARIABLE = "DP2O_INPUTS"
 """Names the file that `list_inputs` wrote; without it nothing is brought."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.artifacts import digests
+from components.storage import digests
 
 
 def test_bytes_and_files_agree(tmp_path: Path) -> None:
