@@ -109,6 +109,14 @@ def ends_well(program: str, resumes: bool = False) -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+def goes_on() -> None:
+    """From here on the program is one that goes on where it is stopped; within `ends_well`, else nothing happens."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        handler = signal.getsignal(number)
+        if isinstance(handler, _Guard):
+            handler.resumes = True
+
+
 def end_module_well() -> None:
     """The same for `python -m package.module`, called where its package is imported: before all that it imports.
 

@@ -135,14 +135,32 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
         raise UnusablePhotoError(
             Reason.UNSUPPORTED, f"pixel type {image.mode} is not read here: save it as 8 or 16 bit"
         )
-    profile = image.info.get("icc_profile")
     if not image.has_transparency_data:
-        return np.asarray(in_srgb(image, profile))
-    picture = image.convert("RGBA")
-    colours = in_srgb(picture.convert("RGB"), profile)
-    colours.putalpha(picture.getchannel("A"))
+        return np.asarray(in_srgb(image, image.info.get("icc_profile")))
     opaque = Image.new("RGBA", image.size, (*BACKGROUND, 255))
-    return np.asarray(Image.alpha_composite(opaque, colours).convert("RGB"))
+    return np.asarray(Image.alpha_composite(opaque, _rgba(image)).convert("RGB"))
+
+
+def _rgba(image: Image.Image) -> Image.Image:
+    picture = image.convert("RGBA")
+    colours = in_srgb(picture.convert("RGB"), image.info.get("icc_profile"))
+    colours.putalpha(picture.getchannel("A"))
+    return colours
+
+
+def read_transparent(data: bytes) -> NDArray[np.uint8] | None:
+    """Colours in sRGB as they stand in the file, and alpha, upright: uint8 [H, W, 4]; None without transparent pixels.
+
+    Args:
+        data: what `read_photo` has read.
+    """
+    with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+        if not opened.has_transparency_data:
+            return None
+        image = tiff.corrected(opened, data) if isinstance(opened, TiffImageFile) else opened
+        image.load()
+        pixels = np.asarray(_rgba(_upright(image)))
+    return pixels if pixels[..., 3].min() < 255 else None
 
 
 def _is_cut_riff(data: bytes) -> bool:

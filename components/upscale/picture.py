@@ -1,14 +1,13 @@
 """Picture files in and out of `upscale`."""
 
 import errno
-import io
+import sys
 import tempfile
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from components.errors import BadInput
 from components.photos.content import read_content
@@ -16,18 +15,13 @@ from components.photos.limits import Limits
 from components.photos.reader import PhotoReader
 from components.photos.unusable import Reason, UnusablePhotoError, printable
 from components.storage.publish import atomic_file
+from components.upscale.carried import FUNCTION, Carried, read_carried
+from components.upscale.encode import SAVE_OPTIONS, encoded
 
-SAVE_OPTIONS: dict[str, dict[str, Any]] = {
-    ".png": {"format": "PNG", "compress_level": 3},
-    ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
-    ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
-    ".webp": {"format": "WEBP", "lossless": True},
-    ".tif": {"format": "TIFF", "compression": "tiff_deflate"},
-    ".tiff": {"format": "TIFF", "compression": "tiff_deflate"},
-}
-"""By suffix. All but JPEG keep the restored pixels exactly."""
 LARGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 """Pixels; what libjpeg and WebP's format take."""
+STANDARD = "-"
+"""Standard input, or output."""
 PROBE_BYTES = 65536
 """Written to see whether a disk takes anything at all."""
 
@@ -54,19 +48,21 @@ def unusable(name: str, error: UnusablePhotoError, raise_it: str = "raise --max-
     return BadInput(f"{printable(name)} cannot be used: {error}{way_out}")
 
 
-def read_picture(path: Path, max_pixels: int) -> NDArray[np.uint8]:
-    """`decode_picture` of a file.
+def read_picture(path: Path, max_pixels: int) -> Carried:
+    """A photo, and what goes with it; `-` is standard input.
 
     Raises:
-        BadInput: also when there is no such file.
+        BadInput: as `decode_picture`; also when there is no such file.
     """
     limits = Limits.of(max_pixels)
+    piped = str(path) == STANDARD
+    name = "the picture on standard input" if piped else str(path)
     try:
-        content = read_content(path, limits.max_bytes)
+        content = sys.stdin.buffer.read(limits.max_bytes + 1) if piped else read_content(path, limits.max_bytes)
+        with PhotoReader(limits, 1, (FUNCTION,)) as reader:
+            return read_carried(reader, content, name)
     except UnusablePhotoError as error:
-        raise unusable(str(path), error) from error
-    with PhotoReader(limits, processes=1) as reader:
-        return decode_picture(reader, content, str(path))
+        raise unusable(name, error) from error
 
 
 def check_output(path: Path, force: bool) -> None:
@@ -103,20 +99,19 @@ def check_size(path: Path, width: int, height: int) -> None:
         )
 
 
-def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
-    """Publish 8-bit RGB `[H, W, 3]` in the format of the suffix.
+def write_picture(path: Path, image: NDArray[np.uint8], carried: Carried | None = None) -> str:
+    """Publish 8-bit RGB `[H, W, 3]` in the format of the suffix, with what its photo carried; the file's sha256.
 
     Raises:
         BadInput: the disk is full, or the folder went away or lost its rights since `check_output`.
     """
-    buffer = io.BytesIO()
-    options = SAVE_OPTIONS[path.suffix.lower()]
-    Image.fromarray(image).save(buffer, **options)
+    content = encoded(image, path.suffix.lower(), carried)
     try:
         with atomic_file(path) as temporary:
-            temporary.write_bytes(buffer.getvalue())
+            temporary.write_bytes(content)
     except OSError as error:
         raise _unwritable(path, error) from error
+    return sha256(content).hexdigest()
 
 
 def _unwritable(path: Path, error: OSError) -> BadInput:

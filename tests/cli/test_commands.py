@@ -15,7 +15,7 @@ from skimage import data
 from typer.testing import CliRunner
 
 from components.artifacts.shards import decode_png, encode_png
-from components.cli import models
+from components.cli import upscale as upscaling
 from components.cli.app import app
 from components.stages import STAGES
 from components.upscale.upscaler import Upscaler
@@ -121,7 +121,7 @@ def test_a_picture_is_named_by_the_models_factor_not_by_the_projects(
         def __call__(self, picture: np.ndarray, seed: int, **_: object) -> np.ndarray:
             return picture.repeat(2, axis=0).repeat(2, axis=1)
 
-    monkeypatch.setattr(models, "_upscaler", lambda *_: Twice())
+    monkeypatch.setattr(upscaling, "_upscaler", lambda *_: Twice())
     code, text, errors = upscale(project, "--json")
     assert code == 0, errors
     assert json.loads(text)["output"] == str(project / "photo-x2.png")

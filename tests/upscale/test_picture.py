@@ -17,13 +17,13 @@ def test_exif_rotation_is_applied(tmp_path: Path) -> None:
     exif = image.getexif()
     exif[0x0112] = 6  # the camera was held turned: rotate by 90 degrees clockwise to see it upright
     image.save(tmp_path / "turned.png", exif=exif)
-    assert np.array_equal(read_picture(tmp_path / "turned.png", 100), np.rot90(PIXELS, -1))
+    assert np.array_equal(read_picture(tmp_path / "turned.png", 100).pixels, np.rot90(PIXELS, -1))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".tiff"])
 def test_lossless_formats_keep_pixels(tmp_path: Path, suffix: str) -> None:
     write_picture(tmp_path / f"a{suffix}", PIXELS)
-    assert np.array_equal(read_picture(tmp_path / f"a{suffix}", 100), PIXELS)
+    assert np.array_equal(read_picture(tmp_path / f"a{suffix}", 100).pixels, PIXELS)
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:

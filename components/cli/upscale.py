@@ -1,0 +1,213 @@
+"""Restore photos."""
+
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from components.artifacts import paths
+from components.cli.context import MODELS, PARAMS, AsJson, Context, Params, command, examples, print_json, show
+from components.errors import BadInput, ExitCode
+from components.interruption import goes_on
+from components.process import resolve_device, set_up_process
+
+if TYPE_CHECKING:
+    from components.upscale.size import Size
+    from components.upscale.upscaler import Upscaler
+
+commands = typer.Typer()
+
+BEST = paths.BEST.as_posix()
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What was typed, beside pictures and model."""
+
+    output: Path | None
+    name: str | None
+    size: "Size"
+    seed: int
+    max_pixels: int
+    prompt: str | None
+    force: bool
+
+    def named(self, scale: int) -> str:
+        """Name of the results: what was typed, or one that says how large they are."""
+        if self.name is not None:
+            return self.name
+        size = self.size
+        if size.width is not None or size.megapixels is not None:
+            return "{stem}-restored.png"
+        return "{stem}-x%g.png" % (size.factor or scale)
+
+
+@commands.command(
+    rich_help_panel=MODELS,
+    epilog=examples(
+        "dp2o upscale photo.jpg -o large.png",
+        "dp2o upscale photo.jpg --seed 7   (another plausible restoration, to photo-x4.png)",
+        "dp2o upscale holiday/ -o large/ --name '{stem}.jpg'   (all below the folder; again, it goes on)",
+        "dp2o upscale *.jpg --scale 2",
+        "dp2o upscale - -o - < photo.jpg > large.png",
+        "dp2o upscale photo.jpg --model models:/dp2o-sr-tiny-flow@champion --json",
+    ),
+)
+def upscale(
+    photos: Annotated[
+        list[Path], typer.Argument(help="JPEG, PNG, WebP or TIFF of any size; folders, with all below; patterns; or -.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="PNG, JPEG, WebP or TIFF; of several pictures a folder; -: standard output, as PNG. "
+            "Default: beside the photo, of a folder in <folder>-x<scale> beside it.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the results, with {stem}, {file}, {suffix}, {scale}, {seed}. Default: {stem}-x{scale}.png."
+        ),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(help="Folder of a saved model, or a registered one: models:/name@alias, models:/name/version."),
+    ] = BEST,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise: the same picture and seed give the same result.")] = 0,
+    scale: Annotated[
+        float | None, typer.Option(help="Times width and height, at most the model's factor, which is the default.")
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="Of the result, px, instead of --scale.")] = None,
+    megapixels: Annotated[float | None, typer.Option(help="Of the result, instead of --scale.")] = None,
+    tile: Annotated[
+        int,
+        typer.Option(
+            help="Larger pictures are restored in tiles of this side, LR px; memory grows with its square. "
+            "0: as suits the model."
+        ),
+    ] = 0,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger pictures, LR px.")] = 4_000_000,
+    prompt: Annotated[
+        str | None, typer.Option(help="What the picture shows, for a text-to-image model; default: as in training.")
+    ] = None,
+    base: Annotated[
+        str,
+        typer.Option(help="Where a registered ControlNet's frozen model is here: folder or hf://owner/name@revision."),
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    params: Params = PARAMS,
+    as_json: AsJson = False,
+) -> None:
+    """Restore photos at the model's scale, four times their width and height by default; or smaller.
+
+    Turned upright; EXIF, XMP, IPTC, resolution and transparency are kept, grey stays grey, and colours are sRGB.
+    Of several pictures, those that are done already are skipped, and one that cannot be used does not stop the others.
+    """
+    from components.upscale.jobs import check_name, is_one  # noqa: PLC0415
+    from components.upscale.size import Size  # noqa: PLC0415
+
+    with command("upscale", params) as context:
+        wanted = _Wanted(output, name, Size(scale, width, megapixels), seed, max_pixels, prompt, force)
+        if name is not None:
+            check_name(name)
+
+        def load() -> "Upscaler":
+            return _upscaler(model, context, tile, max_pixels, base)
+
+        if is_one(photos, output):
+            _one(photos[0], wanted, load, model, as_json)
+        else:
+            _several(photos, wanted, load, model, as_json)
+
+
+def _one(photo: Path, wanted: _Wanted, load: Any, model: str, as_json: bool) -> None:
+    from components.upscale.encode import encoded  # noqa: PLC0415
+    from components.upscale.jobs import filled  # noqa: PLC0415
+    from components.upscale.picture import STANDARD, check_output, check_size, read_picture, write_picture  # noqa: PLC0415
+    from components.upscale.size import resized  # noqa: PLC0415
+
+    output = wanted.output
+    piped = str(output) == STANDARD
+    if str(photo) == STANDARD and output is None:
+        raise BadInput("what comes from standard input has no name: give --output, - for standard output")
+    if output and not piped:
+        check_output(output, wanted.force)
+    picture = read_picture(photo, wanted.max_pixels)
+    upscaler: Upscaler = load()
+    # Only the model knows its factor: a registered one may have another than the project's.
+    factor = upscaler.backbone.scale
+    target = output or photo.with_name(filled(wanted.named(factor), photo, factor, wanted.seed))
+    height, width = picture.pixels.shape[:2]
+    size = wanted.size.of(width, height, factor)
+    if not piped:
+        check_output(target, wanted.force)
+        check_size(target, *size)
+    started = time.monotonic()
+    restored = resized(upscaler(picture.pixels, wanted.seed, progress=True, prompt=wanted.prompt), size)
+    seconds = time.monotonic() - started
+    done = {
+        "input": str(photo),
+        "output": str(target),
+        "width": size[0],
+        "height": size[1],
+        "model": model,
+        "model_digest": upscaler.digest,
+        "seed": wanted.seed,
+        "seconds": round(seconds, 3),
+    }
+    if piped:
+        sys.stdout.buffer.write(encoded(restored, ".png", picture))
+        sys.stdout.flush()
+        return
+    write_picture(target, restored, picture)
+    told = f"{target}: {width} x {height} -> {size[0]} x {size[1]} px, model {model} ({upscaler.digest[:12]}), "
+    was = f"; in 8 bits, RGB or grey, where the photo had {picture.was}" if picture.was else ""
+    show(as_json, done, f"{told}seed {wanted.seed}, {seconds:.1f} s{was}")
+
+
+def _several(photos: list[Path], wanted: _Wanted, load: Any, model: str, as_json: bool) -> None:
+    from components.upscale.jobs import find, plan  # noqa: PLC0415
+    from components.upscale.many import Restoring  # noqa: PLC0415
+
+    goes_on()
+    if wanted.output is not None and wanted.output.exists() and not wanted.output.is_dir():
+        raise BadInput(f"{wanted.output} is a file, and several pictures need a folder: give another --output")
+    found, failed = find(photos, wanted.output)
+    upscaler: Upscaler = load()
+    factor = upscaler.backbone.scale
+    jobs = plan(found, wanted.output, wanted.named(factor), factor, wanted.seed)
+    restoring = Restoring(upscaler, wanted.size, wanted.seed, wanted.prompt, wanted.force)
+    summary = restoring.run(jobs, failed)
+    about = {"model": model, "model_digest": upscaler.digest, "seed": wanted.seed}
+    if as_json:
+        print_json(about | summary.as_json())
+    else:
+        print(f"model {model} ({upscaler.digest[:12]}), seed {wanted.seed}: {summary.as_text()}")
+    if summary.failed:
+        raise typer.Exit(ExitCode.BAD_INPUT)
+
+
+def _upscaler(model: str, context: Context, tile: int, max_pixels: int, base: str) -> "Upscaler":
+    settings, root = context.project
+    set_up_process(settings)
+    if model.startswith("models:/"):
+        from components.registry.models import load_upscaler  # noqa: PLC0415
+
+        tiling = {"max_pixels": max_pixels} | ({"tile": tile} if tile else {})
+        return load_upscaler(settings, root, model, tiling, base)
+    if base:
+        raise BadInput("--base is for registered models (models:/...); for a folder the settings' backbone.base counts")
+    from components.prompts.writer import prompt_writer  # noqa: PLC0415
+    from components.upscale.upscaler import Upscaler, default_tiling  # noqa: PLC0415
+
+    backbone, device = settings.backbone.located(root), resolve_device(settings.run.device)
+    suited = replace(default_tiling(backbone), max_pixels=max_pixels)
+    writer = prompt_writer(settings.prepare.prompt, backbone, root, device)
+    folder = root / model if model == BEST else Path(model)  # what is typed is relative to where it is typed
+    return Upscaler.load(folder, backbone, device, replace(suited, tile=tile) if tile else suited, writer)

@@ -1,0 +1,64 @@
+"""How large a restored picture becomes: the model's factor, or less."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from components.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Size:
+    """At most one is given; without any it is the model's factor.
+
+    Attributes:
+        factor: of width and height.
+        width: px.
+        megapixels: 10^6 px.
+    """
+
+    factor: float | None = None
+    width: int | None = None
+    megapixels: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {"--scale": self.factor, "--width": self.width, "--megapixels": self.megapixels}
+        named = [name for name, value in given.items() if value is not None]
+        if len(named) > 1:
+            raise BadInput(f"{' and '.join(named)} contradict each other: give one of them")
+        wrong = [name for name, value in given.items() if value is not None and not (0 < value < math.inf)]
+        if wrong:
+            raise BadInput(f"{wrong[0]} {given[wrong[0]]}: give a number above 0")
+
+    def of(self, width: int, height: int, scale: int) -> tuple[int, int]:
+        """Width and height of a picture of `width` × `height` px, which the model enlarges `scale` times.
+
+        Raises:
+            BadInput: it would have to be larger than the model makes it.
+        """
+        factor = float(scale)
+        if self.factor is not None:
+            factor = self.factor
+        elif self.width is not None:
+            factor = self.width / width
+        elif self.megapixels is not None:
+            factor = math.sqrt(self.megapixels * 1e6 / (width * height))
+        if factor > scale * (1 + 1e-9):
+            raise BadInput(
+                f"{width} x {height} px times {factor:.3g} is more than the model's factor {scale}: "
+                "ask for less, or restore the result once more"
+            )
+        wide = self.width if self.width is not None else round(width * factor)
+        return max(1, wide), max(1, round(height * factor))
+
+
+def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """8-bit RGB `[H, W, 3]` with `size`, width and height, by Lanczos; as it is where it has that size."""
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
