@@ -35,14 +35,57 @@ class _Wanted:
     prompt: str | None
     force: bool
 
-    def named(self, scale: int) -> str:
-        """Name of the results: what was typed, or one that says how large they are."""
+    @property
+    def named(self) -> str:
+        """Name of the results: what was typed, or one that says how large they are, where that is one number."""
         if self.name is not None:
             return self.name
-        size = self.size
-        if size.width is not None or size.megapixels is not None:
-            return "{stem}-restored.png"
-        return "{stem}-x%g.png" % (size.factor or scale)
+        sized = self.size.width is not None or self.size.megapixels is not None
+        return "{stem}-restored.png" if sized else "{stem}-x{scale}.png"
+
+
+Photos = Annotated[
+    list[Path], typer.Argument(help="JPEG, PNG, WebP or TIFF of any size; folders, with all below; patterns; or -.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="PNG, JPEG, WebP or TIFF; of several pictures a folder; -: standard output, as PNG. "
+        "Default: beside the photo, of a folder in <folder>-x<scale> beside it.",
+    ),
+]
+Name = Annotated[
+    str | None,
+    typer.Option(help="Of the results, with {stem}, {file}, {suffix}, {scale}, {seed}. Default: {stem}-x{scale}.png."),
+]
+Model = Annotated[
+    str,
+    typer.Option(help="Folder of a saved model, or a registered one: models:/name@alias, models:/name/version."),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Of the noise: the same picture and seed give the same result.")]
+Scale = Annotated[
+    float | None, typer.Option(help="Times width and height, at most the model's factor, which is the default.")
+]
+Width = Annotated[int | None, typer.Option(help="Of the result, px, instead of --scale.")]
+Megapixels = Annotated[float | None, typer.Option(help="Of the result, instead of --scale.")]
+Tile = Annotated[
+    int,
+    typer.Option(
+        help="Larger pictures are restored in tiles of this side, LR px; memory grows with its square. "
+        "0: as suits the model."
+    ),
+]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger pictures, LR px.")]
+Prompt = Annotated[
+    str | None, typer.Option(help="What the picture shows, for a text-to-image model; default: as in training.")
+]
+Base = Annotated[
+    str,
+    typer.Option(help="Where a registered ControlNet's frozen model is here: folder or hf://owner/name@revision."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 
 
 @commands.command(
@@ -57,50 +100,19 @@ class _Wanted:
     ),
 )
 def upscale(
-    photos: Annotated[
-        list[Path], typer.Argument(help="JPEG, PNG, WebP or TIFF of any size; folders, with all below; patterns; or -.")
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="PNG, JPEG, WebP or TIFF; of several pictures a folder; -: standard output, as PNG. "
-            "Default: beside the photo, of a folder in <folder>-x<scale> beside it.",
-        ),
-    ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            help="Of the results, with {stem}, {file}, {suffix}, {scale}, {seed}. Default: {stem}-x{scale}.png."
-        ),
-    ] = None,
-    model: Annotated[
-        str,
-        typer.Option(help="Folder of a saved model, or a registered one: models:/name@alias, models:/name/version."),
-    ] = BEST,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise: the same picture and seed give the same result.")] = 0,
-    scale: Annotated[
-        float | None, typer.Option(help="Times width and height, at most the model's factor, which is the default.")
-    ] = None,
-    width: Annotated[int | None, typer.Option(help="Of the result, px, instead of --scale.")] = None,
-    megapixels: Annotated[float | None, typer.Option(help="Of the result, instead of --scale.")] = None,
-    tile: Annotated[
-        int,
-        typer.Option(
-            help="Larger pictures are restored in tiles of this side, LR px; memory grows with its square. "
-            "0: as suits the model."
-        ),
-    ] = 0,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger pictures, LR px.")] = 4_000_000,
-    prompt: Annotated[
-        str | None, typer.Option(help="What the picture shows, for a text-to-image model; default: as in training.")
-    ] = None,
-    base: Annotated[
-        str,
-        typer.Option(help="Where a registered ControlNet's frozen model is here: folder or hf://owner/name@revision."),
-    ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    photos: Photos,
+    output: Output = None,
+    name: Name = None,
+    model: Model = BEST,
+    seed: Seed = 0,
+    scale: Scale = None,
+    width: Width = None,
+    megapixels: Megapixels = None,
+    tile: Tile = 0,
+    max_pixels: MaxPixels = 4_000_000,
+    prompt: Prompt = None,
+    base: Base = "",
+    force: Force = False,
     params: Params = PARAMS,
     as_json: AsJson = False,
 ) -> None:
@@ -142,7 +154,7 @@ def _one(photo: Path, wanted: _Wanted, load: Any, model: str, as_json: bool) -> 
     upscaler: Upscaler = load()
     # Only the model knows its factor: a registered one may have another than the project's.
     factor = upscaler.backbone.scale
-    target = output or photo.with_name(filled(wanted.named(factor), photo, factor, wanted.seed))
+    target = output or photo.with_name(filled(wanted.named, photo, wanted.size.factor or factor, wanted.seed))
     height, width = picture.pixels.shape[:2]
     size = wanted.size.of(width, height, factor)
     if not piped:
@@ -181,7 +193,7 @@ def _several(photos: list[Path], wanted: _Wanted, load: Any, model: str, as_json
     found, failed = find(photos, wanted.output)
     upscaler: Upscaler = load()
     factor = upscaler.backbone.scale
-    jobs = plan(found, wanted.output, wanted.named(factor), factor, wanted.seed)
+    jobs = plan(found, wanted.output, wanted.named, wanted.size.factor or factor, wanted.seed)
     restoring = Restoring(upscaler, wanted.size, wanted.seed, wanted.prompt, wanted.force)
     summary = restoring.run(jobs, failed)
     about = {"model": model, "model_digest": upscaler.digest, "seed": wanted.seed}

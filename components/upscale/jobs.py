@@ -139,7 +139,7 @@ def check_name(template: str) -> None:
         raise BadInput(f"--name {template!r}: end it with one of {', '.join(SAVE_OPTIONS)}")
 
 
-def plan(found: Sequence[Found], output: Path | None, template: str, scale: int, seed: int) -> list[Job]:
+def plan(found: Sequence[Found], output: Path | None, template: str, scale: float, seed: int) -> list[Job]:
     """Where each restored picture goes: below `output` as it lay below its folder; else beside that folder, or itself.
 
     Raises:
@@ -152,7 +152,7 @@ def plan(found: Sequence[Found], output: Path | None, template: str, scale: int,
             base = output
         elif item.folder is not None:
             named = item.folder.resolve()
-            base = item.folder.absolute().with_name(f"{named.name}-x{scale}") if named.name else named
+            base = item.folder.absolute().with_name(f"{named.name}-x{scale:g}") if named.name else named
         else:
             base = item.path.parent
         job = Job(item.path, base / below, base)
@@ -165,13 +165,13 @@ def plan(found: Sequence[Found], output: Path | None, template: str, scale: int,
     return list(jobs.values())
 
 
-def filled(template: str, path: Path, scale: int, seed: int) -> str:
+def filled(template: str, path: Path, scale: float, seed: int) -> str:
     """Name of what a photo becomes.
 
     Raises:
         BadInput: its format is not written.
     """
-    name = template.format(stem=path.stem, file=path.name, suffix=path.suffix, scale=scale, seed=seed)
+    name = template.format(stem=path.stem, file=path.name, suffix=path.suffix, scale=f"{scale:g}", seed=seed)
     if Path(name).suffix.lower() not in SAVE_OPTIONS:
         raise BadInput(
             f"{printable(name)} has no format that is written: end --name with one of {', '.join(SAVE_OPTIONS)}"
