@@ -14,6 +14,8 @@ WINNERS_WORSE = 0.05
 """Share by which the winners' error may lie above the reference's."""
 LOSERS_WORSE = 0.15
 """The same of the losers', where winners do not get better by at least a third of it."""
+PSNR_LOST = 0.1
+"""dB of the validation images from which growing errors are taken to harm the restorations."""
 RUNAWAY_Z = 10.0
 """Mean z from which the gradient of -log sigmoid(z) is below 5e-5."""
 DEAD_Z = -4.0
@@ -46,7 +48,7 @@ def diagnose(training: Curve, validation: Curve = ()) -> list[Finding]:
     Columns that an objective does not have, and values that are not numbers, give no finding.
     """
     last = training[-max(1, len(training) // 5) :]
-    found = [_winners(last), _losers(last), _margin(last), _memorised(validation)]
+    found = [_winners(last, validation), _losers(last, validation), _margin(last), _memorised(validation)]
     return [finding for finding in found if finding is not None]
 
 
@@ -61,27 +63,45 @@ def _rise(rows: Curve, side: str) -> float:
     return _mean(rows, f"policy_{side}") / reference - 1.0 if reference else float("nan")
 
 
-def _winners(rows: Curve) -> Finding | None:
+def _unless_harmless(why: str, change: str, validation: Curve) -> str:
+    """What to change; nothing, where the validation images are restored as faithfully as at the start."""
+    if len(validation) >= 2 and "psnr" in validation[0]:
+        gained = validation[-1]["psnr"] - validation[0]["psnr"]
+        if gained > -PSNR_LOST:
+            return (
+                f"the restorations do not show it (validation psnr {gained:+.2f} dB): change nothing as long as that "
+                f"holds, and otherwise {change}"
+            )
+    return f"{why}: {change}"
+
+
+def _winners(rows: Curve, validation: Curve) -> Finding | None:
     rise = _rise(rows, "winner")
     if not rise > WINNERS_WORSE:
         return None
     return Finding(
         "winners' errors grow",
         f"the policy's error on winners is {rise:.0%} above the reference's",
-        "it forgets what it restored well, which costs fidelity: set train.safeguard: 0.9 or train.anchor, or lower "
-        "train.learning_rate",
+        _unless_harmless(
+            "it forgets what it restored well, which costs fidelity",
+            "set train.safeguard: 0.9 or train.anchor, or lower train.learning_rate",
+            validation,
+        ),
     )
 
 
-def _losers(rows: Curve) -> Finding | None:
+def _losers(rows: Curve, validation: Curve) -> Finding | None:
     losers, winners = _rise(rows, "loser"), _rise(rows, "winner")
     if not (losers > LOSERS_WORSE and -winners < losers / 3.0):
         return None
     return Finding(
         "losers' errors grow",
         f"the policy's error on losers is {losers:.0%} above the reference's, on winners {winners:+.0%}",
-        "preferences are met by making losers unlikely alone: raise train.beta, set train.safeguard: 0.9, or take "
-        "objective ipo, whose z stops",
+        _unless_harmless(
+            "preferences are met by making losers unlikely alone",
+            "raise train.beta, set train.safeguard: 0.9, or take objective ipo, whose z stops",
+            validation,
+        ),
     )
 
 

@@ -36,6 +36,17 @@ def test_what_the_last_steps_show_is_named(last: dict[str, float], found: list[s
     assert names(last) == found
 
 
+@pytest.mark.parametrize("last", [{"policy_winner": 0.136}, {"policy_loser": 0.14}])
+def test_growing_errors_that_no_restoration_shows_ask_for_no_change(last: dict[str, float]) -> None:
+    training = [HEALTHY | last] * 10
+    (told,) = {finding.change for finding in diagnose(training, [{"psnr": 21.54}, {"psnr": 21.50}])}
+    assert told.startswith("the restorations do not show it (validation psnr -0.04 dB): change nothing as long as")
+    (lost,) = {finding.change for finding in diagnose(training, [{"psnr": 21.54}, {"psnr": 21.40}])}
+    (unknown,) = {finding.change for finding in diagnose(training, [{"reward": 0.5}, {"reward": 0.6}])}
+    assert lost == unknown
+    assert "change nothing" not in lost
+
+
 def test_one_odd_step_is_no_finding() -> None:
     assert diagnose([HEALTHY] * 49 + [HEALTHY | {"margin": 20.0}]) == []
 
