@@ -15,6 +15,7 @@ import psutil
 
 from components.errors import BadInput, DiskFull, ExitCode, tell
 from components.storage.disk import full_disk
+from components.storage.dvc_inputs import hash_what_can_be_read
 
 _STATUS = re.compile(r"exited with (-?\d+)$")
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "fish"})
@@ -58,6 +59,7 @@ def reproduce(arguments: list[str]) -> int:
         os.environ["SHELL"] = bash
     from dvc.cli import main as dvc_main  # noqa: PLC0415
 
+    hash_what_can_be_read()
     watch = _StageExit()
     dvc_logger = logging.getLogger("dvc")
     dvc_logger.addHandler(watch)

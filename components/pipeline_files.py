@@ -13,8 +13,10 @@ from typing import Any
 import yaml
 from pydantic import SecretStr
 
+from components.artifacts.lock import Lock
 from components.errors import BadInput
 from components.settings import Part, PrepareSettings, Settings, load_settings
+from components.storage.dvc_inputs import is_utf8, linked_folders
 from components.storage.publish import write_text
 
 USES_BASE = ("generate", "train", "evaluate")
@@ -45,7 +47,7 @@ def untracked_folders(settings: Settings, root: Path) -> list[tuple[str, str]]:
         dict.fromkeys(
             (stage, folder.as_posix())
             for stage, folder in _named(settings, root)
-            if stage in depends and (root / folder).exists() and not _covered(folder, depends[stage])
+            if stage in depends and (root / folder).exists() and not _covered(folder, depends[stage], root)
         )
     )
 
@@ -69,7 +71,7 @@ def gone(settings: Settings, root: Path) -> list[tuple[str, str]]:
             return False
         if stage == "prepare" and path in before:
             return True
-        return not (root / path).exists() and not _covered(Path(path), [*made, CODE])
+        return not (root / path).exists() and not _covered(Path(path), [*made, CODE], root)
 
     return [(name, path) for name, stage in stages.items() for path in stage.depends if is_gone(name, path)]
 
@@ -120,7 +122,7 @@ def _named(settings: Settings, root: Path) -> list[tuple[str, Path]]:
     """(stage, path) of what settings name."""
     backbone = [settings.backbone.path, getattr(settings.backbone, "base", None)]
     return [
-        *(("prepare", folder) for folder in photo_folders(settings.prepare)),
+        *(("prepare", folder) for named in photo_folders(settings.prepare) for folder in _with_linked(named, root)),
         *((stage, Path(folder)) for folder in backbone if folder for stage in USES_BASE),
         *((stage, _code_of(part.kind, root)) for stage, part in _parts(settings) if part.is_custom),
     ]
@@ -146,8 +148,20 @@ def _code_of(kind: str, root: Path) -> Path:
     return Path(module) if (root / module).is_dir() else Path(f"{module}.py")
 
 
-def _covered(folder: Path, paths: list[str]) -> bool:
-    return any(folder == Path(path) or Path(path) in folder.parents for path in paths)
+def _with_linked(folder: Path, root: Path) -> list[Path]:
+    """A folder of photos, and the links to folders in it, which DVC does not follow of itself.
+
+    One with a name that is no UTF-8 is left out: no YAML can name it.
+    """
+    linked = [folder / link.relative_to(root / folder) for link in linked_folders(root / folder)]
+    return [folder, *(link for link in linked if is_utf8(link))]
+
+
+def _covered(folder: Path, paths: list[str], root: Path) -> bool:
+    """Whether DVC, which depends on `paths`, looks into `folder`: it does not through a link to a folder."""
+    outer = [folder, *folder.parents]
+    unlinked = next((place for place, one in enumerate(outer) if (root / one).is_symlink()), len(outer))
+    return any(Path(path) in outer[: unlinked + 1] for path in paths)
 
 
 def follow_settings(root: Path) -> list[str]:
@@ -169,10 +183,24 @@ def follow_settings(root: Path) -> list[str]:
         for stage, path in removed:
             document["stages"][stage]["deps"].remove(path)
         _written(root, root / "dvc.yaml", editor, document)
+        _forget_photos(root, [path for stage, path in removed if stage == "prepare"])
     return [
         *(f"{stage} depends on {path} now, as params.yaml names it" for stage, path in added),
         *(f"{stage} depends on {path} no more, as params.yaml names it no more" for stage, path in removed),
     ]
+
+
+def _forget_photos(root: Path, removed: list[str]) -> None:
+    """Let prepare run again where photos came through a link that is gone: DVC asks of present dependencies alone.
+
+    Where settings changed as well, DVC sees that anyway.
+    """
+    file = root / "dvc.lock"
+    lock = Lock.parse(file.read_text(), file) if file.is_file() else Lock({})
+    if any(item.path in removed for step in lock.steps if step.stage == "prepare" for item in step.inputs):
+        writer, document = _edited(file)
+        del document["stages"]["prepare"]
+        _written(root, file, writer, document)
 
 
 def add_dependency(root: Path, path: str, stages: tuple[str, ...]) -> list[str]:

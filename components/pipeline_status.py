@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from components.errors import BadInput
+from components.storage.dvc_inputs import hash_what_can_be_read
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def status_of(root: Path) -> Status:
     from dvc.lock import LockNoop  # noqa: PLC0415
     from dvc.repo import Repo  # noqa: PLC0415
 
+    hash_what_can_be_read()
     try:
         repo = Repo(str(root))
         if Path(repo.root_dir) != root.resolve():

@@ -25,6 +25,7 @@ from components.errors import BadInput
 from components.pipeline_files import photo_folders, shareable_params
 from components.settings import Settings, load_settings
 from components.storage.dvc_hash import dvc_md5
+from components.storage.dvc_inputs import hash_what_can_be_read
 from components.storage.publish import atomic_file
 from components.storage.store import Content, Store
 from components.task.document import Input, Task
@@ -60,6 +61,7 @@ class Project:
         from dvc.exceptions import DvcException, NotDvcRepoError  # noqa: PLC0415
 
         self.root = root.resolve()
+        hash_what_can_be_read()
         try:
             self._repo = Repo(str(self.root))
             self._all = list(self._repo.index.stages)
