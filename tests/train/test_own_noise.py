@@ -11,14 +11,7 @@ from components.backbones.restore import restore
 from components.errors import BadInput
 from components.settings import Settings, load_settings
 from tests.made import REPOSITORY, small_params, tiny_model
-from tests.train.rig import trainer, write_project
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("train")
-    write_project(root)
-    return root
+from tests.train.rig import trainer
 
 
 @pytest.mark.parametrize("noise_shared_by", ["group", "pair"])

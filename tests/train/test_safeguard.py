@@ -13,7 +13,7 @@ from components.train.objectives import objective_of
 from components.train.pairs import Pairs
 from components.train.safeguard import loser_scales, safeguarded
 from tests.made import small_params
-from tests.train.rig import double_model, trainer, write_project
+from tests.train.rig import double_model, trainer
 
 
 def pairs(winner: list[int], loser: list[int]) -> Pairs:
@@ -69,13 +69,6 @@ def test_values_are_the_objectives_and_losers_gradients_are_scaled(kind: str) ->
     mixed = 0.25 * gradients(torch.tensor([1.0, 0.0]))[1][2] + gradients(torch.tensor([0.0, 1.0]))[1][2]
     assert guarded[1][2].item() == pytest.approx(mixed.item())
     assert guarded[1][2].item() != pytest.approx(alone.item())
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("train")
-    write_project(root)
-    return root
 
 
 @pytest.mark.parametrize("noise_shared_by", ["group", "pair"])

@@ -19,17 +19,10 @@ from components.train.batches.pairs import PairBatches
 from components.train.checkpoints import TrainingState
 from components.train.trainer import Trainer
 from tests.made import tiny_model
-from tests.train.rig import double_model, images_of, trainer, write_project
+from tests.train.rig import double_model, images_of, trainer
 
 BETA = 50.0
 """A random network's errors are large; with the real beta every sigmoid would be saturated."""
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("train")
-    write_project(root)
-    return root
 
 
 def flat(state: dict[str, Tensor]) -> Tensor:
