@@ -1,7 +1,7 @@
 """Groups as training sees them: which candidates to load, and the pairs between them by position."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,8 +149,18 @@ class GroupImages:
         return self._candidate_shards[shard]
 
     def _row(self, lr_id: str) -> Row:
-        if lr_id not in self._lr_row:
+        check_known([lr_id], self._lr_row)
+        return self._lr_row[lr_id]
+
+
+def check_known(lr_ids: Iterable[str], known: Container[str]) -> None:
+    """Refuse pairs of an LR that is not `known`.
+
+    Raises:
+        BadInput: there are such pairs.
+    """
+    for lr_id in lr_ids:
+        if lr_id not in known:
             raise BadInput(
                 f"data/pairs.parquet names LR {lr_id}, which data/dataset.parquet lacks; run all stages again"
             )
-        return self._lr_row[lr_id]

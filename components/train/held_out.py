@@ -10,7 +10,7 @@ from components.artifacts.held_out import held_out_photos
 from components.backbones.base import Backbone
 from components.errors import BadInput
 from components.train.batches.pairs import PairBatches
-from components.train.groups import Group
+from components.train.groups import Group, check_known
 from components.train.pairs import reward_margin
 
 DRAWS = 4
@@ -32,8 +32,9 @@ def set_aside(
         seed: of the draw of photos.
 
     Raises:
-        BadInput: nothing would be left to train on.
+        BadInput: nothing would be left to train on, or a group is of an LR that no photo is known of.
     """
+    check_known(groups, photos)
     of_photo: dict[str, dict[str, Group]] = defaultdict(dict)
     for lr_id, group in groups.items():
         of_photo[photos[lr_id]][lr_id] = group

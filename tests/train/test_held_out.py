@@ -37,6 +37,8 @@ def test_whole_photos_are_set_aside() -> None:
     assert len(seen) > 1
     with pytest.raises(BadInput, match=r"train\.held_out_groups 5 takes all 5 groups"):
         set_aside(every, photos, 5, 0)
+    with pytest.raises(BadInput, match=r"names LR e, which data/dataset\.parquet lacks; run all stages again"):
+        set_aside(every, {lr_id: photo for lr_id, photo in photos.items() if lr_id != "e"}, 0, 0)
 
 
 def test_evenly() -> None:
@@ -53,13 +55,6 @@ def test_a_cap_takes_the_gradient_of_pairs_above_it_and_nothing_else() -> None:
     assert z.grad.tolist() == [-2.0, 4.0, 0.0]
     free = PairLosses(z**2, z.detach())
     assert capped(free, 0.0) is free
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("held")
-    write_project(root)
-    return root
 
 
 def test_the_cap_holds_z_down_and_is_logged(project: Path, tmp_path: Path) -> None:
