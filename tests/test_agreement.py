@@ -115,6 +115,36 @@ ROWS: list[tuple[Changes, str, Changes]] = [
     ),
     ({"drift.metric": "psnr"}, "drift.metric is psnr, .*: take an NR metric", {"drift.metric": "piqe"}),
     (
+        {"pair.filters": ["strength"], "train.objective": "margin"},
+        "needs the margin of each pair, .* it is filled by pair.filters strength with margin_scale or pair.filters tra",
+        {"pair.filters": [{"kind": "strength", "margin_scale": 0.3}]},
+    ),
+    (
+        {"pair.filters": ["strength"], "train.objective": "soft"},
+        "needs the label_noise of each pair, .* it is filled by pair.filters strength with soft_below",
+        {"pair.filters": [{"kind": "strength", "soft_below": 1.0}]},
+    ),
+    (
+        {"pair.filters": ["transport", {"kind": "strength", "margin_scale": 0.3}], "train.objective": "margin"},
+        "transport and strength both fill the margin of each pair, .*, or set margin_scale of the second to 0",
+        {"pair.filters": ["transport", {"kind": "strength", "margin_scale": 0.0}]},
+    ),
+    (
+        {"pair.filters": ["transport", {"kind": "strength", "flip_below": -0.5}], "train.objective": "margin"},
+        "strength exchanges winners and losers after transport has given them their margins: name strength first",
+        {"pair.filters": [{"kind": "strength", "flip_below": -0.5}, "transport"]},
+    ),
+    (
+        {"score.fr": [], "pair.scalariser": {"kind": "win_rate", "realism": 0.0}},
+        "rewards fidelity alone, and score.fr is empty: name a metric there, or give realism weight",
+        {"pair.scalariser": {"kind": "win_rate", "realism": 0.1}},
+    ),
+    (
+        {"score.nr": [], "pair.scalariser": {"kind": "min_max", "fidelity": 0.0}},
+        "rewards realism alone, and score.nr is empty: name a metric there, or give fidelity weight",
+        {"pair.scalariser": "min_max"},
+    ),
+    (
         {"pair.candidates": 1, "pair.builder": "best_vs_worst"},
         "best_vs_worst needs 2 candidates of a group, and 1 are used: raise pair.candidates, or set it to 0",
         {"pair.candidates": 0},

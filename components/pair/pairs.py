@@ -1,7 +1,7 @@
 """Preference pairs of one group, and their order. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from components.rewards.alignment import Values
 
@@ -30,6 +30,11 @@ class Pair:
     target: float | None = None
     weight: float = 1.0
     stand_in: bool = False
+
+    def turned(self) -> "Pair":
+        """The same with winner and loser exchanged; differences of the two change their sign."""
+        target = None if self.target is None else -self.target
+        return replace(self, winner=self.loser, loser=self.winner, gap=-self.gap, target=target)
 
 
 def rank(indexes: Sequence[int], rewards: Values) -> list[int]:

@@ -36,7 +36,7 @@ class SetAside:
     """Groups without pairs, by the reason; and groups whose pairs stand in for those of the builder's own rule."""
 
     small: int = 0
-    tied: int = 0
+    unpaired: int = 0
     emptied: int = 0
     stood_in: int = 0
 
@@ -58,16 +58,17 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         emptied = f", {set_aside.emptied} whose pairs the filters dropped" if set_aside.emptied else ""
         raise BadInput(
             f"{path}: no group of the align split gives a pair ({set_aside.small} with fewer than "
-            f"{settings.pair.builder.least} scored candidates, {set_aside.tied} whose rewards are all equal{emptied}); "
-            "lower pair.top, loosen pair.filters, or look into data/score_quarantine.parquet"
+            f"{settings.pair.builder.least} scored candidates, {set_aside.unpaired} of which pair.builder "
+            f"{settings.pair.builder.kind} makes none{emptied}); lower pair.top, loosen pair.filters, or look into "
+            "data/score_quarantine.parquet"
         )
     group_rows, pair_rows = rows(paired, settings.pair)
     tables.write_rows(root / paths.GROUPS, tables.GROUPS, group_rows)
     tables.write_rows(root / paths.PAIRS, tables.PAIRS, pair_rows)
     logger.info(
-        "%d pairs in %d groups (%s); set aside: %d groups with too few scored candidates, %d without any gap, %d whose "
-        "pairs the filters dropped; weights vary by %.2f of their mean",
-        len(pair_rows), len(group_rows), settings.pair.builder, set_aside.small, set_aside.tied, set_aside.emptied,
+        "%d pairs in %d groups (%s); set aside: %d groups with too few scored candidates, %d of which the builder "
+        "makes none, %d whose pairs the filters dropped; weights vary by %.2f of their mean",
+        len(pair_rows), len(group_rows), settings.pair.builder, set_aside.small, set_aside.unpaired, set_aside.emptied,
         weights.variation(np.array([row["weight"] for row in pair_rows])),
     )  # fmt: skip
     if set_aside.stood_in:
@@ -113,7 +114,7 @@ def _paired(scores: GroupScores, settings: PairSettings, set_aside: SetAside) ->
     rewards = rewards_of(scores, settings.scalariser)
     built = build(scores, rewards, settings.builder)
     if not built:
-        set_aside.tied += 1
+        set_aside.unpaired += 1
         return None
     pairs = filtered(scores, built, settings.filters)
     if not pairs:

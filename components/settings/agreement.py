@@ -5,13 +5,12 @@ Whatever is refused here would fail in a stage, perhaps after hours, or give som
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from components.settings.builders import BUILDER_KINDS
 from components.settings.families import FAMILIES
-from components.settings.filters import FILTER_KINDS
 from components.settings.measured import metrics_fit
+from components.settings.method import method_fits
 
 if TYPE_CHECKING:
     from components.settings.project import Settings
@@ -40,59 +39,6 @@ def check(settings: "Settings") -> None:
     found = [message for one in CHECKS for message in one(settings)]
     if found:
         raise Disagreements(found)
-
-
-def _pairs_fit_the_objective(settings: "Settings") -> Iterator[str]:
-    builder, objective, filters = settings.pair.builder, settings.train.objective, settings.pair.filters
-    if not (builder.loaded and objective.loaded and all(part.loaded for part in filters)):
-        return
-    if builder.losers != objective.losers:
-        words = {True: "with losers", False: "without losers"}
-        yield (
-            f"pair.builder {builder.kind} makes pairs {words[builder.losers]}, train.objective {objective.kind} is "
-            f"for pairs {words[objective.losers]}: of this project's own, both are winners_only or neither is"
-        )
-    for one in filters:
-        if one.losers and not builder.losers:
-            yield (
-                f"pair.filters {one.kind} compares a winner with a loser, and pair.builder {builder.kind} has no "
-                "losers: take it out"
-            )
-    for column in objective.needs:
-        if column not in settings.pair.gives:
-            yield (
-                f"train.objective {objective.kind} needs the {column} of each pair, which pair.builder "
-                f"{builder.kind} with pair.filters {[part.kind for part in filters]} leaves empty" + _giving(column)
-            )
-
-
-def _giving(column: str) -> str:
-    """The way out where a column of the pairs is empty: which parts of this project fill it."""
-    parts: dict[str, dict[str, Any]] = {"pair.builder": BUILDER_KINDS, "pair.filters": FILTER_KINDS}
-    names = [f"{name} {kind}" for name, kinds in parts.items() for kind in kinds if column in kinds[kind].gives]
-    return f"; it is filled by {' or '.join(names)}" if names else "; no part of this project fills it, bring a builder"
-
-
-def _pairs_fit_groups(settings: "Settings") -> Iterator[str]:
-    made = settings.generate.candidates
-    used = settings.pair.candidates or made
-    if used > made:
-        yield f"pair.candidates {used} exceeds generate.candidates {made}: raise the latter"
-    else:
-        try:
-            settings.pair.builder.check(used)
-        except ValueError as error:
-            yield str(error)
-    given = {"fidelity": ("score.fr", settings.score.fr), "realism": ("score.nr", settings.score.nr)}
-    for side in settings.pair.builder.sides:
-        name, metrics = given[side]
-        if not metrics:
-            yield (
-                f"pair.builder {settings.pair.builder.kind} asks for {side}, and {name} is empty: name a metric there, "
-                "or change the builder's judge and scorer"
-            )
-    if "align" not in settings.generate.splits:
-        yield "generate.splits lacks align: training has no candidates without it"
 
 
 def _the_family_takes_it(settings: "Settings") -> Iterator[str]:
@@ -299,8 +245,7 @@ def _intake_and_monitor_can_say_yes(settings: "Settings") -> Iterator[str]:
 
 
 CHECKS: tuple[Callable[["Settings"], Iterator[str]], ...] = (
-    _pairs_fit_the_objective,
-    _pairs_fit_groups,
+    method_fits,
     _the_family_takes_it,
     _the_device_can,
     _every_split_gets_photos,

@@ -1,5 +1,6 @@
 """Settings of the pair filters; the filters are components/pair/filters/."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PlainValidator, SerializeAsAny
@@ -12,12 +13,24 @@ class FilterSettings(Part):
     """What all have.
 
     Attributes:
-        gives: columns of data/pairs.parquet that it fills.
+        gives: columns of data/pairs.parquet that it can fill.
+        asked_by: of these, the setting without which one is not filled.
         losers: whether it compares a winner with a loser.
     """
 
     gives: ClassVar[tuple[str, ...]] = ()
+    asked_by: ClassVar[Mapping[str, str]] = {}
     losers: ClassVar[bool] = True
+
+    @property
+    def fills(self) -> tuple[str, ...]:
+        """Columns that it fills, as it is set."""
+        return tuple(name for name in self.gives if name not in self.asked_by or getattr(self, self.asked_by[name]))
+
+    @property
+    def turns(self) -> bool:
+        """Whether it may exchange winner and loser."""
+        return False
 
 
 NotNegative = Annotated[float, Field(ge=0.0)]
@@ -32,17 +45,22 @@ class StrengthFilter(FilterSettings):
         flip_below: winner and loser change places where mu is below this; a negative number.
         drop_below: pairs with |mu| below this are left out.
         drop_spread: pairs whose voters' standard deviation is above this are left out.
-        soft_below: pairs with |mu| below this get label_noise = 1/2 - 1/2 tanh(|mu|), the others 0; null: all 0.
-        margin_scale: margin = this times mu, at least 0.
+        soft_below: pairs with |mu| below this get label_noise = 1/2 - 1/2 tanh(|mu|), the others 0.
+        margin_scale: margin = this times mu, at least 0; 0: margins are left alone.
     """
 
     kind: Literal["strength"] = "strength"
     gives: ClassVar[tuple[str, ...]] = ("margin", "label_noise")
+    asked_by: ClassVar[Mapping[str, str]] = {"margin": "margin_scale", "label_noise": "soft_below"}
     flip_below: Annotated[float, Field(lt=0.0)] | None = None
     drop_below: Positive | None = None
     drop_spread: Positive | None = None
     soft_below: Positive | None = None
     margin_scale: NotNegative = 0.0
+
+    @property
+    def turns(self) -> bool:
+        return self.flip_below is not None
 
 
 class TransportFilter(FilterSettings):

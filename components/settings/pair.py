@@ -42,4 +42,4 @@ class PairSettings(Block):
     @property
     def gives(self) -> set[str]:
         """Columns of data/pairs.parquet that builder and filters fill beside winner, loser, weight and gap."""
-        return {*self.builder.gives, *(column for one in self.filters for column in one.gives)}
+        return {*self.builder.gives, *(column for one in self.filters for column in one.fills)}

@@ -1,6 +1,7 @@
 """Strength of a preference, by hand: metrics as voters, in units of their tau."""
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from components.errors import BadInput
 from components.pair.filters import FILTERS, filtered
 from components.pair.pairs import Pair
 from components.rewards.group import GroupScores
-from components.settings import FILTER_KINDS, StrengthFilter
+from components.settings import FILTER_KINDS, StrengthFilter, TransportFilter
 from tests.made import write_dataset
 from tests.pair.test_stage import FR, NR, drawn, groups_and_pairs, run, settings, write_scores
 
@@ -32,20 +33,29 @@ def by(pairs: list[Pair], **own: Any) -> list[Pair]:
 
 
 def test_without_anything_asked_pairs_stay_as_they_are() -> None:
-    assert by([FOR, AGAINST, SPLIT]) == [
-        Pair(4, 0, 0.25, margin=0.0, label_noise=0.0),
-        Pair(0, 4, 0.125, margin=0.0, label_noise=0.0),
-        Pair(9, 0, 0.5, margin=0.0, label_noise=0.0),
-    ]
+    assert by([FOR, AGAINST, SPLIT]) == [FOR, AGAINST, SPLIT]
+    known = Pair(4, 0, 0.25, margin=0.7, label_noise=0.2, target=0.1)
+    assert by([known], drop_below=0.1) == [known]
 
 
 def test_flip() -> None:
     assert by([FOR, AGAINST, SPLIT], flip_below=-0.4, margin_scale=2.0) == [
-        Pair(4, 0, 0.25, margin=1.0, label_noise=0.0),
-        Pair(4, 0, -0.125, margin=1.0, label_noise=0.0),
-        Pair(9, 0, 0.5, margin=0.0, label_noise=0.0),
+        Pair(4, 0, 0.25, margin=1.0),
+        Pair(4, 0, -0.125, margin=1.0),
+        Pair(9, 0, 0.5, margin=0.0),
     ]
     assert by([AGAINST], flip_below=-0.6)[0].winner == 0
+
+
+def test_a_flip_turns_the_target_too() -> None:
+    """Delta is the winner's calibrated reward less the loser's: for `capo` a pair and its turned one ask the same."""
+    (turned,) = by([Pair(0, 4, 0.125, target=0.3)], flip_below=-0.4)
+    assert turned == Pair(4, 0, -0.125, target=-0.3)
+
+
+def test_no_filter_sees_a_group_without_pairs() -> None:
+    with warnings.catch_warnings(action="error"):
+        assert filtered(SCORES, [SPLIT], [StrengthFilter(drop_below=0.1), TransportFilter()]) == []
 
 
 def test_drop_the_weak_and_the_disputed() -> None:
@@ -89,7 +99,9 @@ def test_through_the_stage(tmp_path: Path) -> None:
     }
     turned = [new for old, new in zip(before, after, strict=True) if new["winner"] == old["loser"]]
     assert 0 < len(turned) < len(after)
-    assert all(row["margin"] == row["label_noise"] == 0.0 for row in after)
+    assert [row["gap"] for row in after] == [
+        row["gap"] if new["winner"] == row["winner"] else -row["gap"] for row, new in zip(before, after, strict=True)
+    ]
     assert all(row["margin"] is None and row["target"] is None for row in before)
 
 

@@ -113,7 +113,7 @@ def test_small_and_tied_groups_are_set_aside_and_counted(tmp_path: Path, caplog:
     with caplog.at_level(logging.INFO, "dp2o.pair"):
         run(settings(tmp_path), tmp_path)
     assert [row["lr_id"] for row in groups_and_pairs(tmp_path)[0]] == [good]
-    assert "1 groups with too few scored candidates, 1 without any gap" in caplog.text
+    assert "1 groups with too few scored candidates, 1 of which the builder makes none" in caplog.text
 
 
 def test_nothing_left(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_nothing_left(tmp_path: Path) -> None:
     flat = {name: [1.0] * M for name in FR + NR}
     write_scores(tmp_path, {small: drawn(0, FR + NR, 3), tied: flat}, FR + NR)
     with pytest.raises(
-        BadInput, match=r"no group .*1 with fewer than 4 scored\s+candidates, 1 whose rewards are all eq"
+        BadInput, match=r"no group .*1 with fewer than 4 scored\s+candidates, 1 of which pair.builder dp2o makes none"
     ):
         run(settings(tmp_path), tmp_path)
     assert not (tmp_path / "data/pairs.parquet").exists()

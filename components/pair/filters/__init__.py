@@ -26,11 +26,13 @@ FILTERS: dict[str, Filter] = {
 
 
 def filtered(scores: GroupScores, pairs: list[Pair], settings: Sequence[FilterSettings]) -> list[Pair]:
-    """The pairs of one group after all filters, in their order.
+    """The pairs of one group after all filters, in their order; a group without pairs is left alone.
 
     Raises:
         BadInput: one that the user brought cannot be used.
     """
     for one in settings:
+        if not pairs:
+            break
         pairs = row_of(FILTERS, one, Filter).function(scores, pairs, one)
     return pairs

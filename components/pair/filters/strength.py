@@ -15,7 +15,7 @@ from components.settings import StrengthFilter
 def strength(scores: GroupScores, pairs: list[Pair], settings: StrengthFilter) -> list[Pair]:
     """Flip, drop and annotate pairs by mu, the mean over metrics of (S_w - S_l)/tau, and by its spread.
 
-    In this order: flip, drop, label_noise, margin.
+    In this order: flip, drop, label_noise, margin. What the settings do not ask for stays as it was.
     """
     place = {index: position for position, index in enumerate(scores.indexes)}
     units = scores.values / np.where(scores.deviations > 0.0, scores.deviations, 1.0)[:, None]
@@ -25,13 +25,16 @@ def strength(scores: GroupScores, pairs: list[Pair], settings: StrengthFilter) -
         mu, disagreement = float(votes.mean()), float(votes.std())
         one = pair
         if settings.flip_below is not None and mu < settings.flip_below:
-            one = replace(pair, winner=pair.loser, loser=pair.winner, gap=-pair.gap)
+            one = pair.turned()
             mu = -mu
         if settings.drop_below is not None and abs(mu) < settings.drop_below:
             continue
         if settings.drop_spread is not None and disagreement > settings.drop_spread:
             continue
-        unsure = settings.soft_below is not None and abs(mu) < settings.soft_below
-        noise = 0.5 - 0.5 * float(np.tanh(abs(mu))) if unsure else 0.0
-        kept.append(replace(one, label_noise=noise, margin=max(settings.margin_scale * mu, 0.0)))
+        if settings.soft_below is not None:
+            unsure = abs(mu) < settings.soft_below
+            one = replace(one, label_noise=0.5 - 0.5 * float(np.tanh(abs(mu))) if unsure else 0.0)
+        if settings.margin_scale:
+            one = replace(one, margin=max(settings.margin_scale * mu, 0.0))
+        kept.append(one)
     return kept

@@ -1,0 +1,106 @@
+"""What must hold between the parts of a method and what they are given: scalariser, builder, filters, objective."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from components.settings.builders import BUILDER_KINDS
+from components.settings.filters import FILTER_KINDS
+from components.settings.scalarisers import SidesSettings
+
+if TYPE_CHECKING:
+    from components.settings.project import Settings
+
+
+def method_fits(settings: "Settings") -> Iterator[str]:
+    """What contradicts what, and the way out."""
+    yield from _pairs_fit_the_objective(settings)
+    yield from _filters_keep_what_others_gave(settings)
+    yield from _rewards_have_a_side(settings)
+    yield from _pairs_fit_groups(settings)
+
+
+def _pairs_fit_the_objective(settings: "Settings") -> Iterator[str]:
+    builder, objective, filters = settings.pair.builder, settings.train.objective, settings.pair.filters
+    if not (builder.loaded and objective.loaded and all(part.loaded for part in filters)):
+        return
+    if builder.losers != objective.losers:
+        words = {True: "with losers", False: "without losers"}
+        yield (
+            f"pair.builder {builder.kind} makes pairs {words[builder.losers]}, train.objective {objective.kind} is "
+            f"for pairs {words[objective.losers]}: of this project's own, both are winners_only or neither is"
+        )
+    for one in filters:
+        if one.losers and not builder.losers:
+            yield (
+                f"pair.filters {one.kind} compares a winner with a loser, and pair.builder {builder.kind} has no "
+                "losers: take it out"
+            )
+    for column in objective.needs:
+        if column not in settings.pair.gives:
+            yield (
+                f"train.objective {objective.kind} needs the {column} of each pair, which pair.builder "
+                f"{builder.kind} with pair.filters {[part.kind for part in filters]} leaves empty" + _giving(column)
+            )
+
+
+def _giving(column: str) -> str:
+    """The way out where a column of the pairs is empty: which parts of this project fill it."""
+    names = [f"pair.builder {kind}" for kind, builder in BUILDER_KINDS.items() if column in builder.gives]
+    for kind, one in FILTER_KINDS.items():
+        if column in one.gives:
+            names.append(f"pair.filters {kind}" + (f" with {one.asked_by[column]}" if column in one.asked_by else ""))
+    return f"; it is filled by {' or '.join(names)}" if names else "; no part of this project fills it, bring a builder"
+
+
+def _filters_keep_what_others_gave(settings: "Settings") -> Iterator[str]:
+    filters = settings.pair.filters
+    for place, one in enumerate(filters):
+        for earlier in filters[:place]:
+            for column in sorted(set(earlier.fills) & set(one.fills)):
+                yield (
+                    f"pair.filters {earlier.kind} and {one.kind} both fill the {column} of each pair, so that what the "
+                    "first one says is lost: take one of them out"
+                    + (f", or set {one.asked_by[column]} of the second to 0" if column in one.asked_by else "")
+                )
+            if one.turns and "margin" in earlier.fills:
+                yield (
+                    f"pair.filters {one.kind} exchanges winners and losers after {earlier.kind} has given them their "
+                    f"margins: name {one.kind} first"
+                )
+
+
+def _rewards_have_a_side(settings: "Settings") -> Iterator[str]:
+    scalariser, score = settings.pair.scalariser, settings.score
+    if not isinstance(scalariser, SidesSettings):
+        return
+    for side, name, metrics, weight, other in (
+        ("fidelity", "fr", score.fr, scalariser.realism, "realism"),
+        ("realism", "nr", score.nr, scalariser.fidelity, "fidelity"),
+    ):
+        if not metrics and weight == 0.0:
+            yield (
+                f"pair.scalariser {scalariser.kind} rewards {side} alone, and score.{name} is empty: name a metric "
+                f"there, or give {other} weight"
+            )
+
+
+def _pairs_fit_groups(settings: "Settings") -> Iterator[str]:
+    made = settings.generate.candidates
+    used = settings.pair.candidates or made
+    if used > made:
+        yield f"pair.candidates {used} exceeds generate.candidates {made}: raise the latter"
+    else:
+        try:
+            settings.pair.builder.check(used)
+        except ValueError as error:
+            yield str(error)
+    given = {"fidelity": ("score.fr", settings.score.fr), "realism": ("score.nr", settings.score.nr)}
+    for side in settings.pair.builder.sides:
+        name, metrics = given[side]
+        if not metrics:
+            yield (
+                f"pair.builder {settings.pair.builder.kind} asks for {side}, and {name} is empty: name a metric there, "
+                "or change the builder's judge and scorer"
+            )
+    if "align" not in settings.generate.splits:
+        yield "generate.splits lacks align: training has no candidates without it"
