@@ -198,3 +198,17 @@ def test_files_that_are_no_settings(tmp_path: Path, content: str | None, message
         (tmp_path / "params.yaml").write_text(content)
     with pytest.raises(BadInput, match=message):
         load_settings(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("run.device=[", r"--set run\.device=\[: '\[' is no YAML value"),
+        ("train.steps=1", r"--set train\.steps=1: only settings that never change a result can be set there"),
+        ("run.device", r"as block\.key=value"),
+    ],
+)
+def test_what_a_command_line_cannot_set_is_told(override: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        load_settings(REPOSITORY / "params.yaml", [override])
+    assert load_settings(REPOSITORY / "params.yaml", ["run.device='cpu'", "generate.batch=3"]).generate.batch == 3

@@ -156,7 +156,10 @@ def assignments(texts: Sequence[str]) -> Tree:
         keys = name.split(".")
         if not equals or len(keys) < 2 or not all(keys):
             raise BadInput(f"{text!r} sets nothing: write block.key=value, train.groups_per_step=8 for example")
-        change: Any = yaml.safe_load(value)
+        try:
+            change: Any = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise BadInput(f"{text!r}: {value!r} is no YAML value; put it in quotes") from error
         for key in reversed(keys):
             change = {key: change}
         tree = merged(tree, change)

@@ -79,7 +79,10 @@ def _override(values: Any, override: str) -> None:
         )
     if not isinstance(values, dict) or not isinstance(values.get(block), dict):
         raise BadInput(f"--set {override}: params.yaml has no block {block}")
-    values[block][key] = yaml.safe_load(text)
+    try:
+        values[block][key] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadInput(f"--set {override}: {text!r} is no YAML value; put it in quotes") from error
 
 
 def _place(loc: tuple[int | str, ...], values: Any) -> str:
