@@ -35,9 +35,9 @@ def photo_folders(prepare: PrepareSettings) -> list[Path]:
 
 
 def untracked_folders(settings: Settings, root: Path) -> list[tuple[str, str]]:
-    """(stage, folder) of what settings name and dvc.yaml does not: DVC would not notice when it changes.
+    """(stage, path) of what settings name and dvc.yaml does not: DVC would not notice when it changes.
 
-    Folders that are not there, and hub ids, are left out: the stage says what is wrong with them.
+    What is not there, and models of the hub, are left out: the stage says what is wrong with them.
 
     Raises:
         BadInput: dvc.yaml is missing or damaged.
@@ -120,10 +120,11 @@ def _photo_folders_before(root: Path) -> set[str]:
 
 def _named(settings: Settings, root: Path) -> list[tuple[str, Path]]:
     """(stage, path) of what settings name."""
-    backbone = [settings.backbone.path, getattr(settings.backbone, "base", None)]
+    captioner = settings.prepare.prompt.model
     return [
         *(("prepare", folder) for named in photo_folders(settings.prepare) for folder in _with_linked(named, root)),
-        *((stage, Path(folder)) for folder in backbone if folder for stage in USES_BASE),
+        *(("prepare", folder) for folder in (captioner,) if folder is not None),
+        *((stage, path) for path in settings.backbone.files for stage in USES_BASE),
         *((stage, _code_of(part.kind, root)) for stage, part in _parts(settings) if part.is_custom),
     ]
 

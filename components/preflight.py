@@ -15,6 +15,7 @@ from components.pipeline_status import status_of
 from components.process import resolve_device
 from components.settings import Settings, load_settings
 from components.settings.agreement import tracking_problem
+from components.storage import hub
 
 
 def check_run(root: Path, named: Sequence[str], force: bool = False, single: bool = False) -> None:
@@ -53,11 +54,22 @@ def _photos(settings: Settings, root: Path) -> Iterator[str]:
 
 
 def _model(settings: Settings, root: Path) -> Iterator[str]:
-    for path in settings.backbone.located(root).files:
-        if path.is_absolute() and not path.exists():  # a hub id stays as it is
-            yield f"backbone: {path} does not exist; set backbone.path and backbone.base to a model that is there"
-            return
-    yield from _told(lambda: saved_digests(settings, root))
+    located = settings.backbone.located(root)
+    places = (("backbone.path", located.path, False), ("backbone.base", located.base_model, True))
+    lacking = [text for setting, place, pipeline in places if place for text in _place(setting, place, pipeline)]
+    yield from lacking or _told(lambda: saved_digests(settings, root))
+
+
+def _captioner(settings: Settings, root: Path) -> Iterator[str]:
+    if (model := settings.prepare.prompt.model) is not None:
+        yield from _place("prepare.prompt.model", hub.source(model, root), pipeline=False)
+
+
+def _place(setting: str, place: Path, pipeline: bool) -> Iterator[str]:
+    """What is wrong with where a model is: a path, or in the cache of the hub's models."""
+    if not hub.is_hub(place) and not place.exists():
+        yield f"{setting}: {place} does not exist; set it to a model that is there"
+    yield from _told(partial(hub.folder, place, setting, pipeline))
 
 
 def _metrics(settings: Settings, root: Path) -> Iterator[str]:
@@ -100,7 +112,7 @@ def _told(look: Callable[[], object]) -> Iterator[str]:
 
 Check = Callable[[Settings, Path], Iterator[str]]
 CHECKS: dict[str, tuple[Check, ...]] = {
-    "prepare": (_photos,),
+    "prepare": (_photos, _captioner),
     "generate": (_model, _metrics, _device),
     "score": (_metrics, _device),
     "train": (_model, _metrics, _device),

@@ -10,7 +10,7 @@ import yaml
 
 from components.errors import BadInput
 from components.pipeline_files import follow_settings, untracked_folders
-from components.preflight import check_run
+from components.preflight import CHECKS, check_run
 from components.settings import load_settings
 from tests.flows.made import make_project
 from tests.made import REPOSITORY
@@ -68,6 +68,37 @@ def test_only_what_settings_name_and_nothing_covers_is_added(tmp_path: Path) -> 
         f"{stage} depends on {folder} now, as params.yaml names it" for stage, folder in expected
     ]
     assert follow_settings(root) == []
+
+
+def test_a_restorer_and_a_captioner_of_ones_own_are_noticed(tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / "dvc.yaml", tmp_path)
+    values = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    values["backbone"]["restorer"] = "restorers/mine.param"
+    values["prepare"]["prompt"] = {"kind": "captioner", "model": "words"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    for folder in ("restorers", "words"):
+        (tmp_path / folder).mkdir()
+    for suffix in ("param", "bin"):
+        (tmp_path / f"restorers/mine.{suffix}").touch()
+    assert untracked_folders(load_settings(tmp_path / "params.yaml"), tmp_path) == [
+        ("prepare", "words"),
+        *((stage, "restorers/mine.param") for stage in ("generate", "train", "evaluate")),
+        *((stage, "restorers/mine.bin") for stage in ("generate", "train", "evaluate")),
+    ]
+
+
+def test_a_model_of_the_hub_that_is_not_here_is_told_before_a_stage(tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / "presets/c-flux.yaml", tmp_path / "params.yaml")
+    settings = load_settings(tmp_path / "params.yaml")
+    told = {stage: [text for check in CHECKS[stage] for text in check(settings, tmp_path)] for stage in CHECKS}
+    absent = [
+        "backbone.base: hf://black-forest-labs/FLUX.1-dev@main is not in this machine's cache",
+        "prepare.prompt.model: hf://Salesforce/blip-image-captioning-base@main is not in this machine's cache",
+    ]
+    assert any(text.startswith(absent[1]) for text in told["prepare"])
+    assert any(text.startswith(absent[0]) for text in told["generate"])
+    path = tmp_path / "models/base/c-flux"
+    assert f"backbone.path: {path} does not exist; set it to a model that is there" in told["train"]
 
 
 def test_what_is_not_there_is_dvcs_to_say_and_what_is_damaged_ours(tmp_path: Path) -> None:

@@ -120,6 +120,11 @@ class RestorerFlowSettings(PixelFlowSettings):
         restorer = str(root / self.restorer) if self.restorer.endswith(".param") else self.restorer
         return super().located(root).model_copy(update={"restorer": restorer})
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        own = Path(self.restorer)
+        return (self.path, own, own.with_suffix(".bin")) if self.restorer.endswith(".param") else (self.path,)
+
 
 class ControlNetSettings(FamilyBlock):
     """What every ControlNet on a frozen text-to-image model takes.
