@@ -1,5 +1,6 @@
 """What must hold between settings and the images that there are: each split has enough of them for its use. Pure."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ def _all_held_out(settings: "Settings", rows: Rows) -> Iterator[str]:
     photos = [row["source"] for row in rows if row["split"] == "align"]
     if not count or not photos:
         return
-    groups = {photo: photos.count(photo) for photo in set(photos)}
+    groups = Counter(photos)
     if len(held_out_photos(photos, groups, count, settings.train.seed)) == len(groups):
         yield (
             f"train.held_out_groups {count} takes all {len(photos)} groups, as whole photos do: lower it, or add photos"
