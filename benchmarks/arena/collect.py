@@ -8,7 +8,6 @@ import numpy as np
 import yaml
 
 from benchmarks.arena.judge import schema
-from benchmarks.arena.recipe import BASE
 from benchmarks.arena.results import Difference, Entry, Passes, Results, Seconds
 from benchmarks.arena.study import Study, Training, claimed, read_json
 from benchmarks.arena.summary import WIN, Comparisons, Table, averaged, broken
@@ -57,7 +56,7 @@ def write(study: Study, metrics: Sequence[str], metric_digests: Mapping[str, str
     if not judged:
         return None
     with claimed(study.out / "writing", wait=True):
-        folders = [study.out / BASE, *(one.root for both in judged.values() for one in both.judged.values())]
+        folders = [study.base, *(one.root for both in judged.values() for one in both.judged.values())]
         rows: list[Row] = []
         for folder in dict.fromkeys(folders):
             rows += tables.read_rows(folder / "rows.parquet", schema(list(metrics)))
@@ -87,6 +86,9 @@ def _results(
     others = [name for name in judged if name != recipe.standard] if recipe.standard in judged else []
     over = comparisons.column({name: comparisons.between(name, recipe.standard) for name in others})
     shared = study.settings({}).model_dump(mode="json")
+    dataset = digests.of_file(study.shared / "data/dataset.parquet")
+    places = ("path", "base", "restorer")  # of this machine; what is there is in the base's digest
+    sampled = {name: value for name, value in shared["backbone"].items() if name not in places}
     entries = {
         name: _entry(plan, name, one, comparisons, base, against_base, over.get(name)) for name, one in judged.items()
     }
@@ -108,7 +110,7 @@ def _results(
         compositions=entries,
         matrix=comparisons.matrix(list(judged)),
         best=best(entries, recipe.seeds),
-        digests={**known, "shared": digests.of_json([shared[name] for name in ("prepare", "backbone", "evaluate")])},
+        digests={**known, "shared": digests.of_json([dataset, sampled, shared["evaluate"]])},
     )
 
 

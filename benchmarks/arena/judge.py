@@ -89,7 +89,7 @@ class Bench:
 
     def base(self) -> Path:
         """Folder of the base's rows and pictures, which are made where they are not."""
-        folder = self.study.out / BASE
+        folder = self.study.base
         with claimed(folder, wait=True):
             if not (folder / "rows.parquet").is_file():
                 began = time.perf_counter()
@@ -146,7 +146,7 @@ class Bench:
 
     def _pictures(self, folder: Path, restorer: Restorer) -> None:
         """The first restoration of each image that is shown; beside the base's also the LR and the HR."""
-        shown = (read_json(self.study.out / BASE / "shown.json") or {"lr_ids": []})["lr_ids"]
+        shown = (read_json(self.study.base / "shown.json") or {"lr_ids": []})["lr_ids"]
         for image in self.evaluator.images:
             if image.lr_id not in shown:
                 continue

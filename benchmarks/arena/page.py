@@ -28,10 +28,10 @@ class Shown:
 
 def pictures(study: Study, results: Results) -> list[Shown]:
     """The images that are shown, restored by each composition from the same noise (its first judged seed)."""
-    folder = study.out / BASE / "pictures"
+    folder = study.base / "pictures"
     plan = Plan(study)
     found = []
-    for lr_id in (read_json(study.out / BASE / "shown.json") or {"lr_ids": []})["lr_ids"]:
+    for lr_id in (read_json(study.base / "shown.json") or {"lr_ids": []})["lr_ids"]:
         base = decode_png((folder / f"{lr_id}.png").read_bytes())
         lr = decode_png((folder / f"{lr_id}.lr.png").read_bytes())
         versions = {"LR": data_uri(enlarged(lr, *base.shape[:2])), BASE: data_uri(base)}

@@ -115,8 +115,8 @@ class Results(Document):
         matrix: the reward's difference of the row less the column, paired by seed.
         best: by `rule`; null where none is allowed, or none leads the base.
         multiple: how p-values are adjusted.
-        digests: of the base's weights, the metrics and the settings that all share; rows of another arena can be
-            added where these are the same.
+        digests: of the base's weights, the metrics, and what all share: the dataset, and how the model is sampled and
+            judged; rows of another arena can be added where these are the same.
     """
 
     path: ClassVar[Path] = Path("results.json")

@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from benchmarks.arena.budget import Passes, before_training, of_steps, steps_within
-from benchmarks.arena.recipe import Composition, Recipe, Tree, merged
+from benchmarks.arena.recipe import BASE, Composition, Recipe, Tree, merged
 from components.artifacts import tables
 from components.errors import BadInput, Diverged
 from components.generate import stage as generate
@@ -25,6 +25,7 @@ from components.prepare import stage as prepare
 from components.score import stage as score
 from components.settings import Settings
 from components.storage import digests
+from components.storage.hub import source
 from components.storage.publish import write_json
 from components.train import stage as train
 from components.train.groups import groups_of
@@ -113,8 +114,13 @@ class Study:
         for setting in ("sources", "align_sources", "lr_sources", "align_lr_sources"):
             folders = values["prepare"].get(setting, [])
             values["prepare"][setting] = [str((project / folder).resolve()) for folder in folders]
-        values["backbone"]["path"] = str((project / values["backbone"]["path"]).resolve())
-        values["run"]["cache"] = str((project / values["run"]["cache"]).resolve())
+        root, backbone, prompt = project.resolve(), values["backbone"], values["prepare"].get("prompt") or {}
+        for block, key in ((backbone, "path"), (backbone, "base"), (prompt, "model")):
+            if block.get(key):
+                block[key] = str(source(Path(block[key]), root))
+        if str(backbone.get("restorer", "")).endswith(".param"):
+            backbone["restorer"] = str(root / backbone["restorer"])
+        values["run"]["cache"] = str(root / values["run"].get("cache", "cache"))
         return cls(recipe, out, values)
 
     def settings(self, change: Mapping[str, Any], what: str = "the shared settings") -> Settings:
@@ -137,7 +143,9 @@ class Study:
     def prepare(self) -> None:
         """Dataset, candidates and their rewarded scores, for the largest M."""
         with claimed(self.shared, wait=True):
-            settings = self.settings({"score": {"held_out": []}})
+            whole = self.settings({})
+            rewarded = whole.score.model_copy(update={"held_out": []})
+            settings = whole.model_copy(update={"score": rewarded})
             blocks = settings.model_dump(mode="json")
             wanted = digests.of_json([blocks[name] for name in ("prepare", "backbone", "generate", "score")])
             mark = self.shared / "made.json"
@@ -148,6 +156,19 @@ class Study:
                 stage.run(settings, self.shared)
                 logger.info("%s took %.0f s", stage.__name__.split(".")[1], time.perf_counter() - began)
             write_json(mark, wanted)
+
+    @cached_property
+    def made(self) -> str:
+        """Digest of the dataset and the scores: what was made of others is another arena's."""
+        files = [self.shared / "data" / name for name in ("dataset.parquet", "scores.parquet")]
+        return digests.of_json([digests.of_file(file) for file in files])
+
+    @cached_property
+    def base(self) -> Path:
+        """Folder of the untrained model's rows and pictures."""
+        blocks = self.settings({}).model_dump(mode="json")
+        key = digests.of_json([self.made, *(blocks[name] for name in ("backbone", "score", "evaluate"))])
+        return self.out / BASE / key[:16]
 
     @cached_property
     def lr_images(self) -> int:
@@ -180,7 +201,7 @@ class Study:
         rate = settings.train.learning_rate * factor
         changed = {"steps": steps, "learning_rate": rate, "validate_every": every, "checkpoint_every": every}
         settings = settings.model_copy(update={"train": settings.train.model_copy(update=changed)})
-        folder = digests.of_json(settings.model_dump(mode="json"))[:16]
+        folder = digests.of_json([settings.model_dump(mode="json"), self.made])[:16]
         return Training(name, factor, seed, settings, passes, self.out / "runs" / folder)
 
     def _of_seed(self, name: str, one: Composition, seed: int) -> Settings:
@@ -190,7 +211,8 @@ class Study:
     def _pairs(self, settings: Settings) -> Path:
         """Folder in whose data/ the pairs of these settings are; they are made where they are not."""
         blocks = settings.model_dump(mode="json")
-        root = self.out / "pairs" / digests.of_json([blocks["pair"], blocks["score"], blocks["generate"]])[:16]
+        key = digests.of_json([self.made, *(blocks[name] for name in ("pair", "score", "generate"))])
+        root = self.out / "pairs" / key[:16]
         with claimed(root, wait=True):
             if not (root / "data/pairs.parquet").is_file():
                 self._link(root)

@@ -1,6 +1,7 @@
 """The command on a small project: what it makes, that it continues, and that processes divide the work."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ CHANGED: dict[str, dict[str, Any]] = {
     "prepare": {"crop": SIDE, "min_side": SIDE, "split": {"align": 0.4, "validation": 0.2, "test": 0.4}},
     "backbone": {"path": "base", "steps": 2},
     "generate": {"candidates": 4, "batch": 4},
-    "score": {"fr": ["psnr"], "nr": [], "held_out": ["ssim"]},
+    "score": {"fr": ["psnr"], "nr": [], "held_out": ["ssim", "ssim_y"]},
+    "gate": {"margins": {"ssim_y": 0.01}},
     "pair": {"top": 1},
     "train": {
         "groups_per_step": 2, "micro_batch": 2, "warmup_steps": 0, "validation_images": 1, "validation_seeds": 2,
@@ -58,7 +60,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("project")
     values = small_params()
     for name, block in CHANGED.items():
-        values[name] |= block
+        values.setdefault(name, {}).update(block)
     (root / "params.yaml").write_text(yaml.safe_dump(values))
     (root / "data/photos").mkdir(parents=True)
     generator = np.random.default_rng(1)
@@ -105,7 +107,7 @@ def test_all_compositions_are_trained_with_an_equal_budget_and_judged(made: Path
 
 def test_rows_hold_every_restoration_and_make_the_figures(made: Path) -> None:
     results = Results.read(made / "out")
-    rows = tables.read_rows(made / "out/results.parquet", schema(["psnr", "ssim"]))
+    rows = tables.read_rows(made / "out/results.parquet", schema(["psnr", "ssim", "ssim_y"]))
     assert len(rows) == (1 + 2 * 2) * results.restorations == 5 * 2 * results.images
     by_model = {name: [row for row in rows if row["composition"] == name] for name in ("base", "dp2o")}
     lead = np.mean([row["psnr"] for row in by_model["dp2o"]]) - np.mean([row["psnr"] for row in by_model["base"]])
@@ -183,6 +185,24 @@ def test_runs_that_differ_in_seed_rate_or_settings_have_folders_of_their_own(mad
     assert len({training.root for training in trainings}) == 4
 
 
+def test_other_candidates_have_pairs_runs_and_a_base_of_their_own(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "out/shared", tmp_path / "shared")
+    study = study_of(made)
+    same, other = (Study(study.recipe, tmp_path, study.values) for _ in range(2))
+    first, base = same.training("dp2o", 1.0, 0), same.base
+    assert (first.root.name, base.name) == (study.training("dp2o", 1.0, 0).root.name, study.base.name)
+    path = tmp_path / "shared/data/scores.parquet"
+    names, rows = tables.read_any(path)
+    turned = [row | {"psnr": -row["psnr"]} for row in rows]
+    tables.write_rows(path, tables.scores_schema([name for name in names if name == "psnr"]), turned)
+    second = other.training("dp2o", 1.0, 0)
+    assert second.root != first.root
+    assert other.base != base
+    pairs = [tables.read_rows(one / "data/pairs.parquet", tables.PAIRS) for one in (tmp_path / "pairs").iterdir()]
+    assert len(pairs) == 2
+    assert {(row["winner"], row["loser"]) for row in pairs[0]} != {(row["winner"], row["loser"]) for row in pairs[1]}
+
+
 @contextmanager
 def another_process_in(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """One that works in `folder` until it is killed."""
@@ -220,7 +240,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it_until_it_ends_however_th
         (["--only", "kto"], "no compositions kto"),
         (["--passes", "30"], "30 passes leave no training"),
         (["--set", "pair.top=9"], "pair.top 9"),
-        (["--set", "score.held_out=[]"], "axes: ssim is not measured; score has psnr"),
+        (["--set", "score.held_out=[ssim_y]"], "axes: ssim is not measured; score has psnr"),
         (["--project", "/nowhere"], "/nowhere/params.yaml does not exist"),
     ],
 )

@@ -80,6 +80,8 @@ def test_settings_of_the_command_line_are_yaml() -> None:
     for wrong in ("top", "pair.top", "top=1", "pair.=1"):
         with pytest.raises(BadInput, match=r"block\.key=value"):
             recipe.assignments([wrong])
+    with pytest.raises(BadInput, match=r"'\[' is no YAML value"):
+        recipe.assignments(["pair.top=["])
 
 
 def test_files_that_are_no_recipe_are_refused(tmp_path: Path) -> None:
@@ -88,3 +90,20 @@ def test_files_that_are_no_recipe_are_refused(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(BadInput, match="no mapping"):
         recipe.read(tmp_path / "list.yaml", {})
+
+
+def test_names_of_models_are_located_and_those_of_the_hub_stay(tmp_path: Path) -> None:
+    values = yaml.safe_load((REPOSITORY / "presets/c-flux.yaml").read_text())
+    del values["run"]["cache"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    study = Study.load(tmp_path, RECIPE.model_copy(update={"settings": {}}), tmp_path / "out")
+    settings = study.settings({})
+    assert settings.backbone.path == tmp_path / "models/base/c-flux"
+    assert settings.backbone.base_model == Path("hf://black-forest-labs/FLUX.1-dev@main")
+    assert settings.prepare.prompt.model == Path("hf://Salesforce/blip-image-captioning-base@main")
+    assert settings.run.cache == tmp_path / "cache"
+    values = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    values["backbone"]["restorer"] = "mine.param"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    study = Study.load(tmp_path, RECIPE, tmp_path / "out")
+    assert study.values["backbone"]["restorer"] == str(tmp_path / "mine.param")
