@@ -125,7 +125,9 @@ def serve(
     host: Annotated[str, typer.Option("--host", "-h", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", "-p", help="Port to listen on.")] = 5001,
     workers: Annotated[int, typer.Option("--workers", "-w", min=1, help="Processes, each with the model.")] = 1,
-    base: Annotated[str, typer.Option(help="Where a ControlNet's frozen model is here: folder or hub id.")] = "",
+    base: Annotated[
+        str, typer.Option(help="Where a ControlNet's frozen model is here: folder or hf://owner/name@revision.")
+    ] = "",
     params: Params = PARAMS,
 ) -> None:
     """Serve a version over HTTP with MLflow's server, after signature and digests have been checked."""

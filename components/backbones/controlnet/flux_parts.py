@@ -1,4 +1,4 @@
-"""The networks of FLUX and of a ControlNet for it, read from diffusers folders, the hub or a bare state dict.
+"""The networks of FLUX and of a ControlNet for it, read from diffusers folders or a bare state dict.
 
 All configurations are compared before any weight is read.
 """

@@ -1,4 +1,4 @@
-"""The networks of Stable Diffusion 1.x or 2.x and of a ControlNet for it, read from diffusers folders or the hub.
+"""The networks of Stable Diffusion 1.x or 2.x and of a ControlNet for it, read from diffusers folders.
 
 All configurations are compared before any weight is read.
 """
@@ -52,7 +52,7 @@ class SD2Parts:
 def read_parts(folder: Path, settings: SD2ControlNetSettings, device: torch.device) -> SD2Parts:
     """The ControlNet at `folder` and its base, `settings.base`; the text encoder is on `device`.
 
-    `folder` is a diffusers folder, a hub id, or a bare .safetensors state dict of `ControlNetModel.from_unet`.
+    `folder` is a diffusers folder, or a bare .safetensors state dict of `ControlNetModel.from_unet`.
 
     Raises:
         BadInput: something is missing, damaged, or does not fit; told before weights are read where that can be.

@@ -1,4 +1,4 @@
-"""The networks of Stable Diffusion 3 and of a ControlNet for it, read from diffusers folders or the hub.
+"""The networks of Stable Diffusion 3 and of a ControlNet for it, read from diffusers folders.
 
 All configurations are compared before any weight is read.
 """
