@@ -18,9 +18,9 @@ MOST_METRICS = 3
 def pareto(scores: GroupScores, rewards: Values, settings: ParetoBuilder) -> list[Pair]:
     """All pairs of X+ (whom nobody dominates) with X- (who dominate nobody); who is in both is left out.
 
-    The target of a pair is the difference of the mean win rates over the axes; it may be negative, where the loser is ahead in one
-    axis by more than it is behind in the others. The weights of a group's pairs sum to 1. Where a front is empty, the
-    best by the mean stands against the worst; none if those are equal.
+    The target of a pair is the difference of the mean win rates over the axes; it may be negative, where the loser is
+    ahead in one axis by more than it is behind in the others. The weights of a group's pairs sum to 1. Where a front is
+    empty, the best by the mean stands against the worst; none if those are equal.
     """
     rates = axes_of(scores, win_rates(scores.values, scores.deviations), settings)
     first, second = rates[:, :, None], rates[:, None, :]
