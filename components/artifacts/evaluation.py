@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from components.artifacts import paths
 from components.artifacts.documents import Document, Section
 
@@ -123,6 +125,38 @@ class Control(Section):
         return {"reward": self.reward, **self.metrics}
 
 
+class MixtureMeasure(Section):
+    """One measure, the reward or a metric, of a mixture.
+
+    Attributes:
+        value: mean of the mixture's restorations.
+        difference: the same less the base's, with the same noise; its interval is from `ci_low` to `ci_high`.
+        in_reward: whether the reward contains it.
+    """
+
+    value: float
+    difference: float
+    ci_low: float
+    ci_high: float
+    higher_is_better: bool
+    in_reward: bool
+
+
+class Mixture(Section):
+    """Base and aligned model mixed while they sample, see `settings.mixture`.
+
+    Attributes:
+        passes: predictions of one sampling, by either branch.
+        measures: the reward, then all metrics.
+    """
+
+    strength: float
+    power: float
+    start: float
+    passes: int
+    measures: dict[str, MixtureMeasure]
+
+
 class Halves(Section):
     """What the full-reference and the no-reference half of the reward add to its difference."""
 
@@ -165,6 +199,7 @@ class Evaluation(Comparison, Document):
         clusters: what was resampled.
         peers: means by peer and measure, on the same images.
         controls: by name.
+        mixtures: those of `evaluate.mixtures`, by name and in their order; left out of the file where there are none.
         failed_scores: number of `failures`.
         digests: of models by name, and of sampler, metrics and normaliser.
         metric_digests: by metric.
@@ -182,6 +217,7 @@ class Evaluation(Comparison, Document):
     clusters: str
     peers: dict[str, dict[str, float]]
     controls: dict[str, Control]
+    mixtures: dict[str, Mixture] = Field(default={}, exclude_if=lambda mixtures: not mixtures)
     anatomy: Anatomy
     failed_scores: int
     failures: tuple[Failure, ...]

@@ -161,10 +161,17 @@ class Backbone(Protocol):
         """
 
 
+class Branches(Protocol):
+    """What a mixture is told apart by, with or without networks in memory."""
+
+    def digest(self, branch: Branch) -> str:
+        """See `Backbone.digest`."""
+
+
 class Mixture(Protocol):
     """Predictions of several branches made one, to be sampled from as if it were a branch."""
 
-    def digest(self, backbone: Backbone) -> str:
+    def digest(self, branches: Branches) -> str:
         """sha256 of all weights and settings that determine what is predicted."""
 
     def predictor(self, backbone: Backbone, times: Tensor) -> Predictor:

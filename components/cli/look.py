@@ -1,5 +1,6 @@
 """Look: what is out of date, figures, presets, costs, metrics."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,9 +76,23 @@ def results(params: Params = PARAMS, as_json: AsJson = False) -> None:
             interval = f"{row.difference:+.4f} ({row.ci_low:+.4f} .. {row.ci_high:+.4f})"
             role = "rewarded" if row.in_reward else "held out"
             print(f"  {name:<16} {change:<22} {interval:<34} {role:<9} {row.verdict}")
+    for line in _mixtures(evaluation):
+        print(line)
     if version is not None:
         print(f"model: {version.model} version {version.version}")
     print(f"{evaluation.headline}; report: {latest.page or 'not made yet'}")
+
+
+def _mixtures(evaluation: Evaluation) -> Iterator[str]:
+    """The reward and what was held out of it, of each mixture less the base."""
+    shown = ["reward", *evaluation.held_out]
+    if evaluation.mixtures:
+        yield "base and aligned mixed, less the base"
+    for name, mixture in evaluation.mixtures.items():
+        known = {measure: row for measure, row in mixture.measures.items() if measure in shown}
+        yield f"  {name}, {mixture.passes} predictions a restoration"
+        for measure, row in known.items():
+            yield f"    {measure:<16} {row.difference:+.4f} ({row.ci_low:+.4f} .. {row.ci_high:+.4f})"
 
 
 @commands.command(

@@ -1,8 +1,8 @@
-"""Restore photos."""
+"""Restore photos: as aligned, nearer to the base, or the best of several."""
 
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,12 +15,15 @@ from components.interruption import goes_on
 from components.process import resolve_device, set_up_process
 
 if TYPE_CHECKING:
+    from components.settings import MixtureSettings
+    from components.upscale.request import Request
     from components.upscale.size import Size
     from components.upscale.upscaler import Upscaler
 
 commands = typer.Typer()
 
 BEST = paths.BEST.as_posix()
+MOST_SEEDS = 64
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,14 @@ class _Wanted:
     max_pixels: int
     prompt: str | None
     force: bool
+    mixture: "MixtureSettings"
+    best_of: int
+    compare: bool
+
+    @property
+    def needs_base(self) -> bool:
+        """Whether the base restores too."""
+        return self.compare or self.mixture.branch != "policy"
 
     @property
     def named(self) -> str:
@@ -85,6 +96,33 @@ Base = Annotated[
     str,
     typer.Option(help="Where a registered ControlNet's frozen model is here: folder or hf://owner/name@revision."),
 ]
+Strength = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=2.0,
+        help="Of the alignment: 0 is the base model, the most faithful; 1 is the aligned one; between them lies a "
+        "mixture of both, at twice the predictions; above 1 the alignment is exaggerated, and artefacts with it.",
+    ),
+]
+Power = Annotated[
+    float,
+    typer.Option(min=0.0, max=8.0, help="Annealed guidance: the larger, the later the aligned model has a say."),
+]
+Start = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the steps that the base makes alone.")]
+BestOf = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=MOST_SEEDS,
+        help="Restore with so many seeds, from --seed on, and keep the one that is rewarded most: by the rewarded "
+        "metrics that need no HR (score.nr and lr_consistency), stretched over these seeds.",
+    ),
+]
+Compare = Annotated[
+    bool,
+    typer.Option("--compare", help="Write <output>-compare.png too: the LR enlarged, the base's picture, the result."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 
 
@@ -93,6 +131,8 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")
     epilog=examples(
         "dp2o upscale photo.jpg -o large.png",
         "dp2o upscale photo.jpg --seed 7   (another plausible restoration, to photo-x4.png)",
+        "dp2o upscale photo.jpg --strength 0.5 --compare   (half of the alignment, beside LR and base)",
+        "dp2o upscale photo.jpg --best-of 8   (the seed that is rewarded most)",
         "dp2o upscale holiday/ -o large/ --name '{stem}.jpg'   (all below the folder; again, it goes on)",
         "dp2o upscale *.jpg --scale 2",
         "dp2o upscale - -o - < photo.jpg > large.png",
@@ -108,6 +148,11 @@ def upscale(
     scale: Scale = None,
     width: Width = None,
     megapixels: Megapixels = None,
+    strength: Strength = 1.0,
+    power: Power = 0.0,
+    start: Start = 0.0,
+    best_of: BestOf = 1,
+    compare: Compare = False,
     tile: Tile = 0,
     max_pixels: MaxPixels = 4_000_000,
     prompt: Prompt = None,
@@ -121,16 +166,19 @@ def upscale(
     Turned upright; EXIF, XMP, IPTC, resolution and transparency are kept, grey stays grey, and colours are sRGB.
     Of several pictures, those that are done already are skipped, and one that cannot be used does not stop the others.
     """
+    from components.settings import MixtureSettings  # noqa: PLC0415
     from components.upscale.jobs import check_name, is_one  # noqa: PLC0415
     from components.upscale.size import Size  # noqa: PLC0415
 
     with command("upscale", params) as context:
-        wanted = _Wanted(output, name, Size(scale, width, megapixels), seed, max_pixels, prompt, force)
+        mixture = MixtureSettings(strength=strength, power=power, start=start)
+        size = Size(scale, width, megapixels)
+        wanted = _Wanted(output, name, size, seed, max_pixels, prompt, force, mixture, best_of, compare)
         if name is not None:
             check_name(name)
 
-        def load() -> "Upscaler":
-            return _upscaler(model, context, tile, max_pixels, base)
+        def load() -> "Request":
+            return _request(wanted, context, _upscaler(model, context, tile, max_pixels, base, wanted.needs_base))
 
         if is_one(photos, output):
             _one(photos[0], wanted, load, model, as_json)
@@ -139,29 +187,34 @@ def upscale(
 
 
 def _one(photo: Path, wanted: _Wanted, load: Any, model: str, as_json: bool) -> None:
+    from components.upscale.comparison import comparison_path, side_by_side  # noqa: PLC0415
     from components.upscale.encode import encoded  # noqa: PLC0415
     from components.upscale.jobs import filled  # noqa: PLC0415
-    from components.upscale.picture import STANDARD, check_output, check_size, read_picture, write_picture  # noqa: PLC0415
+    from components.upscale.picture import STANDARD, check_size, read_picture, write_picture  # noqa: PLC0415
     from components.upscale.size import resized  # noqa: PLC0415
 
     output = wanted.output
     piped = str(output) == STANDARD
     if str(photo) == STANDARD and output is None:
         raise BadInput("what comes from standard input has no name: give --output, - for standard output")
+    if piped and wanted.compare:
+        raise BadInput("--compare writes a picture beside the result: give --output a file")
     if output and not piped:
-        check_output(output, wanted.force)
+        _check_outputs(output, wanted)
     picture = read_picture(photo, wanted.max_pixels)
-    upscaler: Upscaler = load()
+    request: Request = load()
+    upscaler = request.upscaler
     # Only the model knows its factor: a registered one may have another than the project's.
     factor = upscaler.backbone.scale
     target = output or photo.with_name(filled(wanted.named, photo, wanted.size.factor or factor, wanted.seed))
     height, width = picture.pixels.shape[:2]
     size = wanted.size.of(width, height, factor)
     if not piped:
-        check_output(target, wanted.force)
+        _check_outputs(target, wanted)
         check_size(target, *size)
     started = time.monotonic()
-    restored = resized(upscaler(picture.pixels, wanted.seed, progress=True, prompt=wanted.prompt), size)
+    made, rated = request(picture.pixels, progress=True)
+    restored, seed = resized(made, size), rated[0].seed if rated else wanted.seed
     seconds = time.monotonic() - started
     done = {
         "input": str(photo),
@@ -170,17 +223,49 @@ def _one(photo: Path, wanted: _Wanted, load: Any, model: str, as_json: bool) -> 
         "height": size[1],
         "model": model,
         "model_digest": upscaler.digest,
-        "seed": wanted.seed,
+        "seed": seed,
+        "mixture": wanted.mixture.model_dump(),
+        "best_of": [asdict(one) for one in rated],
+        "comparison": str(comparison_path(target)) if wanted.compare else None,
         "seconds": round(seconds, 3),
     }
     if piped:
         sys.stdout.buffer.write(encoded(restored, ".png", picture))
         sys.stdout.flush()
         return
+    if wanted.compare:
+        sheet = side_by_side(picture.pixels, resized(request.base(picture.pixels, seed), size), restored)
+        write_picture(comparison_path(target), sheet)
     write_picture(target, restored, picture)
-    told = f"{target}: {width} x {height} -> {size[0]} x {size[1]} px, model {model} ({upscaler.digest[:12]}), "
     was = f"; in 8 bits, RGB or grey, where the photo had {picture.was}" if picture.was else ""
-    show(as_json, done, f"{told}seed {wanted.seed}, {seconds:.1f} s{was}")
+    show(as_json, done, _text(done, f"{width} x {height} -> {size[0]} x {size[1]} px", wanted.mixture, was))
+
+
+def _check_outputs(target: Path, wanted: _Wanted) -> None:
+    from components.upscale.comparison import comparison_path  # noqa: PLC0415
+    from components.upscale.picture import check_output  # noqa: PLC0415
+
+    check_output(target, wanted.force)
+    if wanted.compare:
+        check_output(comparison_path(target), wanted.force)
+
+
+def _text(done: dict[str, Any], size: str, mixture: "MixtureSettings", was: str) -> str:
+    """The answer for people: what was made, and, where seeds were compared, what each got, the best first."""
+    mixed = "" if mixture.branch == "policy" else f", {mixture.name}"
+    made_by = f"model {done['model']} ({done['model_digest'][:12]}), seed {done['seed']}{mixed}"
+    lines = [f"{done['output']}: {size}, {made_by}, {done['seconds']:.1f} s{was}"]
+    if rated := done["best_of"]:
+        metrics = ", ".join(rated[0]["scores"])
+        lines.append(
+            f"the best of {len(rated)} seeds by {metrics}, which need no HR; reward is stretched over the seeds"
+        )
+    for one in rated:
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in one["scores"].items())
+        lines.append(f"  seed {one['seed']}: reward {one['reward']:.3f}, {scores}")
+    if done["comparison"]:
+        lines.append(f"{done['comparison']}: LR enlarged, base, result")
+    return "\n".join(lines)
 
 
 def _several(photos: list[Path], wanted: _Wanted, load: Any, model: str, as_json: bool) -> None:
@@ -190,13 +275,21 @@ def _several(photos: list[Path], wanted: _Wanted, load: Any, model: str, as_json
     goes_on()
     if wanted.output is not None and wanted.output.exists() and not wanted.output.is_dir():
         raise BadInput(f"{wanted.output} is a file, and several pictures need a folder: give another --output")
+    if wanted.compare:
+        raise BadInput("--compare is for one picture: name one photo")
     found, failed = find(photos, wanted.output)
-    upscaler: Upscaler = load()
+    request: Request = load()
+    upscaler = request.upscaler
     factor = upscaler.backbone.scale
     jobs = plan(found, wanted.output, wanted.named, wanted.size.factor or factor, wanted.seed)
-    restoring = Restoring(upscaler, wanted.size, wanted.seed, wanted.prompt, wanted.force)
+    restoring = Restoring(request, wanted.size, wanted.force)
     summary = restoring.run(jobs, failed)
-    about = {"model": model, "model_digest": upscaler.digest, "seed": wanted.seed}
+    about = {
+        "model": model,
+        "model_digest": upscaler.digest,
+        "seed": wanted.seed,
+        "mixture": wanted.mixture.model_dump(),
+    }
     if as_json:
         print_json(about | summary.as_json())
     else:
@@ -205,7 +298,16 @@ def _several(photos: list[Path], wanted: _Wanted, load: Any, model: str, as_json
         raise typer.Exit(ExitCode.BAD_INPUT)
 
 
-def _upscaler(model: str, context: Context, tile: int, max_pixels: int, base: str) -> "Upscaler":
+def _request(wanted: _Wanted, context: Context, upscaler: "Upscaler") -> "Request":
+    from components.upscale.request import Request, judge_of  # noqa: PLC0415
+
+    settings = context.settings
+    suite = judge_of(settings.score, str(resolve_device(settings.run.device))) if wanted.best_of > 1 else None
+    seeds = range(wanted.seed, wanted.seed + wanted.best_of)
+    return Request(upscaler, seeds, wanted.prompt, wanted.mixture, suite)
+
+
+def _upscaler(model: str, context: Context, tile: int, max_pixels: int, base: str, needs_base: bool) -> "Upscaler":
     settings, root = context.project
     set_up_process(settings)
     if model.startswith("models:/"):
@@ -222,4 +324,5 @@ def _upscaler(model: str, context: Context, tile: int, max_pixels: int, base: st
     suited = replace(default_tiling(backbone), max_pixels=max_pixels)
     writer = prompt_writer(settings.prepare.prompt, backbone, root, device)
     folder = root / model if model == BEST else Path(model)  # what is typed is relative to where it is typed
-    return Upscaler.load(folder, backbone, device, replace(suited, tile=tile) if tile else suited, writer)
+    tiled = replace(suited, tile=tile) if tile else suited
+    return Upscaler.load(folder, backbone, device, tiled, writer, backbone.path if needs_base else None)

@@ -7,7 +7,7 @@ import torch
 
 from components.artifacts.evaluation import Comparison
 from components.artifacts.shards import Shard
-from components.backbones.base import Backbone, Branch, Source
+from components.backbones.base import Backbone, Source
 from components.backbones.loading import SavedModel, saved_files
 from components.evaluate.comparison import Scored, compare
 from components.evaluate.peers import peer_restorer
@@ -61,9 +61,9 @@ class Evaluator:
         """A loaded backbone's branch, or a mixture of both, as a restorer."""
         return model_restorer(name, backbone, source, self.sampling)
 
-    def saved(self, name: str, model: SavedModel, branch: Branch) -> Restorer:
-        """A saved model's branch as a restorer."""
-        return saved_restorer(name, model, branch, self.sampling, self.judge.models)
+    def saved(self, name: str, model: SavedModel, source: Source) -> Restorer:
+        """A saved model's branch, or a mixture of both, as a restorer."""
+        return saved_restorer(name, model, source, self.sampling, self.judge.models)
 
     def peers(self) -> list[Restorer]:
         """The settings' peers."""

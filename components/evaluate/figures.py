@@ -15,6 +15,7 @@ from components.evaluate.anatomy import anatomy
 from components.evaluate.comparison import Scored, headline, means
 from components.evaluate.controls import Tuned
 from components.evaluate.evaluator import Evaluator
+from components.evaluate.mixtures import mixture_figures
 from components.rewards.normaliser import FixedNormaliser
 
 
@@ -37,7 +38,7 @@ def evaluated(
     """All figures; those of images with and without HR apart, whose rewards are other formulas.
 
     Args:
-        scored: by model: `base`, `aligned`, and the peers.
+        scored: by model: `base`, `aligned`, the mixtures, and the peers.
         normaliser: of the rewards.
         failures: scores that are missing, of all models.
         digests: as the document has them.
@@ -53,6 +54,7 @@ def evaluated(
         bootstrap=settings.evaluate.bootstrap,
         clusters="source photo",
         peers={name: means(scored[name].of_images(images), evaluator.metrics) for name in settings.evaluate.peers},
+        mixtures=mixture_figures(evaluator, settings.evaluate.mixtures, scored),
         controls={name: _control(evaluator, aligned, found) for name, found in controls.items()},
         anatomy=anatomy(
             base.of_images(images),

@@ -14,6 +14,7 @@ from components.evaluate.comparison import Scored
 from components.evaluate.controls import Tuned, tune, with_control
 from components.evaluate.evaluator import Evaluator
 from components.evaluate.figures import Controlled, evaluated
+from components.evaluate.mixtures import mixture_restorers
 from components.judge.measure import Measured
 from components.judge.restorers import Restorer
 from components.settings import Settings
@@ -45,7 +46,8 @@ def _evaluate(evaluator: Evaluator, root: Path, aligned_folder: Path, shard: Sha
     base, aligned = evaluator.saved("base", model, "reference"), evaluator.saved("aligned", model, "policy")
     # A part of the work leaves the controls to the whole: their values must come from all validation images.
     controls = _controls(evaluator, root, model) if shard is None else {}
-    restorers = [base, aligned, *(restorer for _, restorer in controls.values() if restorer), *evaluator.peers()]
+    controlling = (restorer for _, restorer in controls.values() if restorer)
+    restorers = [base, aligned, *mixture_restorers(evaluator, model), *controlling, *evaluator.peers()]
     measured = {found.name: found for found in evaluator.measure(*restorers)}
     if shard is not None:
         return

@@ -41,13 +41,29 @@ class Models:
         """`backbone` is what `saved` would load."""
         self._loaded[saved.key] = backbone
 
-    def digests(self, saved: SavedModel, branch: Branch) -> tuple[str, str]:
-        """`digest(branch)` and `sampler.digest`; the model is loaded only where its file does not tell."""
+    def digests(self, saved: SavedModel, source: Source) -> tuple[str, str]:
+        """`digest_of(source)` and `sampler.digest`; the model is loaded only where its files do not tell."""
+        if isinstance(source, str):
+            return self._of_branch(saved, source)
+        return source.digest(_Branches(self, saved)), self._of_branch(saved, "reference")[1]
+
+    def _of_branch(self, saved: SavedModel, branch: Branch) -> tuple[str, str]:
         known = None if saved.key in self._loaded else saved.digests(branch)
         if known is not None:
             return known
         backbone = self(saved)
         return backbone.digest(branch), backbone.sampler.digest
+
+
+@dataclass(frozen=True)
+class _Branches:
+    """Digests of a saved model's branches."""
+
+    models: Models
+    saved: SavedModel
+
+    def digest(self, branch: Branch) -> str:
+        return self.models.digests(self.saved, branch)[0]
 
 
 @dataclass(frozen=True)
@@ -78,14 +94,14 @@ class Sampling:
     colour_fix: ColourFix
 
 
-def saved_restorer(name: str, saved: SavedModel, branch: Branch, sampling: Sampling, models: Models) -> Restorer:
-    """Samples from one branch of a saved model, in whatever process.
+def saved_restorer(name: str, saved: SavedModel, source: Source, sampling: Sampling, models: Models) -> Restorer:
+    """Samples from one branch of a saved model, or a mixture of both, in whatever process.
 
     The noise of sample i is a function of (lr_id, i) alone, the same for every model, in another name space than that
     of training candidates: a model cannot be judged on a noise it was trained with.
     """
-    weights, sampler = models.digests(saved, branch)
-    return Restorer(name, _digest(weights, sampler, sampling), weights, _OfSaved(saved, branch, sampling))
+    weights, sampler = models.digests(saved, source)
+    return Restorer(name, _digest(weights, sampler, sampling), weights, _OfSaved(saved, source, sampling))
 
 
 def model_restorer(
@@ -108,12 +124,12 @@ def _digest(weights: str, sampler: str, sampling: Sampling) -> str:
 @dataclass(frozen=True)
 class _OfSaved:
     saved: SavedModel
-    branch: Branch
+    source: Source
     sampling: Sampling
 
     def __call__(self, models: Models) -> Restore:
         backbone = models(self.saved)
-        return _OfModel(backbone, self.branch, self.sampling, backbone.sampler)
+        return _OfModel(backbone, self.source, self.sampling, backbone.sampler)
 
 
 @dataclass(frozen=True)

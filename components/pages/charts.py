@@ -16,13 +16,26 @@ SMOOTHED_FROM = 40
 
 
 @dataclass(frozen=True)
+class Point:
+    """A point that is labelled, with its intervals: low, centre and high of both axes."""
+
+    x: tuple[float, float, float]
+    y: tuple[float, float, float]
+    label: str
+
+
+@dataclass(frozen=True)
 class Series:
-    """Points of one line, x ascending. `style` is its class in the style sheet."""
+    """Points of one line, in the order in which it is drawn. `style` is its class in the style sheet.
+
+    `marks`: the same points with their intervals and labels, where they have any.
+    """
 
     name: str
     style: str
     points: Sequence[tuple[float, float]]
     smooth: bool = False
+    marks: Sequence[Point] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,9 @@ class _Frame:
         points = [point for series in chart.series for point in series.points]
         if not points:
             raise ValueError(f"chart {chart.title!r} has no points")
-        xs, ys = [x for x, _ in points], [y for _, y in points]
+        marks = [mark for series in chart.series for mark in series.marks]
+        xs = [x for x, _ in points] + [end for mark in marks for end in mark.x]
+        ys = [y for _, y in points] + [end for mark in marks for end in mark.y]
         if chart.baseline:
             ys.append(chart.baseline[0])
         margin = 0.06 * (max(ys) - min(ys)) or max(0.05 * abs(max(ys)), 1e-6)
@@ -181,6 +196,7 @@ def _draw(chart: Chart) -> Markup:
         if drawn is not series:
             parts.append(_polyline(frame, series, "raw"))
         parts.append(_polyline(frame, drawn, "line"))
+        parts += [_mark(frame, mark, series.style) for mark in series.marks]
     title = escape(chart.title)
     head = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}"><title>{title}</title>'
     return Markup(f"{head}{''.join(parts)}</svg>")
@@ -196,6 +212,16 @@ def _polyline(frame: _Frame, series: Series, role: str) -> str:
         for x, y in series.points
     )
     return line + "".join(dots)
+
+
+def _mark(frame: _Frame, mark: Point, style: str) -> str:
+    (left, x, right), (low, y, high) = map(frame.x, mark.x), map(frame.y, mark.y)
+    line = f'<line class="interval {style}"'
+    return (
+        f'{line} x1="{left:.1f}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        f'{line} x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>'
+        f'<text class="note" x="{x + 6:.1f}" y="{y - 5:.1f}">{escape(mark.label)}</text>'
+    )
 
 
 @dataclass(frozen=True)

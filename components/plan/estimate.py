@@ -116,6 +116,8 @@ def hours(
     training = training_precision(settings)
     candidate, condition = total(figures.candidate), total(figures.condition)
     padded = f", each sampled {workload.padding:g} times" if workload.padding != 1 else ""
+    predictions = sum(work.total for work in figures.candidate if work.predicts)
+    mixtures = len([mixture for mixture in settings.evaluate.mixtures if mixture.branch is None])
     checkpointed = checkpointing(settings)
     row = total(figures.row) + (total(figures.recomputed) if checkpointed else 0)
     if settings.train.safeguard:
@@ -155,8 +157,9 @@ def hours(
         ),
         stage(
             "evaluate",
-            f"{workload.evaluated:,} candidates of {lrs.test:,} LR images",
-            workload.evaluated * candidate,
+            f"{workload.evaluated:,} candidates of {lrs.test:,} LR images"
+            + (f", {mixtures} mixtures among them" if mixtures else ""),
+            workload.evaluated * candidate + workload.mixed * predictions,
             sampling,
             used.sampling,
             gpus,

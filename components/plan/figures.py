@@ -30,11 +30,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Work:
-    """A pass through a network: FLOP of one (a multiply-add is two), and how many are made."""
+    """A pass through a network: FLOP of one (a multiply-add is two), and how many are made.
+
+    Attributes:
+        predicts: whether it is a part of every step's prediction, of which a mixture of branches makes two.
+    """
 
     what: str
     flop: int
     times: int = 1
+    predicts: bool = False
 
     @property
     def total(self) -> int:

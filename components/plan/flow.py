@@ -72,8 +72,8 @@ def flow_costs(passes: FlowPasses, shape: Shape, dtype: str, steps: int, guided:
         )
     return FlowCosts(
         (
-            Work("transformer", velocity, steps * evaluations),
-            Work("ControlNet", reference, steps * evaluations),
+            Work("transformer", velocity, steps * evaluations, predicts=True),
+            Work("ControlNet", reference, steps * evaluations, predicts=True),
         ),
         (
             Work("ControlNet and transformer, policy", policy + velocity),

@@ -99,7 +99,7 @@ def _measure(kind: _Kind, settings: PixelFlowSettings, shape: Shape) -> Figures:
             *kind.parts,
         ),
         origin=(f"model: {settings.path}",),
-        candidate=(Work("UNet", forward, settings.steps), *kind.decode),
+        candidate=(Work("UNet", forward, settings.steps, predicts=True), *kind.decode),
         condition=kind.condition,
         row=(
             Work("UNet, policy", forward),

@@ -63,8 +63,8 @@ def measure(settings: SD2ControlNetSettings, root: Path, shape: Shape) -> Figure
         ),
         origin=(f"base: {base.origin}", f"ControlNet: {control_origin}"),
         candidate=(
-            Work("UNet", first_half.flop + up, evaluations),
-            Work("ControlNet", frozen, evaluations),
+            Work("UNet", first_half.flop + up, evaluations, predicts=True),
+            Work("ControlNet", frozen, evaluations, predicts=True),
             vae_costs.decode,
         ),
         condition=(text_work,),

@@ -52,7 +52,8 @@ class Workload:
         pairs: that a group gives.
         step_rows: rows of an optimiser step.
         validated: candidates of all validations of a training.
-        evaluated: candidates of the evaluation of base and aligned model.
+        evaluated: candidates of the evaluation of base and aligned model, and of their mixtures.
+        mixed: of those, as candidates' worth, what mixtures take beyond one prediction a step.
     """
 
     lr_images: LRImages
@@ -63,6 +64,7 @@ class Workload:
     step_rows: int
     validated: int
     evaluated: int
+    mixed: float
 
     @classmethod
     def of(cls, settings: Settings, lr_images: LRImages, block: int) -> "Workload":
@@ -74,6 +76,9 @@ class Workload:
             for at in range(0, generate.candidates, generate.batch)
         )
         # once for the reference, which fixes the normaliser, once before the first step, then on schedule
+        steps = settings.backbone.steps
+        mixtures = [mixture for mixture in settings.evaluate.mixtures if mixture.branch is None]
+        each = lr_images.test * settings.evaluate.seeds
         validations = 2 + -(-train.steps // train.validate_every)
         return cls(
             lr_images,
@@ -83,7 +88,8 @@ class Workload:
             pairs,
             rows * train.groups_per_step,
             validations * train.validation_images * train.validation_seeds,
-            2 * lr_images.test * settings.evaluate.seeds,
+            (2 + len(mixtures)) * each,
+            sum(mixture.passes(steps) / steps - 1.0 for mixture in mixtures) * each,
         )
 
 

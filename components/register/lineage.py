@@ -75,7 +75,10 @@ def collect(settings: Settings, root: Path, model_digest: str, evaluated: Mappin
 
 def params_digest(settings: Settings) -> str:
     """Digest of the settings that determine the model and its figures, defaults included."""
-    return digests.of_json(settings.model_dump(mode="json", by_alias=True, exclude=_excluded()))
+    values = settings.model_dump(mode="json", by_alias=True, exclude=_excluded())
+    if settings.register_.reference:  # of that block alone, it is a part of what is registered
+        values["reference"] = True
+    return digests.of_json(values)
 
 
 def _excluded() -> set[str]:

@@ -2,8 +2,11 @@
 
 import json
 import logging
+import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -14,6 +17,7 @@ from components.artifacts import paths
 from components.artifacts.evaluation import Evaluation
 from components.artifacts.registration import Registration
 from components.artifacts.shards import Shard, ShardReader
+from components.backbones.base import Backbone
 from components.backbones.loading import load_model
 from components.errors import BadInput
 from components.pipeline_files import shareable_params
@@ -25,6 +29,7 @@ from components.register.model_card import model_card
 from components.registry.tracking import connected, experiment_id
 from components.registry.versions import CANDIDATE, HEADLINE_TAG, IDENTITY_TAG, find_version
 from components.serving import package
+from components.serving.build import REFERENCE
 from components.serving.pyfunc import model_config
 from components.settings import PromptSettings, Settings
 from components.storage.hub import source
@@ -62,8 +67,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         raise BadInput("register cannot be sharded: it makes one model version")
     evaluation = Evaluation.read(root)
     chosen = settings.backbone.located(root)
-    backbone = load_model(root / paths.BEST, chosen, resolve_device(settings.run.device))
-    digest = backbone.digest("policy")
+    digest, scale = _digest_and_scale(load_model(root / paths.BEST, chosen, resolve_device(settings.run.device)))
     evaluated = evaluation.digests["aligned"]
     if evaluated != digest:
         raise BadInput(
@@ -74,7 +78,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     with connected(settings.register_, root) as client:
         version = find_version(client, name, lineage.identity)
         if version is None:
-            version = _register(client, settings, root, evaluation, lineage, backbone.scale)
+            version = _register(client, settings, root, evaluation, lineage, scale)
             logger.info("registered %s version %s (run %s)", name, version.version, version.run_id)
         else:
             logger.info("%s version %s is this very result already: no new version", name, version.version)
@@ -88,6 +92,11 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         model_digest=digest,
         identity=lineage.identity,
     ).write(root)
+
+
+def _digest_and_scale(backbone: Backbone) -> tuple[str, int]:
+    """All that is asked of the loaded model, whose memory is free after it."""
+    return backbone.digest("policy"), backbone.scale
 
 
 def _register(
@@ -112,11 +121,27 @@ def _register(
         run_id = started.info.run_id
         _log_figures(client, run_id, settings, root, evaluation)
         _log_files(run_id, root, card)
-        logged = mlflow.pyfunc.log_model(name="model", **package.arguments(root / paths.BEST, config))
+        with _weights(settings, root) as weights:
+            logged = mlflow.pyfunc.log_model(name="model", **package.arguments(weights, config))
     # The identity tag is written together with the version: no version is ever without it.
     version = mlflow.register_model(logged.model_uri, name, tags=tags)
     client.update_model_version(name, version.version, description=card)
     return client.get_model_version(name, version.version)
+
+
+@contextmanager
+def _weights(settings: Settings, root: Path) -> Iterator[Path]:
+    """Folder of what is stored: the aligned model, and its base in a folder of it where the settings ask for that."""
+    if not settings.register_.reference:
+        yield root / paths.BEST
+        return
+    chosen = settings.backbone.located(root)
+    with tempfile.TemporaryDirectory() as folder:
+        both = Path(folder) / package.BACKBONE
+        shutil.copytree(root / paths.BEST, both)
+        (both / REFERENCE).mkdir()
+        load_model(chosen.path, chosen, resolve_device(settings.run.device)).save(both / REFERENCE)
+        yield both
 
 
 def _prompt(prompt: PromptSettings, root: Path) -> PromptSettings:

@@ -11,6 +11,7 @@ from components.judge.diagnosis import Finding
 from components.pages.charts import Chart
 from components.report.comparison import ControlRow, MetricTable, PeerRow
 from components.report.groups import GroupView
+from components.report.mixtures import Mixtures
 from components.report.verdict import Figure, Verdict
 
 
@@ -47,6 +48,7 @@ class Page:
     peer_headings: list[str]
     peers: list[PeerRow]
     controls: list[ControlRow]
+    mixtures: Mixtures
     anatomy: list[str]
     spread: Chart
     validation: list[Chart]

@@ -21,6 +21,7 @@ from components.report import choices, curves
 from components.report.anatomy import anatomy_lines
 from components.report.comparison import control_table, metric_table, peer_table
 from components.report.groups import GroupView, view
+from components.report.mixtures import Mixtures
 from components.report.page import Page, Reason, Slider, html
 from components.report.pictures import data_uri, enlarged
 from components.report.verdict import judge, key_figures
@@ -67,6 +68,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         peer_headings=headings,
         peers=peers,
         controls=control_table(evaluation),
+        mixtures=Mixtures.of(evaluation),
         anatomy=anatomy_lines(evaluation, training),
         spread=curves.spread_chart(evaluation),
         validation=curves.validation_charts(validation, directions),

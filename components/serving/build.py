@@ -12,6 +12,9 @@ from components.prompts.writer import prompt_writer
 from components.settings import BACKBONE, BackboneSettings, PromptSettings
 from components.upscale.upscaler import Tiling, Upscaler
 
+REFERENCE = "reference"
+"""Folder beside the weights, with those that they were trained from, where register.reference asks for it."""
+
 BASE = "backbone.base"
 """How errors about a base model begin."""
 
@@ -67,7 +70,9 @@ def upscaler_of(folder: Path, stored: Mapping[str, Any]) -> Upscaler:
     writer = prompt_writer(config.prompt, settings, Path(), device)
     tiling = Tiling(config.tile, config.overlap, config.max_pixels)
     try:
-        upscaler = Upscaler.load(folder, settings, device, tiling, writer)
+        reference = folder / REFERENCE
+        base_folder = reference if reference.is_dir() else None
+        upscaler = Upscaler.load(folder, settings, device, tiling, writer, base_folder)
     except BadInput as error:
         if settings.base_model is None or not str(error).startswith(BASE):
             raise

@@ -2,6 +2,7 @@
 
 import base64
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,15 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from mlflow.pyfunc import PythonModel, PythonModelContext
-from mlflow.types import ColSpec, Schema
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from components.artifacts.shards import encode_png
 from components.errors import BadInput
 from components.serving.build import upscaler_of
 from components.serving.requests import Requests, ServingLimits, refusal
-from components.settings import BackboneSettings, PromptSettings
+from components.settings import BackboneSettings, MixtureSettings, PromptSettings
 from components.upscale.upscaler import Tiling, Upscaler, default_tiling
 
 SIGNATURE = ModelSignature(
@@ -30,9 +32,10 @@ SIGNATURE = ModelSignature(
         ]
     ),
     outputs=Schema([ColSpec("string", "image")]),
+    params=ParamSchema([ParamSpec(name, "double", value) for name, value in MixtureSettings().model_dump().items()]),
 )
 """In: `image`, base64 of a photo file (PNG, JPEG, WebP, TIFF); `seed`, 0 where absent; `prompt`, where
-absent the training's own. Out: `image`, base64 PNG."""
+absent the training's own. Parameters, of all rows: those of `MixtureSettings`. Out: `image`, base64 PNG."""
 
 
 def input_example() -> pd.DataFrame:
@@ -98,17 +101,22 @@ class ServedUpscaler(PythonModel):  # type: ignore[misc]  # mlflow has no type i
         count = len(model_input)
         seeds = model_input["seed"] if "seed" in model_input else [0] * count
         prompts = model_input["prompt"] if "prompt" in model_input else [None] * count
+        mixture = _mixture(params or {})
         with self.requests.entered():
             rows = zip(self.requests.pictures(list(model_input["image"])), seeds, prompts, strict=True)
             restored = [
-                self._restore(row, picture, 0 if pd.isna(seed) else int(seed), None if pd.isna(text) else str(text))
+                self._restore(
+                    row, picture, 0 if pd.isna(seed) else int(seed), None if pd.isna(text) else str(text), mixture
+                )
                 for row, (picture, seed, text) in enumerate(rows)
             ]
         return pd.DataFrame({"image": restored})
 
-    def _restore(self, row: int, picture: NDArray[np.uint8], seed: int, prompt: str | None) -> str:
+    def _restore(
+        self, row: int, picture: NDArray[np.uint8], seed: int, prompt: str | None, mixture: MixtureSettings
+    ) -> str:
         try:
-            return base64.b64encode(encode_png(self.upscaler(picture, seed, prompt=prompt))).decode()
+            return base64.b64encode(encode_png(self.upscaler(picture, seed, prompt=prompt, mixture=mixture))).decode()
         except BadInput as error:
             raise refusal(f"row {row}: {error}") from error
         except (RuntimeError, MemoryError) as error:
@@ -116,3 +124,16 @@ class ServedUpscaler(PythonModel):  # type: ignore[misc]  # mlflow has no type i
             raise MlflowException(
                 f"row {row} may be right, but the model failed: {error}", error_code=INTERNAL_ERROR
             ) from error
+
+
+def _mixture(params: Mapping[str, Any]) -> MixtureSettings:
+    """What a request's parameters ask for.
+
+    Raises:
+        MlflowException: one is beyond its limits (INVALID_PARAMETER_VALUE, 400).
+    """
+    try:
+        return MixtureSettings(**params)
+    except ValidationError as error:
+        told = "; ".join(f"params.{item['loc'][0]} is {item['input']}: {item['msg']}" for item in error.errors())
+        raise refusal(told) from error

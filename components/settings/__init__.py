@@ -27,6 +27,7 @@ from components.settings.builders import (
 from components.settings.evaluate import EvaluateSettings
 from components.settings.filters import FILTER_KINDS, FilterSettings, StrengthFilter, TransportFilter
 from components.settings.generate import GenerateSettings
+from components.settings.mixture import Mixed, MixtureSettings, Power, Strength
 from components.settings.objectives import (
     OBJECTIVE_KINDS,
     CaPOObjective,
@@ -86,6 +87,8 @@ __all__ = [
     "IPOObjective",
     "MarginObjective",
     "MinMaxScalariser",
+    "Mixed",
+    "MixtureSettings",
     "NoisyObjective",
     "ObjectiveSettings",
     "PairSettings",
@@ -94,6 +97,7 @@ __all__ = [
     "PixelFlowSettings",
     "PooledScalariser",
     "Positive",
+    "Power",
     "PreferenceSettings",
     "PrepareSettings",
     "PromptSettings",
@@ -111,6 +115,7 @@ __all__ = [
     "SidesSettings",
     "SoftObjective",
     "SplitSettings",
+    "Strength",
     "StrengthFilter",
     "TinyFlowSettings",
     "TrainSettings",

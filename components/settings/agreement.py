@@ -125,6 +125,7 @@ def _lists_name_things_once(settings: "Settings") -> Iterator[str]:
     lists: dict[str, Sequence[object]] = {
         "generate.splits": settings.generate.splits,
         "evaluate.controls": settings.evaluate.controls,
+        "evaluate.mixtures": [mixture.name for mixture in settings.evaluate.mixtures],
         "evaluate.peers": settings.evaluate.peers,
         "prepare.sources": settings.prepare.sources,
         "prepare.align_sources": settings.prepare.align_sources,

@@ -24,8 +24,8 @@ from components.upscale.carried import FUNCTION, Carried, read_carried
 from components.upscale.jobs import Failure, Job
 from components.upscale.picture import check_output, check_size, unusable, write_picture
 from components.upscale.record import Record
+from components.upscale.request import Request
 from components.upscale.size import Size, resized
-from components.upscale.upscaler import Upscaler
 
 
 @dataclass(frozen=True)
@@ -100,24 +100,20 @@ class Restoring:
     """What all pictures have in common.
 
     Args:
-        upscaler: the model.
+        request: the model, and what is asked of it.
         size: of what is written.
-        seed: of the noise.
-        prompt: of all pictures; None has the upscaler write one for each.
         force: overwrite what was not made here.
     """
 
-    def __init__(
-        self, upscaler: Upscaler, size: Size, seed: int, prompt: str | None = None, force: bool = False
-    ) -> None:
-        self._upscaler, self._size, self._seed, self._prompt = upscaler, size, seed, prompt
-        self._force = force
+    def __init__(self, request: Request, size: Size, force: bool = False) -> None:
+        self._request, self._size, self._force = request, size, force
+        self._upscaler = upscaler = request.upscaler
         self._records: dict[Path, Record] = {}
         backbone = upscaler.backbone
         self._made_by = digests.of_json(
             [
                 upscaler.digest, backbone.sampler.digest, upscaler.colour_fix, upscaler.tiling.tile,
-                upscaler.tiling.overlap, asdict(size), seed, prompt,
+                upscaler.tiling.overlap, asdict(size), request.seeds[0], request.prompt, *request.described,
             ]
         )  # fmt: skip
 
@@ -173,7 +169,7 @@ class Restoring:
             height, width = work.photo.pixels.shape[:2]
             size = self._size.of(width, height, self._upscaler.backbone.scale)
             check_size(work.job.target, *size)
-            return resized(self._upscaler(work.photo.pixels, self._seed, prompt=self._prompt), size)
+            return resized(self._request(work.photo.pixels)[0], size)
         except BadInput as problem:
             return Failure(work.job.name, str(problem))
 

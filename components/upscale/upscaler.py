@@ -8,14 +8,15 @@ import torch
 from numpy.typing import NDArray
 
 from components.artifacts.images import to_8bit, to_tensor
-from components.backbones.base import Backbone
+from components.backbones.base import Backbone, Source
 from components.backbones.colour import ColourFix
 from components.backbones.loading import SavedModel
+from components.backbones.mixing import source_of
 from components.backbones.restore import restore
 from components.errors import BadInput
 from components.progress import counter
 from components.prompts.writer import Writer
-from components.settings import BackboneSettings
+from components.settings import BackboneSettings, MixtureSettings
 from components.settings.families import FAMILIES
 from components.storage.digests import of_pixels
 from components.upscale.noise import NoiseField
@@ -50,7 +51,9 @@ def default_tiling(settings: BackboneSettings) -> Tiling:
 
 
 class Upscaler:
-    """Restores pictures with the policy of one backbone; `saved` is where that was loaded from.
+    """Restores pictures with the policy of one backbone, or mixed with the base that it was trained from.
+
+    `saved` is where it was loaded from; without `has_base` the reference is no base but the policy itself.
 
     Memory: one tile's activations, a band of tiles of output in float32, and the 8-bit output itself.
     """
@@ -62,9 +65,11 @@ class Upscaler:
         tiling: Tiling | None = None,
         prompt_of: Writer = lambda picture: "",
         saved: SavedModel | None = None,
+        has_base: bool = False,
     ) -> None:
         self.backbone = backbone
         self.saved = saved
+        self.has_base = has_base
         self.colour_fix = colour_fix
         self.tiling = tiling or Tiling()
         self.prompt_of = prompt_of
@@ -77,11 +82,16 @@ class Upscaler:
         device: torch.device,
         tiling: Tiling | None = None,
         prompt_of: Writer = lambda picture: "",
+        base: Path | None = None,
     ) -> "Upscaler":
         """The model saved in `folder`, sampled as `settings` say (their `path` is not looked at).
 
+        Args:
+            base: folder of the model that it was trained from; None where no mixture will be asked for.
+
         Raises:
-            BadInput: the folder is missing, damaged, or of another family; or a tile is larger than its LR may be.
+            BadInput: a folder is missing, damaged, or of another family; the model was trained from another base; or a
+                tile is larger than its LR may be.
         """
         if not folder.is_dir():
             raise BadInput(f"model folder {folder} does not exist; `dp2o run train` writes models/aligned/best")
@@ -92,8 +102,18 @@ class Upscaler:
                 f"a tile of {tiling.tile} x {tiling.tile} LR px has more than backbone.max_lr_pixels "
                 f"{largest}: give a smaller --tile, or raise the limit if the memory is there"
             )
-        saved = SavedModel(settings.model_copy(update={"path": folder}), str(device))
-        return cls(saved.load(), settings.colour_fix, tiling, prompt_of, saved)
+        alone = SavedModel(settings.model_copy(update={"path": folder}), str(device))
+        if base is None:
+            return cls(alone.load(), settings.colour_fix, tiling, prompt_of, alone)
+        saved = SavedModel(settings.model_copy(update={"path": base}), str(device), folder)
+        backbone = saved.load()
+        known = alone.digests("policy")
+        if known is not None and known[0] != backbone.digest("policy"):
+            raise BadInput(
+                f"the model in {folder} was not trained from the one in {base}, whose configuration is another: set "
+                "backbone.path to its base"
+            )
+        return cls(backbone, settings.colour_fix, tiling, prompt_of, saved, has_base=True)
 
     @property
     def digest(self) -> str:
@@ -101,15 +121,21 @@ class Upscaler:
         return self.backbone.digest("policy")
 
     def __call__(
-        self, lr: NDArray[np.uint8], seed: int, progress: bool = False, prompt: str | None = None
+        self,
+        lr: NDArray[np.uint8],
+        seed: int,
+        progress: bool = False,
+        prompt: str | None = None,
+        mixture: MixtureSettings | None = None,
     ) -> NDArray[np.uint8]:
         """Restore 8-bit RGB `[h, w, 3]` to `[scale * h, scale * w, 3]`; without a `prompt`, `prompt_of` writes it.
 
-        The result depends on the pixels, the prompt and `seed` alone; up to the tile size it is candidate `seed` of the
-        LR image. A larger picture is restored tile by tile; the colour fix then matches each tile's own part of the LR.
+        The result depends on the pixels, the prompt, `seed` and `mixture` (None: the policy) alone; up to the tile size
+        it is candidate `seed` of the LR image. A larger picture is restored tile by tile; the colour fix then matches
+        each tile's own part of the LR.
 
         Raises:
-            BadInput: the picture has more than `max_pixels` px, or `seed` is negative.
+            BadInput: the picture has more than `max_pixels` px, `seed` is negative, or the mixture needs a base.
         """
         height, width = lr.shape[:2]
         if height * width > self.tiling.max_pixels:
@@ -119,6 +145,7 @@ class Upscaler:
             )
         if seed < 0:
             raise BadInput(f"seed {seed} is negative; seeds start at 0")
+        source = self._source(mixture)
         text = self.prompt_of(lr) if prompt is None else prompt
         scale = self.backbone.scale
         rows = spans(height, self.tiling.tile, self.tiling.overlap)
@@ -147,7 +174,7 @@ class Upscaler:
                 for column, across in zip(columns, column_weights, strict=True):
                     wide = column.scaled(scale)
                     crop = lr[row.start : row.stop, column.start : column.stop]
-                    restored = self._tile(crop, noise.window(high, wide), text)
+                    restored = self._tile(crop, noise.window(high, wide), text, source)
                     band[:, :, wide.start : wide.stop] += restored * row_weights[number][:, None] * across
                     bar.update()
                 # No later row of tiles reaches above its own start: those rows are final.
@@ -155,9 +182,18 @@ class Upscaler:
                 output[high.start : final] = to_8bit(band[None, :, : final - high.start])[0]
         return output
 
-    def _tile(self, lr: NDArray[np.uint8], noise: torch.Tensor, prompt: str) -> torch.Tensor:
+    def _source(self, mixture: MixtureSettings | None) -> Source:
+        source = source_of(mixture)
+        if mixture is not None and source != "policy" and not self.has_base:
+            raise BadInput(
+                f"{mixture.name} mixes the aligned model with its base, and this one was stored without it: set "
+                "register.reference to true and register it again, or take strength 1"
+            )
+        return source
+
+    def _tile(self, lr: NDArray[np.uint8], noise: torch.Tensor, prompt: str, source: Source) -> torch.Tensor:
         # Tiles come one by one: a block of several would be filled up with copies.
         (samples,) = restore(
-            self.backbone, to_tensor(lr), (prompt,), [lambda shape: noise], self.colour_fix, "policy", block=1
+            self.backbone, to_tensor(lr), (prompt,), [lambda shape: noise], self.colour_fix, source, block=1
         )
         return samples.images[0].cpu()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from components.backbones.base import Backbone, Condition, Predictor
+from components.backbones.base import Backbone, Branches, Condition, Predictor
 from components.storage import digests
 
 
@@ -18,8 +18,8 @@ class Fading:
 
     power: float
 
-    def digest(self, backbone: Backbone) -> str:
-        return digests.of_json(["fading", self.power, backbone.digest("reference"), backbone.digest("policy")])
+    def digest(self, branches: Branches) -> str:
+        return digests.of_json(["fading", self.power, branches.digest("reference"), branches.digest("policy")])
 
     def predictor(self, backbone: Backbone, times: Tensor) -> Predictor:
         base, aligned = backbone.predictor("reference"), backbone.predictor("policy")

@@ -17,6 +17,7 @@ from components.report.curves import (
     validation_charts,
 )
 from components.report.groups import ranked, view
+from components.report.mixtures import Mixtures
 from components.report.page import Page, html
 from components.report.verdict import judge, key_figures
 from components.settings import (
@@ -76,6 +77,7 @@ def test_the_page_has_a_table_a_kind_of_images() -> None:
         peer_headings=headings,
         peers=peers,
         controls=[],
+        mixtures=Mixtures.of(both),
         anatomy=[],
         spread=spread_chart(both),
         validation=[],

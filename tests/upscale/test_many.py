@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from components.errors import BadInput
-from components.settings import TinyFlowSettings
+from components.metrics.suite import Suite
+from components.settings import MixtureSettings, TinyFlowSettings
 from components.upscale.jobs import NAME, check_name, find, is_one, plan
 from components.upscale.many import Restoring, Summary
 from components.upscale.record import FILE
+from components.upscale.request import Request
 from components.upscale.size import Size
 from components.upscale.upscaler import Upscaler
 from tests.upscale.pictures import file_of, noise
@@ -36,9 +38,10 @@ def photos(tmp_path: Path) -> Path:
 
 def run(upscaler: Upscaler, *paths: Path, output: Path | None = None, name: str = NAME, **options: Any) -> Summary:
     found, failed = find(paths, output)
-    jobs = plan(found, output, name, upscaler.backbone.scale, options.get("seed", 0))
-    options = {"size": Size(), "seed": 0} | options
-    return Restoring(upscaler, **options).run(jobs, failed)
+    seed, size, force = options.pop("seed", 0), options.pop("size", Size()), options.pop("force", False)
+    jobs = plan(found, output, name, upscaler.backbone.scale, seed)
+    seeds = range(seed, seed + options.pop("best_of", 1))
+    return Restoring(Request(upscaler, seeds, **options), size, force).run(jobs, failed)
 
 
 def counts(summary: Summary) -> tuple[int, int, int]:
@@ -52,6 +55,16 @@ def test_a_folder_is_restored_as_it_lies_and_what_is_done_is_skipped(upscaler: U
     before = {path: path.stat().st_mtime_ns for path in large.rglob("*.png")}
     assert counts(run(upscaler, photos)) == (0, 2, 0)
     assert {path: path.stat().st_mtime_ns for path in large.rglob("*.png")} == before
+
+
+def test_another_mixture_or_choice_of_seeds_is_another_result(model_folder: Path, photos: Path) -> None:
+    settings = TinyFlowSettings(family="tiny_flow", path=model_folder, steps=2, colour_fix="none")
+    both = Upscaler.load(model_folder, settings, torch.device("cpu"), base=model_folder)
+    suite = Suite.load(["lr_consistency"])
+    asked = [{}, {"mixture": MixtureSettings(strength=0.5)}, {"best_of": 2, "suite": suite}]
+    for options in asked:
+        assert counts(run(both, photos, **options)) == (2, 0, 0)
+        assert counts(run(both, photos, **options)) == (0, 2, 0)
 
 
 def test_the_result_is_that_of_one_picture(upscaler: Upscaler, photos: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from components.artifacts.images import to_8bit, to_tensor
-from components.backbones.base import candidate_noise
+from components.backbones.base import Source, candidate_noise
 from components.backbones.restore import sample
 from components.backbones.tiny_flow import TinyFlow
 from components.errors import BadInput
@@ -62,7 +62,7 @@ class Alternating(Upscaler):
 
     count = 0
 
-    def _tile(self, lr: NDArray[np.uint8], noise: torch.Tensor, prompt: str) -> torch.Tensor:
+    def _tile(self, lr: NDArray[np.uint8], noise: torch.Tensor, prompt: str, source: Source) -> torch.Tensor:
         self.count += 1
         return torch.full((3, 4 * lr.shape[0], 4 * lr.shape[1]), 0.8 if self.count % 2 else 0.2)
 
