@@ -13,7 +13,7 @@ from components.plan.figures import Figures, Part, Work
 from components.plan.gpus import Gpu
 from components.plan.published import seconds_a_candidate, utilisation
 from components.plan.workload import LRImages, Workload, sampling_block, shape_of
-from components.settings import Settings, load_settings
+from components.settings import MixtureSettings, Settings, load_settings
 from components.settings.families import FAMILIES
 from tests.made import REPOSITORY, write_dataset, write_params
 
@@ -58,6 +58,19 @@ def test_hours_of_c_sd2() -> None:
     assert validation.gpu_hours == pytest.approx(4 * validation.seconds / 3600) == 22 * 64 / 3600
     # two models, 10 test images, 64 candidates
     assert evaluate.flop == 2 * 10 * 64 * 10 * TERA
+
+
+def test_a_step_of_a_mixture_predicts_twice() -> None:
+    settings = preset("c-sd2")
+    mixtures = [MixtureSettings(strength=0.0), MixtureSettings(strength=0.5), MixtureSettings(power=1.0)]
+    mixtures.append(MixtureSettings(start=0.5))
+    mixing = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"mixtures": mixtures})})
+    network, decode = FIGURES.candidate
+    figures = replace(FIGURES, candidate=(replace(network, predicts=True), decode))
+    evaluate = estimate.hours(mixing, figures, workload(mixing), GPU, 4, USED)[3]
+    # base, aligned and three mixtures of 640 candidates; one predicts twice in all of 50 steps, one in 49
+    assert evaluate.flop == pytest.approx((5 * 10 + (50 + 49) / 50 * 9) * 640 * TERA)
+    assert evaluate.work == "3,200 candidates of 10 LR images, 3 mixtures among them"
 
 
 def test_a_safeguard_makes_twice_what_both_branches_share() -> None:
