@@ -132,7 +132,7 @@ def test_too_little_memory_has_a_name_and_a_way_out(here: World, undisturbed: Pa
     here.project("tight")
     little: dict[str, Any] = {
         "default": {"cpu": "100m", "memory": "3Gi"},
-        # Far less than imports take: near its limit, the kernel takes pages of files back for minutes, and kills nobody.
+        # Far less than imports take: just below it the kernel takes files' pages back for minutes.
         "generate": {"cpu": "100m", "memory": "96Mi"},
     }
     run = here.start("tight", ["prepare", "generate"], resources=little)
