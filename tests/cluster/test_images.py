@@ -17,6 +17,7 @@ import httpx
 import pytest
 from kubernetes import client
 
+from components.stages import OPERATIONS, STAGES
 from tests.cluster.images import ROOT, build, inputs, podman, pushed
 from tests.cluster.test_rbac import admin, log_of, namespace, served, stage_job  # noqa: F401  # fixtures
 
@@ -99,11 +100,19 @@ def test_a_stage_runs_in_a_namespace_that_enforces_restricted(
 
 def test_every_stage_can_be_imported(components: str) -> None:
     code = (
-        "import importlib; from components.stages import STAGES; "
-        "[importlib.import_module(f'components.{stage}.stage') for stage in STAGES]; print('imported', len(STAGES))"
+        "import importlib; from components.stages import OPERATIONS, STAGES; every = [*STAGES, *OPERATIONS]; "
+        "[importlib.import_module(f'components.{stage}.stage') for stage in every]; print('imported', *every)"
     )
     entry = ("--entrypoint", "python")
-    assert "imported 8" in run(components, "-c", code, options=entry)
+    assert run(components, "-c", code, options=entry).split("imported ")[1].split() == [*STAGES, *OPERATIONS]
+
+
+def test_an_intake_and_the_gate_find_their_libraries(components: str) -> None:
+    """Which they import when they come to need them."""
+    client = "from components.storage.s3 import connect; connect(); import tenacity; print('s3')"
+    options = ("--entrypoint", "python", "--env", "AWS_DEFAULT_REGION=here")
+    assert run(components, "-c", client, options=options) == "s3"
+    assert "--new-benchmark" in run(components, "components.register", "promote", "--help")
 
 
 @pytest.mark.parametrize("name", ["components", "flow", "mlflow"])

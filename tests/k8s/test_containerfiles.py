@@ -1,14 +1,19 @@
 """What goes into images, as far as it can be told without building one (tests/cluster/test_images.py builds)."""
 
+import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.k8s.manifests import ROOT
 
@@ -20,9 +25,13 @@ def _name(requirement: str) -> str:
     return re.split(r"[\[<>=!~;\s]", requirement.lower(), maxsplit=1)[0]
 
 
-def _required(image: str) -> set[str]:
+def _lines(image: str) -> list[str]:
     lines = (ROOT / "k8s" / "images" / image / "requirements.txt").read_text().splitlines()
-    return {_name(line) for line in lines if not line.startswith("#")}
+    return [line for line in lines if not line.startswith("#")]
+
+
+def _required(image: str) -> set[str]:
+    return {_name(line) for line in _lines(image)}
 
 
 def _text(image: str) -> str:
@@ -32,6 +41,57 @@ def _text(image: str) -> str:
 def test_images_need_what_the_project_needs() -> None:
     declared = {_name(requirement) for requirement in PROJECT["dependencies"]}
     assert _required("components") | _required("flow") | _required("mlflow") == declared
+
+
+OF_A_CHECKOUT = {
+    ROOT / "components/new_project.py": {"ruamel"},
+    ROOT / "components/pipeline.py": {"dvc"},
+    ROOT / "components/pipeline_files.py": {"ruamel"},
+    ROOT / "components/pipeline_status.py": {"dvc"},
+}
+"""Code that works on a person's project, or in a flow, and never in a stage's pod; and what that alone imports."""
+
+
+def _installed_in(image: str) -> set[str]:
+    """Packages that pip puts into an image, with all that they require, as installed here."""
+    waiting = [Requirement(line) for line in _lines(image)]
+    found: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        wanted = waiting.pop()
+        entry = (str(canonicalize_name(wanted.name)), frozenset(wanted.extras))
+        if entry in found:
+            continue
+        found.add(entry)
+        for line in metadata.requires(wanted.name) or ():
+            more = Requirement(line)
+            extras = ("", *wanted.extras)
+            if more.marker is None or any(more.marker.evaluate({"extra": extra}) for extra in extras):
+                waiting.append(more)
+    return {name for name, _ in found}
+
+
+def _imports(file: Path) -> Iterator[str]:
+    """First names of all modules of others that a file imports, where and when ever it does."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+        for name in names:
+            first = name.partition(".")[0]
+            if first not in sys.stdlib_module_names and first not in ("components", "flows"):
+                yield first
+
+
+@pytest.mark.parametrize(("image", "code"), [("components", "components"), ("flow", "flows")])
+def test_an_image_has_every_package_that_its_code_imports(image: str, code: str) -> None:
+    """Also within functions: nobody sees those imports before the pod that fails of them."""
+    installed, of_packages = _installed_in(image), metadata.packages_distributions()
+    missing = {
+        f"{file.relative_to(ROOT)}: {name}"
+        for file in (ROOT / code).rglob("*.py")
+        for name in set(_imports(file)) - OF_A_CHECKOUT.get(file, set())
+        if not {canonicalize_name(package) for package in of_packages.get(name, ())} & installed
+    }
+    assert not missing
 
 
 def test_every_requirement_is_pinned() -> None:
