@@ -1,5 +1,6 @@
 """An anchor as the newest commit of a git branch: a repository takes no commit that does not follow its newest."""
 
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,15 +66,18 @@ class GitAnchor:
 
     def _fetched(self, root: Path) -> str | None:
         """The branch's newest commit, in a new repository in `root`; None where there is no such branch."""
+        if shutil.which("git") is None:
+            raise BadInput(
+                f"the anchor {self} needs git, which is not installed here (the image of stages has none): set "
+                "gate.anchor to s3://bucket/prefix/"
+            )
         head = git.heads(self.branch)
         git.output(root, "init", "-q")
         listed = git.call(root, "ls-remote", "--quiet", git.END, self.repository, head, seconds=git.TRANSFER)
         if listed.returncode != 0:
-            said = listed.stderr.strip()
-            if "not installed" in said:
-                raise BadInput(f"the anchor {self} needs git, which is not installed here: use s3://bucket/prefix/")
             raise ResumeLater(
-                f"the anchor {self} cannot be read: {said}; run the same command again, or set gate.anchor"
+                f"the anchor {self} cannot be read: {listed.stderr.strip()}; run the same command again, or set "
+                "gate.anchor"
             )
         if not listed.stdout.strip():
             return None
