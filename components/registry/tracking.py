@@ -136,7 +136,7 @@ def _way_out(status: int) -> str:
     if status == 403:
         return (
             f"\n403: {user or 'nobody'} may not do this: EDIT on the registered model is needed, for a promotion on "
-            "<name>-dev, <name> and <name>-history; ask whoever has MANAGE"
+            "<name>-dev, <name> and <name>-history, and on the experiment <experiment>-promoted; ask whoever has MANAGE"
         )
     return ""
 
