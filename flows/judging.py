@@ -106,8 +106,9 @@ class JudgingInClone:
         frozen = tracked(root, BENCHMARK)
         # a first set is frozen from the test split
         wanted = [BENCHMARK] if frozen else []
-        wanted += [*DATASET, project.settings.backbone.path.as_posix()]
+        wanted += DATASET
         inputs: list[Input] = [entry for path in wanted if (entry := tracked(root, path)) is not None]
+        inputs += project.models()
         # The registry is no input that a digest could know: the work's own name makes another task of another run.
         params = f"{shareable_params(root)}# {self.runner.run} {name}\n"
         return Task(

@@ -6,7 +6,7 @@ outputs by what the tasks say they made. What is recorded is what `dvc repro` wo
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -159,23 +159,39 @@ class Project:
         return found
 
     def _named_by_settings(self, stage: PipelineStage) -> list[Input]:
-        """Folders that settings name and dvc.yaml does not: photos for prepare, models for who loads a backbone.
-
-        Paths from outside the project and hub ids stay as they are: they must be where the stage runs.
-        """
+        """What settings name and dvc.yaml does not: photos and a captioner for prepare, models for who loads one."""
         named: list[Path] = []
         if stage.name == "prepare":
-            named += photo_folders(self.settings.prepare)
+            named += [*photo_folders(self.settings.prepare), *self._captioner()]
         if any("backbone" in dep.params for dep in stage.deps if isinstance(dep, ParamsDependency)):
-            named.append(self.settings.backbone.path)
-            base = getattr(self.settings.backbone, "base", None)
-            named += [base] if base else []
-        listed = [dependency.def_path for dependency in stage.deps]
+            named += self.settings.backbone.files
+        return self._at(named, [dependency.def_path for dependency in stage.deps])
+
+    def models(self) -> list[Input]:
+        """What a registered model of these settings is built from beside its own files, and what it was trained from:
+        for work that is none of the pipeline's stages."""
+        return self._at([*self.settings.backbone.files, *self._captioner()])
+
+    def frozen_models(self) -> list[Input]:
+        """The same without what it was trained from."""
+        backbone = self.settings.backbone
+        return self._at([path for path in backbone.files if path != backbone.path])
+
+    def _captioner(self) -> list[Path]:
+        model = self.settings.prepare.prompt.model
+        return [] if model is None else [model]
+
+    def _at(self, named: Sequence[Path], listed: Sequence[str] = ()) -> list[Input]:
+        """Inputs that lie at these paths, those in one of `listed` left out.
+
+        Paths from outside the project and hub ids stay as they are: they must be where the work runs.
+        """
         found = []
         for folder in dict.fromkeys(path.as_posix() for path in named if not path.is_absolute()):
             if any(folder == path or folder.startswith(f"{path}/") for path in listed):
                 continue
-            tracked = next((out for source in self._sources for out in source.outs if out.def_path == folder), None)
+            place = str(self.root / folder)  # an output's own path is relative to its .dvc file
+            tracked = next((out for source in self._sources for out in source.outs if out.fs_path == place), None)
             if tracked is not None and tracked.hash_info:
                 size = tracked.meta.size or 0
                 entry = Input(path=folder, md5=tracked.hash_info.value, size=size, origin="store")

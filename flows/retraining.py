@@ -211,8 +211,8 @@ class Retraining:
             self.log.info("goes on with base %s", known.attempt.champion or "of the settings")
             return
         params = f"{shareable_params(root)}# looked at by run {runtime.flow_run.id or os.getpid()}\n"
-        inputs: list[Input] = []
-        made = self._run(checkout, project, store, "champion", params, inputs, [CHAMPION, CHAMPION_REPORT])
+        outputs = [CHAMPION, CHAMPION_REPORT]
+        made = self._run(checkout, project, store, "champion", params, project.frozen_models(), outputs)
         champion = _fetched(store, made, ChampionReport).champion
         attempt = TrainingAttempt(shards=tuple(pending), champion=champion)
         known.model_copy(update={"attempt": attempt}).write(root)

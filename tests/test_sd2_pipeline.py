@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ from typer.testing import CliRunner
 from components.artifacts import tables
 from components.cli.app import app
 from components.errors import BadInput, ExitCode
+from components.gate.judging import verified
+from components.registry.fetch import Found, model_of, ours
+from components.registry.models import checked_package, load_upscaler
+from components.registry.tracking import connected
+from components.settings import load_settings
 from components.stages import STAGES
 from tests.backbones.tiny_pipelines import write_sd_base, write_sd_control
 from tests.made import photo, write_params
@@ -142,6 +148,29 @@ def test_a_registered_controlnet_says_which_base_it_needs_and_where_it_looked(
         assert f"{other} is another model" in wrong.stderr
     finally:
         moved.rename(base)
+
+
+def test_what_a_pod_registered_is_built_with_the_models_of_the_project(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder that it was registered in is gone, as a task's workspace is: for the gate as for `upscale`."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    here, gone = shutil.copytree(project, tmp_path / "here", symlinks=True), project.with_name("gone")
+    settings = load_settings(here / "params.yaml")
+    project.rename(gone)
+    try:
+        with connected(settings.register_, here) as client:
+            found = Found(ours(client, "tiny-sd2@candidate"), None)
+            model = verified(settings, here, found, model_of(client, found))
+        assert model.saved is not None
+        assert model.saved.backbone.base_model == here / "models/sd2"
+        _, package = checked_package(settings, here, "tiny-sd2@candidate")  # what `dp2o serve` serves
+        assert package.config["prompt"]["model"] == str(here / "models/captioner")
+        (here / "models/sd2").rename(here / "lost")
+        with pytest.raises(BadInput, match=f"was looked for at {here}/models/sd2.*--base"):
+            load_upscaler(settings, here, "tiny-sd2@candidate", {})
+    finally:
+        gone.rename(project)
 
 
 def test_pictures_larger_than_a_tile_and_than_the_limit(project: Path, tmp_path: Path) -> None:

@@ -71,9 +71,10 @@ def judged(
     Raises:
         BadInput: a version is not what its tags say, or the benchmark set cannot be read.
     """
-    device, version = settings.run.device, candidate.version
-    challenger = verified(candidate.found, candidate.copy, device)  # first: what is promoted must be what was judged
-    with Bench(settings, root, resolve_device(device)) as bench:
+    version = candidate.version
+    # first: what is promoted must be what was judged
+    challenger = verified(settings, root, candidate.found, candidate.copy)
+    with Bench(settings, root, resolve_device(settings.run.device)) as bench:
         frozen = _present_set(settings, root, new_benchmark) or _frozen(settings, root, bench)
         question = _question(settings, champion, candidate, frozen)
         known = believed_report(version, trust)
@@ -81,9 +82,9 @@ def judged(
             logger.info("the report on %s/%s still holds: nothing is measured", version.name, version.version)
             return known
         if champion is None:
-            present = _base(settings, root, version, device)
+            present = _base(settings, root, version)
         else:
-            present = verified(champion, model_of(client, champion), device)
+            present = verified(settings, root, champion, model_of(client, champion))
         checks = _measured(settings, bench, frozen, present, challenger)
     return GateReport(
         challenger=candidate.found.name,
@@ -136,7 +137,7 @@ def freeze_again(settings: Settings, root: Path, champion: Found, wanted: str) -
     if benchmark.names(root):
         return
     try:
-        base = _base_model(settings, root, settings.run.device)
+        base = _base_model(settings, root)
         if base.digest != champion.tag(BASE_MODEL_TAG):
             raise BadInput(f"backbone.path holds {base.digest[:12]}, not the base that the champion was trained from")
         with Bench(settings, root, resolve_device(settings.run.device)) as bench:
@@ -176,19 +177,19 @@ def _present_set(settings: Settings, root: Path, new: bool) -> FrozenSet | None:
 
 def _frozen(settings: Settings, root: Path, bench: Bench) -> FrozenSet:
     """A new set, with the normaliser of the settings' base model."""
-    frozen = bench.freeze(_base_model(settings, root, settings.run.device))
+    frozen = bench.freeze(_base_model(settings, root))
     logger.info("benchmark set %s frozen from the test split; keep %s", frozen.name, root / paths.BENCHMARKS)
     return frozen
 
 
-def _base_model(settings: Settings, root: Path, device: str) -> Upscaler:
+def _base_model(settings: Settings, root: Path) -> Upscaler:
     backbone = settings.backbone.located(root)
-    return Upscaler.load(backbone.path, backbone, resolve_device(device))
+    return Upscaler.load(backbone.path, backbone, resolve_device(settings.run.device))
 
 
-def _base(settings: Settings, root: Path, version: ModelVersion, device: str) -> Upscaler:
+def _base(settings: Settings, root: Path, version: ModelVersion) -> Upscaler:
     """The base model that `version` was trained from: what a first model has to beat."""
-    base = _base_model(settings, root, device)
+    base = _base_model(settings, root)
     wanted = version.tags.get(BASE_MODEL_TAG, "")
     if base.digest != wanted:
         raise BadInput(
@@ -198,13 +199,13 @@ def _base(settings: Settings, root: Path, version: ModelVersion, device: str) ->
     return base
 
 
-def verified(found: Found, copy: Copy, device: str) -> Upscaler:
+def verified(settings: Settings, root: Path, found: Found, copy: Copy) -> Upscaler:
     """The model of a copy, if its weights are those that were evaluated.
 
     Raises:
         BadInput: they are not.
     """
-    model = built(copy, device)
+    model = built(settings, root, copy)
     wanted = found.tag(MODEL_TAG)
     if model.digest != wanted:
         raise BadInput(

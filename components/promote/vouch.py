@@ -82,7 +82,7 @@ def _copied(
         raise BadInput(f"{version.name}/{number} is no champion of {name}, present or earlier; those are {have}")
     found = Found(version, history.naming(number))
     copy = model_of(client, found)
-    verified(found, copy, settings.run.device)
+    verified(settings, root, found, copy)
     made = prepared(client, version, copy.package)
     copied, run = copy_to_production(client, (settings.register_, root), version, name, made)
     earlier = next((one for one in reversed(history.records) if one.content.version == number), None)

@@ -31,8 +31,7 @@ from components.registry.versions import CANDIDATE, HEADLINE_TAG, IDENTITY_TAG, 
 from components.serving import package
 from components.serving.build import REFERENCE
 from components.serving.pyfunc import model_config
-from components.settings import PromptSettings, Settings
-from components.storage.hub import source
+from components.settings import Settings
 
 logger = logging.getLogger("dp2o.register")
 
@@ -115,8 +114,8 @@ def _register(
     name = settings.register_.model_name
     sampling = settings.backbone.model_dump(mode="json") | {"scale": scale}
     card = redacted(model_card(name, sampling, evaluation, lineage.tags()))
-    prompt = _prompt(settings.prepare.prompt, root)
-    config = model_config(settings.backbone.located(root), prompt, digest=lineage.model)
+    # located, as a served model starts anywhere
+    config = model_config(settings.backbone.located(root), settings.prepare.prompt.located(root), digest=lineage.model)
     with mlflow.start_run(experiment_id=experiment, run_name=f"{name} {lineage.model[:12]}", tags=tags) as started:
         run_id = started.info.run_id
         _log_figures(client, run_id, settings, root, evaluation)
@@ -142,11 +141,6 @@ def _weights(settings: Settings, root: Path) -> Iterator[Path]:
         (both / REFERENCE).mkdir()
         load_model(chosen.path, chosen, resolve_device(settings.run.device)).save(both / REFERENCE)
         yield both
-
-
-def _prompt(prompt: PromptSettings, root: Path) -> PromptSettings:
-    """The settings with a local captioner's path made absolute, as a served model starts anywhere."""
-    return prompt if prompt.model is None else prompt.model_copy(update={"model": source(prompt.model, root)})
 
 
 def _log_figures(

@@ -1,7 +1,7 @@
 """Registered model versions: list, show, and load one to restore pictures with."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +16,9 @@ from components.serving.build import upscaler_of
 from components.serving.package import Package
 from components.settings import RegisterSettings, Settings
 from components.upscale.upscaler import Upscaler
+
+_MODELS = {"backbone": ("base", "restorer"), "prompt": ("model",)}
+"""Stored settings that name models beside the version's own files, by block."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def load_upscaler(
     """
     with connected(settings.register_, root) as client:
         found = find(client, settings.register_, trust_of(settings.gate, root), version_uri)
-        return built(model_of(client, found), settings.run.device, tiling, base)
+        return built(settings, root, model_of(client, found), tiling, base)
 
 
 def checked_package(settings: Settings, root: Path, version_uri: str) -> tuple[str, Package]:
@@ -83,16 +86,40 @@ def checked_package(settings: Settings, root: Path, version_uri: str) -> tuple[s
     with connected(settings.register_, root) as client:
         found = find(client, settings.register_, trust_of(settings.gate, root), version_uri)
         package = model_of(client, found).package
+    package = replace(package, config=_found_here(package.config, settings, root))
     if found.record is None:
         return f"{found.name}, which no record of a promotion names the files of", package
     signer = f"signed with the key of {found.record.signer}" if found.record.signer else "not signed"
     return f"{found.name}, as record {found.record.number} has it, {signer}", package
 
 
-def built(copy: Copy, device: str, tiling: Mapping[str, int] = MappingProxyType({}), base: str = "") -> Upscaler:
+def built(
+    settings: Settings, root: Path, copy: Copy, tiling: Mapping[str, int] = MappingProxyType({}), base: str = ""
+) -> Upscaler:
     """The upscaler of files that were checked; see `load_upscaler`."""
     package = copy.package
-    return upscaler_of(package.backbone, package.config | {"device": device, "base": base, **tiling})
+    config = _found_here(package.config, settings, root)
+    return upscaler_of(package.backbone, config | {"device": settings.run.device, "base": base, **tiling})
+
+
+def _found_here(config: Mapping[str, Any], settings: Settings, root: Path) -> dict[str, Any]:
+    """Stored settings, with the models that these settings name in the place of those that are not here any more.
+
+    What a pod or a flow's clone registers names paths of a folder that was gone with it. That a base model is the same
+    is told by the digest of all weights.
+    """
+    own = {"backbone": settings.backbone.located(root), "prompt": settings.prepare.prompt.located(root)}
+    found = dict(config)
+    for block, names in _MODELS.items():
+        stored, here = found.get(block), own[block].model_dump(mode="json")
+        if isinstance(stored, dict):
+            moved = {name: here[name] for name in names if here.get(name) and _is_gone(stored.get(name))}
+            found[block] = stored | moved
+    return found
+
+
+def _is_gone(path: Any) -> bool:
+    return isinstance(path, str) and Path(path).is_absolute() and not Path(path).exists()
 
 
 def described(version: ModelVersion, aliases: dict[str, str]) -> Version:

@@ -1,12 +1,13 @@
 """Block `prepare`: photos, crops, splits, prompts and degradation."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import model_validator
 
 from components.settings.block import Block, Count, Fraction, Positive
 from components.settings.degradation import DegradationSettings
+from components.storage.hub import source
 
 
 class SplitSettings(Block):
@@ -40,6 +41,10 @@ class PromptSettings(Block):
     column: str = "prompt"
     model: Path | None = None
     max_tokens: Count = 48
+
+    def located(self, root: Path) -> Self:
+        """The same with a captioner's path made absolute, relative to `root`; a model of the hub stays as it is."""
+        return self if self.model is None else self.model_copy(update={"model": source(self.model, root)})
 
     @model_validator(mode="after")
     def _consistent(self) -> "PromptSettings":

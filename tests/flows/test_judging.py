@@ -4,15 +4,17 @@ import logging
 from pathlib import Path
 
 import pytest
+import yaml
 
 from components.errors import BadInput
 from components.invocation import Invocation
 from components.storage.store import Store
 from components.task.child import command
-from components.task.document import Task
+from components.task.document import Task, read_task
 from flows.checkout import Checkout
 from flows.judging import BENCHMARK, REPORT, JudgingInClone, JudgingInFolder, keep_first_set
 from flows.launchers.base import Failure, Outcome, State, Work, WorkFailedError
+from flows.project import Project
 from flows.stages import Runner
 from flows.tracking import track_folder, tracked
 from tests.flows.made import make_project, outputs
@@ -58,6 +60,28 @@ def judging(store: Store, launcher: GateLauncher, tmp_path: Path) -> JudgingInCl
 
 def works(launcher: Scripted) -> list[tuple[str, str, int]]:
     return [(work.stage, work.shard, work.attempt) for work in launcher.works]
+
+
+def test_the_gate_gets_all_models_that_settings_name(judging: JudgingInClone, launcher: GateLauncher) -> None:
+    """A ControlNet's frozen base is none of the version's own files, and neither is a captioner."""
+    root, project, store = judging.checkout.root, judging.runner.project, judging.runner.store
+    content = store.keep(root / "dvc.yaml")
+    for path in ("models/sd2", "models/control", "models/captioner"):
+        track_folder(root, path, store, {"config.json": content})
+    names = {"family": "sd2_controlnet", "path": "models/control", "base": "models/sd2"}
+    settings = project.settings.model_dump(mode="json", by_alias=True)
+    settings["backbone"] = names | {"steps": 2, "guidance_scale": 2.0, "colour_fix": "none"}
+    settings["prepare"]["prompt"] = {"kind": "captioner", "model": "models/captioner"}
+    (root / "params.yaml").write_text(yaml.safe_dump(settings))
+    judging.runner.project = Project(root)
+    judging.run("gate-0", PROMOTE)
+    task, _ = read_task("register", str(Invocation.parse("register", launcher.works[0].command[1:]).task))
+    given = {entry.path for entry in task.inputs if entry.origin == "store"}
+    assert given >= {"models/sd2", "models/control", "models/captioner"}
+    assert [entry.path for entry in Project(root).frozen_models()] == ["models/sd2"]  # what a champion is loaded with
+    prepared = {entry.path for entry in Project(root).task("prepare", store.url).inputs}
+    assert "models/captioner" in prepared
+    assert "models/sd2" not in prepared
 
 
 def test_too_little_memory_is_met_with_half_the_batches(judging: JudgingInClone, launcher: GateLauncher) -> None:

@@ -190,7 +190,7 @@ def test_the_gate_runs_no_code_of_a_candidate_and_promotes_none(registry: Regist
 
     version = client.get_model_version("sr-dev", "1")
     copy = model_of(client, Found(version, None))
-    assert built(copy, "cpu").digest == version.tags["dp2o.model"]
+    assert built(registry.settings, registry.root, copy).digest == version.tags["dp2o.model"]
     made = prepared(client, version, copy.package)
     assert (made.folder / "model/served_model.py").read_text() == package._SERVED.read_text()
     assert "model/python_model.pkl" not in made.files
@@ -202,7 +202,7 @@ def test_weights_of_another_form_are_no_candidate(registry: Registry) -> None:
     unpicklable_weights(registry.place("sr-dev/1"), registry)
     version = registry.client.get_model_version("sr-dev", "1")
     with pytest.raises(BadInput, match=r"model\.bin is neither safetensors nor JSON"):
-        built(model_of(registry.client, Found(version, None)), "cpu")
+        built(registry.settings, registry.root, model_of(registry.client, Found(version, None)))
     assert not registry.canary.exists()
 
 
@@ -222,7 +222,7 @@ def test_what_was_checked_is_what_is_loaded(registry: Registry) -> None:
     copy = model_of(registry.client, Found(registry.client.get_model_version("sr", "1"), None))
     assert copy.folder.stat().st_mode & 0o077 == 0
     other_weights(registry.place("sr/1"), registry)
-    np.testing.assert_array_equal(built(copy, "cpu")(PHOTO, 3), before)
+    np.testing.assert_array_equal(built(registry.settings, registry.root, copy)(PHOTO, 3), before)
 
 
 def test_an_alias_moved_by_hand_serves_nothing_else(registry: Registry) -> None:
