@@ -185,7 +185,7 @@ def runner_of(
 
 
 def secrets_of(project: Project) -> dict[str, str]:
-    """What settings hold that no task may have, for every process: a variable goes first."""
+    """What settings hold that no task may have, for the gate's work: a variable goes first."""
     webhook = project.settings.register_.webhook.get_secret_value()
     return {WEBHOOK: webhook} if webhook and not os.environ.get(WEBHOOK) else {}
 

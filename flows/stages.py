@@ -56,7 +56,7 @@ class Runner:
         crash_retries: how often a part that crashed is tried again.
         train_nodes: machines that train together, each with the stage's GPUs.
         key: of this run: whose results count.
-        secrets: given to every process beside its own key.
+        secrets: given to the gate's work beside its own key: no stage tells people anything.
     """
 
     project: Project
@@ -153,12 +153,12 @@ class Runner:
             log=f"runs/{self.run}/logs/{part.stage}-{label}-{attempt.number}.log",
         )
         nodes = self.train_nodes if part.stage == TRAINING else 1
-        secrets = self.secrets | {seal.KEY_VARIABLE: own}
+        promotes = label != part.label  # the gate's commands alone have names of their own
+        secrets = (self.secrets if promotes else {}) | {seal.KEY_VARIABLE: own}
         arguments = tuple(invocation.argv)
         work = Work(
-            self.run, part.stage, label, attempt.number, arguments, gpus, self.environment, nodes, secrets,
-            promotes=label != part.label,  # the gate's commands alone have names of their own
-        )  # fmt: skip
+            self.run, part.stage, label, attempt.number, arguments, gpus, self.environment, nodes, secrets, promotes
+        )
         handle = self.launcher.submit(work)
         try:
             return self.launcher.wait(

@@ -11,11 +11,12 @@ from components.invocation import Invocation
 from components.storage.store import Store
 from components.task.child import command
 from components.task.document import Task, read_task
+from components.task.seal import KEY_VARIABLE
 from flows.checkout import Checkout
 from flows.judging import BENCHMARK, REPORT, JudgingInClone, JudgingInFolder, keep_first_set
 from flows.launchers.base import Failure, Outcome, State, Work, WorkFailedError
 from flows.project import Project
-from flows.stages import Runner
+from flows.stages import Runner, in_turn
 from flows.tracking import track_folder, tracked
 from tests.flows.made import make_project, outputs
 from tests.flows.test_stages import Scripted, failed
@@ -60,6 +61,17 @@ def judging(store: Store, launcher: GateLauncher, tmp_path: Path) -> JudgingInCl
 
 def works(launcher: Scripted) -> list[tuple[str, str, int]]:
     return [(work.stage, work.shard, work.attempt) for work in launcher.works]
+
+
+def test_the_gate_alone_is_given_what_only_it_needs(judging: JudgingInClone, launcher: GateLauncher) -> None:
+    """A stage's pod decodes pictures of strangers, and tells people nothing."""
+    judging.runner.secrets["DP2O_WEBHOOK_URL"] = "https://hooks.example.com/secret"
+    judging.run("gate-0", PROMOTE)
+    judging.runner.make("generate", in_turn)
+    given = {work.shard: set(work.secrets) for work in launcher.works}
+    assert given.pop("gate-0") == {"DP2O_WEBHOOK_URL", KEY_VARIABLE}
+    assert len(given) > 1
+    assert all(names == {KEY_VARIABLE} for names in given.values())
 
 
 def test_the_gate_gets_all_models_that_settings_name(judging: JudgingInClone, launcher: GateLauncher) -> None:
