@@ -15,11 +15,12 @@ import pytest
 import torch
 
 from components import workers
-from components.errors import BadInput, ExitCode, OutOfMemory
+from components.errors import BadInput, DiskFull, ExitCode, OutOfMemory
 from components.settings import Settings
+from components.storage.disk import tells_of_full_disk
 from components.workers import Workers, free_memory, most_workers
 from tests.made import REPOSITORY, small_params
-from tests.works import cannot_load, crashed, give, killed, odd, refuse, square, threads
+from tests.works import cannot_load, crashed, give, killed, no_room, odd, refuse, square, threads
 
 CPU = torch.device("cpu")
 
@@ -167,3 +168,8 @@ def test_a_containers_memory_counts(tmp_path: Path) -> None:
     assert free_memory(tmp_path) == 1000 - 700 + 150  # the kernel gives pages of files back
     (tmp_path / "memory.max").write_text("max\n")
     assert abs(free_memory(tmp_path) - machine) < 2**30
+
+
+def test_a_disk_that_a_worker_finds_full_is_told_here(tmp_path: Path) -> None:
+    with pytest.raises(DiskFull, match="No space left on device; make room"), tells_of_full_disk(tmp_path):
+        do_all(partial(give, no_room))

@@ -1,5 +1,6 @@
 """What workers do in tests: a module of its own, as each of them imports it, and torch would take seconds."""
 
+import errno
 import os
 import signal
 import time
@@ -32,6 +33,10 @@ def refuse(number: int) -> int:
 
 def odd(number: int) -> int:
     raise Odd(number, "broken")
+
+
+def no_room(number: int) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def killed(number: int) -> int:

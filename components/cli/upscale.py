@@ -1,5 +1,6 @@
 """Restore photos: as aligned, nearer to the base, or the best of several."""
 
+import os
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
@@ -273,7 +274,7 @@ def _several(photos: list[Path], wanted: _Wanted, load: Any, model: str, as_json
     from components.upscale.many import Restoring  # noqa: PLC0415
 
     goes_on()
-    if wanted.output is not None and wanted.output.exists() and not wanted.output.is_dir():
+    if wanted.output is not None and os.path.exists(wanted.output) and not os.path.isdir(wanted.output):
         raise BadInput(f"{wanted.output} is a file, and several pictures need a folder: give another --output")
     if wanted.compare:
         raise BadInput("--compare is for one picture: name one photo")

@@ -41,6 +41,18 @@ class SetAside:
     stood_in: int = 0
 
 
+def _way_out(set_aside: SetAside) -> str:
+    """What helps against each reason for which groups are without pairs."""
+    ways = {
+        "lower pair.top, or look into data/score_quarantine.parquet for what has no score": set_aside.small,
+        "take metrics in score.fr and score.nr that tell the candidates apart, or another pair.builder": (
+            set_aside.unpaired
+        ),
+        "loosen pair.filters": set_aside.emptied,
+    }
+    return "; ".join(way for way, groups in ways.items() if groups) or "raise prepare.split.align or add photos"
+
+
 def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     """Publish data/groups.parquet and data/pairs.parquet for the align split.
 
@@ -59,8 +71,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         raise BadInput(
             f"{path}: no group of the align split gives a pair ({set_aside.small} with fewer than "
             f"{settings.pair.builder.least} scored candidates, {set_aside.unpaired} of which pair.builder "
-            f"{settings.pair.builder.kind} makes none{emptied}); lower pair.top, loosen pair.filters, or look into "
-            "data/score_quarantine.parquet"
+            f"{settings.pair.builder.kind} makes none{emptied}); " + _way_out(set_aside)
         )
     group_rows, pair_rows = rows(paired, settings.pair)
     tables.write_rows(root / paths.GROUPS, tables.GROUPS, group_rows)

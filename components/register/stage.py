@@ -1,5 +1,7 @@
 """Logs the run to MLflow and registers the aligned model as a version with the alias `candidate`."""
 
+import contextlib
+import io
 import json
 import logging
 import shutil
@@ -63,7 +65,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         ResumeLater: the MLflow server cannot be reached.
     """
     if shard is not None:
-        raise BadInput("register cannot be sharded: it makes one model version")
+        raise BadInput("register cannot be sharded: it makes one model version; run it without --shard")
     evaluation = Evaluation.read(root)
     chosen = settings.backbone.located(root)
     digest, scale = _digest_and_scale(load_model(root / paths.BEST, chosen, resolve_device(settings.run.device)))
@@ -123,7 +125,8 @@ def _register(
         with _weights(settings, root) as weights:
             logged = mlflow.pyfunc.log_model(name="model", **package.arguments(weights, config))
     # The identity tag is written together with the version: no version is ever without it.
-    version = mlflow.register_model(logged.model_uri, name, tags=tags)
+    with contextlib.redirect_stderr(io.StringIO()):  # it prints what is logged here; its warnings go through its log
+        version = mlflow.register_model(logged.model_uri, name, tags=tags)
     client.update_model_version(name, version.version, description=card)
     return client.get_model_version(name, version.version)
 

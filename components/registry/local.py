@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.errors import BadInput, ResumeLater, UserError
+from components.storage.disk import full_disk
 
 SQLITE = "sqlite:///"
 ARTIFACTS = "mlartifacts"
@@ -76,6 +77,10 @@ def _reroot(connection: sqlite3.Connection, tables: set[str], database: Path) ->
                     )
 
 
+_NOT_OURS_TO_USE = ("unable to open", "readonly", "disk I/O")
+"""Of a sound database. Other errors of operation are of one whose tables are not as MLflow left them."""
+
+
 @contextlib.contextmanager
 def database_errors(database: Path) -> Iterator[None]:
     """SQLite's errors within become errors that the user can act on."""
@@ -87,11 +92,13 @@ def database_errors(database: Path) -> Iterator[None]:
 
 def user_error(database: Path, error: sqlite3.Error) -> UserError:
     """What an error of SQLite's means to the user."""
+    if (full := full_disk(error, database)) is not None:
+        return full
     text = str(error)
     if "locked" in text:
         return ResumeLater(f"{database} is held by another process: run the same command again")
-    if isinstance(error, sqlite3.OperationalError):  # unable to open, read-only, full
-        return BadInput(f"{database} cannot be used ({text}): look at its rights and at the space that is left")
+    if isinstance(error, sqlite3.OperationalError) and any(words in text for words in _NOT_OURS_TO_USE):
+        return BadInput(f"{database} cannot be used ({text}): look at its rights")
     return BadInput(
         f"{database} is damaged ({text}): restore it from a backup, or move it away and run `dp2o register`, which "
         "begins a new registry without the history"

@@ -12,10 +12,13 @@ from components.errors import DiskFull, UserError
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _WORDS = ("no space left", "os error 28", "database or disk is full", "disk quota exceeded")
 """Of safetensors, SQLite and others, whose errors have no number."""
-_OF_TORCH = ("pytorchstreamwriter", "unexpected pos", "file write failed")
-"""What torch says when a write fails, for whatever reason."""
+_OF_ANY_FAILURE = (
+    *("pytorchstreamwriter", "unexpected pos", "file write failed"),
+    *("unable to open database file", "disk i/o error"),
+)
+"""What torch, and SQLite, say when a write fails, for whatever reason."""
 LITTLE = 2**20
-"""Bytes; with fewer left, torch's failed write is for want of them."""
+"""Bytes; with fewer left, such a write failed for want of them."""
 
 
 def full_disk(error: BaseException, place: Path) -> DiskFull | None:
@@ -30,8 +33,8 @@ def full_disk(error: BaseException, place: Path) -> DiskFull | None:
             return one
         text = str(one).lower()
         number = one.errno if isinstance(one, OSError) else None
-        torchs = any(word in text for word in _OF_TORCH) and _free(place) < LITTLE
-        if number in _FULL or torchs or any(word in text for word in _WORDS):
+        unsaid = any(word in text for word in _OF_ANY_FAILURE) and _free(place) < LITTLE
+        if number in _FULL or unsaid or any(word in text for word in _WORDS):
             return DiskFull(
                 f"{place} cannot be written: {os.strerror(number or errno.ENOSPC)}; make room on that disk and run the "
                 "same command again: what is finished is kept. `dvc gc --workspace` removes what earlier runs made, "

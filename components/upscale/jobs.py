@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -68,10 +69,10 @@ class Found:
 
 def is_one(photos: Sequence[Path], output: Path | None) -> bool:
     """Whether one picture was asked for by its own name, and no folder for what comes out."""
-    if len(photos) != 1 or (output is not None and output.is_dir()):
+    if len(photos) != 1 or (output is not None and os.path.isdir(output)):
         return False
     (photo,) = photos
-    return not photo.is_dir() and (photo.exists() or not _PATTERN & set(str(photo)))
+    return not os.path.isdir(photo) and (os.path.exists(photo) or not _PATTERN & set(str(photo)))
 
 
 def find(photos: Sequence[Path], output: Path | None) -> tuple[list[Found], list[Failure]]:
@@ -85,7 +86,7 @@ def find(photos: Sequence[Path], output: Path | None) -> tuple[list[Found], list
     found: dict[Path, Found] = {}
     failures: list[Failure] = []
     for path in _expanded(photos):
-        for item in _below(path) if path.is_dir() else [Found(path, Path(path.name), None)]:
+        for item in _below(path) if os.path.isdir(path) else [Found(path, Path(path.name), None)]:
             if isinstance(item, Failure):
                 failures.append(item)
             elif output is None or path == item.path or not _is_below(item.path, output):
@@ -101,7 +102,7 @@ def _kinds() -> str:
 
 def _expanded(photos: Sequence[Path]) -> Iterator[Path]:
     for photo in photos:
-        if photo.exists():
+        if os.path.exists(photo):  # unlike Path's, of a name that is too long as well
             yield photo
             continue
         fitting = sorted(glob.glob(str(photo), recursive=True)) if _PATTERN & set(str(photo)) else []

@@ -90,6 +90,8 @@ def test_a_damaged_lease_says_the_way_out(content: bytes) -> None:
         with pytest.raises(BadInput, match=r"is damaged .*delete the object leases/retrain of bucket bucket"):
             ask()
     assert server.objects[KEY][0] == content
+    del server.objects[KEY]
+    take(server, PLACE, "one")
 
 
 @pytest.mark.parametrize("change", [{"expires": "soon"}, {"expires": "2026-01-01T00:00:00"}, {"holders": "7"}])

@@ -42,8 +42,12 @@ def test_without_links_there_is_a_key_as_well(tmp_path: Path, monkeypatch: pytes
 
 def test_what_is_no_key_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / FILE).write_bytes(b"")
-    with pytest.raises(BadInput, match="is no key of ours"):
+    with pytest.raises(BadInput, match="is no key of ours: remove it"):
         run_key(tmp_path)
+    (tmp_path / FILE).unlink()
+    assert len(run_key(tmp_path)) == 32
     monkeypatch.setenv(VARIABLE, "short")
     with pytest.raises(BadInput, match="give it 32 random ones"):
         run_key(tmp_path)
+    monkeypatch.setenv(VARIABLE, "0123456789abcdef" * 2)
+    assert len(run_key(tmp_path)) >= 32

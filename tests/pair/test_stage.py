@@ -127,6 +127,23 @@ def test_nothing_left(tmp_path: Path) -> None:
     assert not (tmp_path / "data/pairs.parquet").exists()
 
 
+def test_each_reason_for_no_pair_has_a_way_out_that_helps(tmp_path: Path) -> None:
+    small, tied = write_dataset(tmp_path, ["align"] * 2)
+    flat = {name: [1.0] * M for name in FR + NR}
+    write_scores(tmp_path, {small: drawn(0, FR + NR, 3)}, FR + NR)
+    with pytest.raises(BadInput, match=r"; lower pair\.top, or look into data/score_quarantine\.parquet [^;]*$"):
+        run(settings(tmp_path), tmp_path)
+    run(settings(tmp_path, top=1), tmp_path)
+    write_scores(tmp_path, {tied: flat}, FR + NR)
+    with pytest.raises(
+        BadInput,
+        match=r"; take metrics in score\.fr and score\.nr that tell the candidates apart, or another pair\.builder$",
+    ):
+        run(settings(tmp_path), tmp_path)
+    write_scores(tmp_path, {tied: drawn(1, FR + NR)}, FR + NR)
+    run(settings(tmp_path), tmp_path)
+
+
 def test_other_splits_are_not_paired(tmp_path: Path) -> None:
     ids = write_dataset(tmp_path, ["align", "test"])
     write_scores(tmp_path, {lr_id: drawn(0, FR + NR) for lr_id in ids}, FR + NR)

@@ -29,20 +29,27 @@ def test_the_documented_table_is_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "message", "column"),
     [
-        ("file,prompt\n1.png,x\ngone.png,y\n", r"m\.csv line 3: no photo gone\.png; correct the name or remove it"),
-        ("file,prompt\n1.png,x\n1.png,y\n", r"m\.csv line 3: 1\.png has a prompt already"),
-        ("file,tags\n1.png,x\n", r"has no column prompt \(it has file, tags\).* set prepare\.prompt\.column"),
-        ("name,tags\n1.png,x\n", r"has no column file and no column prompt"),
-        (None, r"m\.csv, which does not exist; .* or set prepare\.prompt\.kind to fixed"),
+        (
+            "file,prompt\n1.png,x\ngone.png,y\n",
+            r"m\.csv line 3: no photo gone\.png; correct the name or remove it",
+            "prompt",
+        ),
+        ("file,prompt\n1.png,x\n1.png,y\n", r"m\.csv line 3: 1\.png has a prompt already; remove one", "prompt"),
+        ("file,tags\n1.png,x\n", r"has no column prompt \(it has file, tags\).* set prepare\.prompt\.column", "tags"),
+        ("name,tags\n1.png,x\n", r"has no column file and no column prompt", "prompt"),
+        (None, r"m\.csv, which does not exist; put it beside the photos", "prompt"),
     ],
 )
-def test_a_table_that_does_not_fit_is_named(tmp_path: Path, content: str | None, message: str) -> None:
+def test_a_table_that_does_not_fit_is_named(tmp_path: Path, content: str | None, message: str, column: str) -> None:
     if content is not None:
         (tmp_path / "m.csv").write_text(content, encoding="utf-8")
     with pytest.raises(BadInput, match=message):
         read_prompts(tmp_path / "m.csv", "prompt", KNOWN)
+    if column == "prompt":
+        (tmp_path / "m.csv").write_text("file,prompt\n1.png,x\n")
+    assert read_prompts(tmp_path / "m.csv", column, KNOWN)["1.png"] == "x"
 
 
 @pytest.mark.parametrize(("name", "message"), [("m.csv", "no CSV in UTF-8"), ("m.parquet", "cannot be read as parq")])

@@ -7,7 +7,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from components.errors import BadInput, ResumeLater
+from components.errors import BadInput, DiskFull, ResumeLater
 from components.registry import local
 from components.registry.tracking import connected, experiment_id, shown
 from components.settings import RegisterSettings
@@ -107,6 +107,8 @@ def test_a_damaged_database_is_told_with_the_way_out(tmp_path: Path, empty_datab
     with pytest.raises(BadInput, match=r"mlflow\.db is damaged .* restore it from a backup"):
         ask(tmp_path)
     assert (tmp_path / "mlflow.db").read_bytes() == content
+    (tmp_path / "mlflow.db").write_bytes(whole)
+    ask(tmp_path)
 
 
 def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
@@ -163,3 +165,11 @@ def test_a_password_is_not_shown() -> None:
     assert shown("postgresql://ada:pass@word@db:5432/x") != "postgresql://ada:pass@word@db:5432/x"
     assert shown("http://mlflow:5000") == "http://mlflow:5000"
     assert shown("sqlite:////srv/mlflow.db") == "sqlite:////srv/mlflow.db"
+
+
+def test_a_database_whose_making_was_cut_off_says_what_helps(tmp_path: Path) -> None:
+    """Its rights are right: it is to be moved away."""
+    told = local.user_error(tmp_path / "mlflow.db", sqlite3.OperationalError("duplicate column name: step"))
+    assert "or move it away and run `dp2o register`" in str(told)
+    full = local.user_error(tmp_path / "mlflow.db", sqlite3.OperationalError("database or disk is full"))
+    assert isinstance(full, DiskFull)
