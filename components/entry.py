@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import cast
 
 from components.artifacts import paths
+from components.artifacts.registration import Registration
 from components.artifacts.shards import Shard
 from components.errors import BadInput, ExitCode, UserError, tell
+from components.in_use.folder import in_use
 from components.invocation import Invocation
+from components.lineage_events import Told, told
 from components.process import set_up_process, start_logging
 from components.settings import Settings, load_settings
 from components.settings.populated import check_suffices
-from components.stages import IN_PARTS, Action, Stage, StageInParts
+from components.stages import IN_PARTS, STAGES, Action, Stage, StageInParts
 from components.storage.disk import tells_of_full_disk
 
 NEEDS_IMAGES = ("generate", "train", "evaluate")
@@ -40,10 +43,21 @@ def run_stage(
         with tells_of_full_disk(root):
             settings = load_settings(params, overrides)
             set_up_process(settings)
-            _perform(name, settings, root, shard, action)
+            with (
+                in_use(root, root / settings.run.cache),
+                told(name, root, settings.register_.model_name, is_stage=name in STAGES) as lineage,
+            ):
+                _perform(name, settings, root, shard, action)
+                _add_version(name, root, lineage)
     except UserError as error:
         return tell(f"dp2o {name}", error)
     return ExitCode.OK
+
+
+def _add_version(name: str, root: Path, lineage: Told) -> None:
+    """What register makes is in the registry, which dvc.yaml cannot say."""
+    if name == "register" and (made := Registration.read_if_there(root)) is not None:
+        lineage.outputs[f"models:/{made.model}/{made.version}"] = made.model_digest
 
 
 def _check_images(settings: Settings, root: Path) -> None:

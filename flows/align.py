@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import cast
@@ -25,11 +26,14 @@ from pydantic import BaseModel
 from components.artifacts.evaluation import Evaluation
 from components.artifacts.registration import Registration
 from components.errors import BadInput, UserError, tell
+from components.in_use.folder import in_use
+from components.in_use.store import using
 from components.invocation import Invocation
 from components.redaction import scrubbed
 from components.storage.store import Store
 from components.task.document import Result
 from flows import pages
+from flows.cancelling import this_run
 from flows.checkout import checked_out
 from flows.options import DEFAULTS, MOST_TASKS, AlignSettings, launcher_of, runner_of, store_url
 from flows.project import Project
@@ -72,10 +76,15 @@ def align(
         WorkFailedError: a process failed for good; the message has its name and the way out.
     """
     log = get_run_logger()
-    with scrubbed(), checked_out(repository, branch) as checkout:
+    with ExitStack() as stack:
+        stack.enter_context(scrubbed())
+        checkout = stack.enter_context(checked_out(repository, branch))
         project = Project(checkout.root)
         wanted = _wanted(project, stages)
         store = Store(store_url(project, options))
+        # From before the first look at results until the commit names them, nobody may take them away.
+        stack.enter_context(in_use(checkout.root, checkout.root / project.settings.run.cache))
+        stack.enter_context(using(store, f"align {this_run()}"))
         sha = checkout.commit.sha
         log.info("store %s, launcher %s, commit %s", store.url, options.launcher.kind, sha[:12] or "none")
         progress = cast(UUID, create_progress_artifact(0.0, key="align-progress", description="stages up to date"))

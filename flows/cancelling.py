@@ -40,6 +40,11 @@ def this_run() -> str:
     return str(runtime.flow_run.root_flow_run_id or os.getpid())
 
 
+def flow_name() -> str:
+    """Of the flow whose process this is."""
+    return str(runtime.flow_run.flow_name or "flow")
+
+
 @contextmanager
 def ended_with_the_run(launcher: Launcher, leave: Callable[[], None] | None = None) -> Iterator[None]:
     """Close the launcher in the end, and as soon as Prefect says that the run is cancelled.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from components.artifacts import paths
+from components.in_use.store import using
 from components.pipeline_files import shareable_params
 from components.storage.store import Content
 from components.task.child import halved, takes_settings
@@ -98,8 +99,10 @@ class JudgingInClone:
         """See `Judging`; reports/gate.json and a benchmark set that was frozen are in the checkout then."""
         task = self._task(name, command)
         self.runner.store.write(task.key, task.model_dump(mode="json"))
-        result = self.runner.perform(task, task.invocation(), self.report, name, gpus)
-        self._bring(result.contents())
+        # While a person is waited for the store is not in use: what is judged is kept by its aliases.
+        with using(self.runner.store, f"promote {self.runner.run}"):
+            result = self.runner.perform(task, task.invocation(), self.report, name, gpus)
+            self._bring(result.contents())
 
     def _task(self, name: str, command: Sequence[str]) -> Task:
         root, project = self.checkout.root, self.runner.project

@@ -10,10 +10,11 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.errors import BadInput
+from components.lineage_events import parent_of
 from components.settings.secret import PublicUrl
 from components.stages import STAGES
 from components.storage.store import Store
-from flows.cancelling import ended_with_the_run, this_run
+from flows.cancelling import ended_with_the_run, flow_name, this_run
 from flows.checkout import Checkout
 from flows.launchers.base import Launcher
 from flows.launchers.kubernetes import KubernetesLauncher
@@ -175,7 +176,7 @@ def runner_of(
         options.shards,
         options.gpus,
         [*options.settings, *cache_settings(options, checkout)],
-        environment(project, checkout, options),
+        environment(project, checkout, options) | parent_of(flow_name(), this_run(), checkout.commit.sha),
         checkout.commit,
         options.crash_retries,
         options.train_nodes,

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -25,12 +26,14 @@ from components.artifacts.retraining import (
 )
 from components.errors import BadInput
 from components.failpoints import Failpoint
+from components.in_use.store import using
 from components.pipeline_files import USES_BASE, add_dependency, set_param, shareable_params
 from components.storage.dvc_hash import read_listing
 from components.storage.store import Content, Store
 from components.task.document import Input, Result, Task, as_input
 from flows import pages, promotion_step
 from flows.align import Aligned, align
+from flows.cancelling import this_run
 from flows.checkout import Checkout, checked_out
 from flows.lease import Lease
 from flows.options import AlignSettings, launcher_of, runner_of, store_url
@@ -104,7 +107,7 @@ class Retraining:
         self.commit: str | None = None
 
     def __call__(self) -> Retrained:
-        with checked_out(self.repository, self.branch) as checkout:
+        with checked_out(self.repository, self.branch) as checkout, self._store_in_use(checkout):
             found, intake = self._take_in(checkout)
             if self.scope.dry_run:
                 count = len(intake.accepted)
@@ -246,6 +249,10 @@ class Retraining:
             runner = runner_of(self.options, checkout, project, store, launcher)
             result: Result = runner.perform(task, task.invocation(), self.log)
         return result.contents()
+
+    def _store_in_use(self, checkout: Checkout) -> AbstractContextManager[None]:
+        """Nobody takes away what this run finds, until its commits name it."""
+        return using(Store(store_url(Project(checkout.root), self.options)), f"retrain {this_run()}")
 
     def _check(self) -> None:
         if self.lease is not None:

@@ -2,13 +2,19 @@
 
 import time
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from components.artifacts import paths
 from components.cli.context import MODELS, PARAMS, AsJson, Overrides, Params, command, examples, print_json, show
 from components.errors import BadInput, ExitCode
+from components.in_use.folder import in_use
+from components.lineage_events import Told, told
 from components.process import set_up_process
+
+if TYPE_CHECKING:
+    from components.promote.outcome import Outcome
 
 commands = typer.Typer()
 
@@ -69,18 +75,35 @@ def promote(
         if (reason or report) and not approved_by:
             raise BadInput("--reason and --report belong to an approval: give --approved-by as well")
         set_up_process(context.settings)
-        outcome = promotion.promote(
-            *context.project,
-            version_uri,
-            promotion.Approval(approved_by, reason, report) if approved_by else None,
-            policy.value if policy else None,
-            new_benchmark,
-            again,
-        )
+        name = context.settings.register_.model_name
+        with (
+            in_use(context.root, context.root / context.settings.run.cache),
+            told("promote", context.root, name, is_stage=False) as lineage,
+        ):
+            outcome = promotion.promote(
+                *context.project,
+                version_uri,
+                promotion.Approval(approved_by, reason, report) if approved_by else None,
+                policy.value if policy else None,
+                new_benchmark,
+                again,
+            )
+            _add_decision(lineage, name, outcome)
     checks = f"{verdicts.as_text(outcome.report)}\n" if outcome.report else ""
     show(as_json, outcome.as_json(), f"{checks}{outcome.text}")
     if outcome.decision in {"refused", "rejected", "awaits approval"}:
         raise typer.Exit(ExitCode.REFUSED)
+
+
+def _add_decision(lineage: Told, project: str, outcome: "Outcome") -> None:
+    """What was judged on what, and which version the alias is at then."""
+    report = outcome.report
+    if report is not None:
+        lineage.inputs |= {f"models:/{report.challenger}": "", f"{project}/data/benchmark/{report.benchmark}": ""}
+        lineage.outputs[f"{project}/{paths.GATE_REPORT.as_posix()}"] = report.question
+    if outcome.decision == "promoted":
+        version = f"models:/{outcome.model}/{outcome.version}"
+        lineage.outputs |= {version: "", f"models:/{outcome.model}@champion": version}
 
 
 @commands.command(rich_help_panel=MODELS, epilog=examples('dp2o reject --by ada --reason "grain in skies"'))

@@ -73,6 +73,7 @@ def run(
     Folders that params.yaml names and dvc.yaml does not are added to the latter, so that a change in them is noticed;
     those that are named no more leave it.
     """
+    from components.in_use.folder import in_use  # noqa: PLC0415
     from components.new_project import refresh  # noqa: PLC0415
     from components.pipeline import check_repository, reproduce  # noqa: PLC0415
     from components.pipeline_files import follow_settings  # noqa: PLC0415
@@ -87,8 +88,10 @@ def run(
         for line in follow_settings(Path()):
             print(f"dvc.yaml: {line}", file=sys.stderr)
         check_run(Path(), stages or [], force=force, single=single)
-    flags = [*(["--force"] if force else []), *(["--single-item"] if single else [])]
-    raise typer.Exit(reproduce([*flags, *(stages or [])]))
+        flags = [*(["--force"] if force else []), *(["--single-item"] if single else [])]
+        with in_use(context.root, context.root / context.settings.run.cache):
+            code = reproduce([*flags, *(stages or [])])
+    raise typer.Exit(code)
 
 
 def _stage_command(name: str) -> Callable[..., None]:

@@ -37,7 +37,7 @@ def full_disk(error: BaseException, place: Path) -> DiskFull | None:
         if number in _FULL or unsaid or any(word in text for word in _WORDS):
             return DiskFull(
                 f"{place} cannot be written: {os.strerror(number or errno.ENOSPC)}; make room on that disk and run the "
-                "same command again: what is finished is kept. `dvc gc --workspace` removes what earlier runs made, "
+                "same command again: what is finished is kept. `dp2o gc` shows and removes what nothing refers to, "
                 "and the folder that run.cache names may go, which costs time"
             )
         one = one.__cause__ or one.__context__

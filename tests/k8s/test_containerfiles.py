@@ -40,7 +40,8 @@ def _text(image: str) -> str:
 
 def test_images_need_what_the_project_needs() -> None:
     declared = {_name(requirement) for requirement in PROJECT["dependencies"]}
-    assert _required("components") | _required("flow") | _required("mlflow") == declared
+    extras = {_name(requirement) for requirement in PROJECT["optional-dependencies"]["openlineage"]}
+    assert _required("components") | _required("flow") | _required("mlflow") == declared | extras
 
 
 OF_A_CHECKOUT = {
