@@ -5,9 +5,14 @@ them, and write new ones, where it was before; so the paths are set anew when th
 """
 
 import contextlib
+import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from components.errors import BadInput, ResumeLater, UserError
 from components.storage.disk import full_disk
@@ -38,13 +43,14 @@ def artifacts_of(database: Path) -> str:
 
 
 def prepare(database: Path) -> None:
-    """See that MLflow can use `database`, which need not exist, and that its artifacts are looked for beside it.
+    """See that MLflow can use `database`, which is made where there is none, and has its artifacts beside it.
 
     Raises:
         BadInput: it is damaged, another program's, or cannot be opened.
         ResumeLater: another process holds it.
     """
     if not database.exists():
+        _make(database)
         return
     with database_errors(database), contextlib.closing(sqlite3.connect(database, timeout=_WAIT)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -54,6 +60,30 @@ def prepare(database: Path) -> None:
                 "another file in register.tracking_uri"
             )
         _reroot(connection, tables, database)
+
+
+def _make(database: Path) -> None:
+    """Put a new database in place, whole: MLflow makes its tables one by one, and cannot go on where it was stopped.
+
+    Where another process was quicker, its database stays.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415  # seconds of imports
+
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{database.name}.", dir=database.parent) as folder:
+            made = Path(folder) / database.name
+            SqlAlchemyStore(SQLITE + str(made), artifacts_of(database)).engine.dispose()
+            made.chmod(0o644)
+            with contextlib.suppress(FileExistsError):
+                os.link(made, database)
+    except (OSError, sqlite3.Error, MlflowException, SQLAlchemyError) as error:
+        cause = sqlite_error(error)
+        if cause is not None:
+            raise user_error(database, cause) from error
+        if isinstance(error, OSError) and full_disk(error, database) is None:
+            raise BadInput(f"{database} cannot be made: {error.strerror}; look at the folder's rights") from error
+        raise
 
 
 def _reroot(connection: sqlite3.Connection, tables: set[str], database: Path) -> None:

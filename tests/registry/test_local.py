@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import mlflow
@@ -11,6 +13,7 @@ from components.errors import BadInput, DiskFull, ResumeLater
 from components.registry import local
 from components.registry.tracking import connected, experiment_id, shown
 from components.settings import RegisterSettings
+from tests.made import REPOSITORY
 
 SETTINGS = RegisterSettings(experiment="e", model_name="m", tracking_uri="sqlite:///mlflow.db")
 
@@ -89,6 +92,9 @@ def test_places_of_other_experiments_stay(project: tuple[Path, str], tmp_path: P
         assert client.get_experiment(other).artifact_location == "file:///srv/artifacts"
 
 
+ASK = "import sys, pathlib, tests.registry.test_local as here; here.ask(pathlib.Path(sys.argv[1]))"
+
+
 def ask(root: Path) -> None:
     with connected(SETTINGS, root) as client:
         client.search_experiments()
@@ -108,7 +114,11 @@ def test_a_damaged_database_is_told_with_the_way_out(tmp_path: Path, empty_datab
         ask(tmp_path)
     assert (tmp_path / "mlflow.db").read_bytes() == content
     (tmp_path / "mlflow.db").write_bytes(whole)
-    ask(tmp_path)
+    # in a process of its own, as people do: MLflow keeps the connection, and SQLite what it read through it
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
@@ -173,3 +183,36 @@ def test_a_database_whose_making_was_cut_off_says_what_helps(tmp_path: Path) -> 
     assert "or move it away and run `dp2o register`" in str(told)
     full = local.user_error(tmp_path / "mlflow.db", sqlite3.OperationalError("database or disk is full"))
     assert isinstance(full, DiskFull)
+
+
+def test_a_database_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow cannot go on with tables that were half made: the same command would fail for ever."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415
+
+    class CutOff(SqlAlchemyStore):  # type: ignore[misc]  # mlflow has no types
+        def __init__(self, uri: str, artifacts: str) -> None:
+            with sqlite3.connect(uri.removeprefix(local.SQLITE)) as connection:
+                connection.execute("CREATE TABLE experiments (experiment_id INTEGER)")
+            raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore", CutOff)
+        with pytest.raises(DiskFull, match="make room"), connected(SETTINGS, tmp_path):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    with connected(SETTINGS, tmp_path) as client:
+        assert client.get_experiment("0").artifact_location == local.artifacts_of(tmp_path / "mlflow.db") + "/0"
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+def test_the_quicker_of_two_makes_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database, link = tmp_path / "mlflow.db", local.os.link
+
+    def late(made: Path, place: Path) -> None:
+        place.write_bytes(b"the other one")
+        link(made, place)
+
+    monkeypatch.setattr(local.os, "link", late)
+    local.prepare(database)
+    assert database.read_bytes() == b"the other one"
+    assert list(tmp_path.iterdir()) == [database]
