@@ -1,5 +1,6 @@
 """The local database: moved and copied with its project, and what is no database of MLflow's."""
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -206,13 +207,13 @@ def test_a_database_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
 
 
 def test_the_quicker_of_two_makes_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    database, link = tmp_path / "mlflow.db", local.os.link
+    database, link = tmp_path / "mlflow.db", os.link
 
     def late(made: Path, place: Path) -> None:
         place.write_bytes(b"the other one")
         link(made, place)
 
-    monkeypatch.setattr(local.os, "link", late)
+    monkeypatch.setattr(os, "link", late)
     local.prepare(database)
     assert database.read_bytes() == b"the other one"
     assert list(tmp_path.iterdir()) == [database]
