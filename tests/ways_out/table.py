@@ -52,7 +52,7 @@ KINDS = [
     Kind(r"--publish|--gather|publish (it|one)|generate\.shards", PARTS),
     Kind(r"restore it with (`?git)|git restore", RESTORED),
     Kind(r"is no git repository|`git init", ZIP),
-    Kind(r"`dvc gc|set run\.cache elsewhere", WITH_ROOM),
+    Kind(r"`dp2o gc|set run\.cache elsewhere", WITH_ROOM),
     Kind(r"metrics\.weights|put it there|`dp2o metrics`|install its package", INSTALLED),
     Kind(
         r"remove it,? and run|run (the|its|that|all|train|evaluate|generate|score|prepare|\{…\})\b|[Rr]un \w+ again"
@@ -93,6 +93,7 @@ KINDS = [
         r"AWS_|MLFLOW|`dvc (pull|push)|KUBECONFIG|DP2O_|rights|credentials|backup",
         said="a server's or a person's to give",
     ),
+    Kind(r"when it answers|use a database, or run `mlflow gc`", said="a server must answer, or its admin remove it"),
     Kind(r"benchmark set|restore the folder|its folder says", said="the frozen set is kept by its owner"),
     Kind(r"from that commit|from the run's commit", said="an image must be built"),
     Kind(r"", MANIFEST, within="components/prompts/manifest.py"),
