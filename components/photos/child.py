@@ -1,6 +1,7 @@
 """A decoder's process: reads a request, decodes, answers, and waits for the next one. `PhotoReader` starts it.
 
-It holds itself to limits of memory and processor time, and keeps what decoders print from its answers.
+It holds itself to limits of memory and processor time, gives up all rights that decoding does not need, and keeps what
+decoders print from its answers.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ import os
 import pkgutil
 import resource
 import signal
+import sysconfig
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
+import PIL
 
 from components.photos import tiff, wire
 from components.photos.answers import Answer
+from components.photos.confinement import LIBRARIES, confine
 from components.photos.reading import read_photo
 from components.photos.unusable import LONGEST_DETAIL, Reason, UnusablePhotoError, printable
 
@@ -62,7 +68,9 @@ def main(most_bytes: int, functions: list[str]) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     notes = _Notes()
     logging.getLogger("dp2o.photos").addHandler(notes)
-    wire.send(answers, {"ready": True})
+    with suppress(OSError):
+        _statm()
+    wire.send(answers, {"ready": True, "confined": confine((*_code(), *LIBRARIES, os.devnull))})
     while (request := wire.receive(requests, most_bytes)) is not None:
         header, data = request
         notes.lines = []
@@ -97,11 +105,27 @@ def _answer(
 def limit_memory(more: int) -> None:
     """Let this process take `more` bytes of address space than it has now, where the system can hold it to that."""
     with suppress(ValueError, OSError):  # macOS has no such limit, Linux the numbers
-        with open("/proc/self/statm", encoding="ascii") as file:
-            pages = int(file.read().split()[0])
+        pages = _used_pages()
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         wanted = pages * resource.getpagesize() + more
         resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+@lru_cache(maxsize=1)
+def _statm() -> int:
+    """The open file in which Linux says how much memory we have; a confined process could not open it again."""
+    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _used_pages() -> int:
+    """Raises OSError where there is no such file."""
+    return int(os.pread(_statm(), 100, 0).split()[0])
+
+
+def _code() -> list[Path]:
+    """Folders of modules that may be imported late: Python's own, those that decode, and this project's."""
+    python = {Path(path) for name, path in sysconfig.get_paths().items() if name.endswith("stdlib")}
+    return [*python, *{Path(str(module.__file__)).parents[1] for module in (np, PIL, cv2)}, Path(__file__).parents[1]]
 
 
 def _limit_time(seconds: float) -> None:

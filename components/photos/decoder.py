@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from components.interruption import uninterrupted
 from components.photos import wire
+from components.photos.confinement import hide
 from components.photos.limits import Limits
 from components.photos.unusable import Reason, UnusablePhotoError, printable
 
@@ -80,6 +81,8 @@ class Decoder:
                 self.end(at_once=True)
                 said.seek(0)
                 raise RuntimeError(f"a decoder's process does not start: {said.read().decode(errors='replace')}")
+            if ready[0].get("confined") is not True:
+                hide()
 
     @property
     def pid(self) -> int:

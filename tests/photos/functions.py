@@ -1,9 +1,13 @@
 """What a decoder's process may be made to do by a hostile file; asked for by name, in that process."""
 
+import ctypes
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,3 +61,49 @@ def open_file(data: bytes, photo: Photo, path: str) -> Answer:
             return {"read": len(file.read(10))}, NOTHING
     except OSError as error:
         return {"refused": type(error).__name__}, NOTHING
+
+
+def _ptrace(pid: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(16, pid, 0, 0) != 0:  # PTRACE_ATTACH
+        raise OSError(ctypes.get_errno(), "ptrace")
+    libc.ptrace(17, pid, 0, 0)
+
+
+def _read(path: str) -> None:
+    os.read(os.open(path, os.O_RDONLY), 0)
+
+
+def _kill(pid: int) -> None:
+    os.kill(pid, signal.SIGCONT)  # which does nothing to what runs
+
+
+def _connect(port: int) -> None:
+    socket.create_connection(("127.0.0.1", port), 5).close()
+
+
+def break_out(data: bytes, photo: Photo, pids: list[int], files: list[str], port: int) -> Answer:
+    """What a decoder that was taken over would try; `refused`, or that it went."""
+
+    def tried(work: Callable[[], object]) -> str:
+        try:
+            work()
+        except OSError as error:
+            return "refused" if isinstance(error, PermissionError) else repr(error)
+        return "done"
+
+    def attempts() -> dict[str, Callable[[], object]]:
+        of_processes: dict[str, Callable[[], object]] = {}
+        for number, pid in enumerate(pids):
+            for name in ("environ", "maps", "mem"):
+                of_processes[f"{name} {number}"] = lambda path=f"/proc/{pid}/{name}": _read(path)
+            of_processes[f"ptrace {number}"] = lambda pid=pid: _ptrace(pid)
+            of_processes[f"signal {number}"] = lambda pid=pid: _kill(pid)
+        of_files: dict[str, Callable[[], object]] = {f"read {name}": lambda name=name: _read(name) for name in files}
+        return of_processes | of_files | {
+            "write": lambda: open("/tmp/dp2o-broken-out", "wb"),
+            "connect": lambda: _connect(port),
+            "run": lambda: subprocess.run(["/bin/true"], check=True),
+        }  # fmt: skip
+
+    return {name: tried(work) for name, work in attempts().items()}, NOTHING
