@@ -33,7 +33,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from components.errors import BadInput, ResumeLater
-from components.storage.s3 import Client, Place, s3_errors, server_time, status_of
+from components.storage.s3 import Client, Place, put_if, read_object, s3_errors, server_time, status_of
 from flows.fence import Fence, LostLeaseError
 
 logger = logging.getLogger("dp2o.lease")
@@ -133,14 +133,13 @@ class Lease:
             now = _now(self._client, self._place)
             expires = now if over else now + timedelta(seconds=self._seconds)
             renewed = replace(self._held, expires=expires.isoformat())
-            self._etag = _put(self._client, self._place, renewed, self._etag)
-            self._held = renewed
-        except (BotoCoreError, ClientError) as error:
-            if status_of(error) in (404, 412):
-                if self._is_ours():  # the write arrived, its answer did not
-                    return
+            etag = _put(self._client, self._place, renewed, self._etag)
+            if etag is not None:
+                self._held, self._etag = renewed, etag
+            elif not self._is_ours():  # it is ours where an earlier write arrived, and its answer did not
                 self._lost = "another took the lease over"
-            elif over or patient:
+        except (BotoCoreError, ClientError) as error:
+            if over or patient:
                 outcome = "it expires by itself" if over else "tried again soon"
                 logger.warning("the lease %s could not be written (%s): %s", self._place, error, outcome)
             else:
@@ -171,8 +170,6 @@ def take(client: Client, place: Place, what: str, seconds: float = 300.0, owner:
         BadInput: S3 refuses, or does not honour conditions, or the lease is damaged.
         ResumeLater: S3 is away.
     """
-    from botocore.exceptions import ClientError  # noqa: PLC0415
-
     owner = owner or f"{socket.gethostname()} process {os.getpid()}"
     with s3_errors(f"lease {place}"):
         _try_conditions(client, place)
@@ -184,11 +181,8 @@ def take(client: Client, place: Place, what: str, seconds: float = 300.0, owner:
             holders = max(found[0].holders if found else 0, after) + 1
             times = (now.isoformat(), (now + timedelta(seconds=seconds)).isoformat())
             held = LeaseRecord(owner, uuid.uuid4().hex, what, *times, holders)
-            try:
-                etag = _put(client, place, held, found[1] if found else None)
-            except ClientError as error:
-                if status_of(error) not in (404, 409, 412):
-                    raise
+            etag = _put(client, place, held, found[1] if found else None)
+            if etag is None:
                 time.sleep(random.uniform(0.1, 0.5))
                 continue  # another was quicker: look again at who holds it
             if found:
@@ -230,16 +224,12 @@ def _key(place: Place) -> str:
 
 
 def _read(client: Client, place: Place) -> tuple[LeaseRecord, str] | None:
-    from botocore.exceptions import ClientError  # noqa: PLC0415
-
+    found = read_object(client, place.bucket, _key(place))
+    if found is None:
+        return None
+    content, etag = found
     try:
-        answer = client.get_object(Bucket=place.bucket, Key=_key(place))
-    except ClientError as error:
-        if status_of(error) == 404 and error.response["Error"]["Code"] != "NoSuchBucket":
-            return None
-        raise
-    try:
-        values: dict[str, Any] = json.loads(answer["Body"].read())
+        values: dict[str, Any] = json.loads(content)
         held = LeaseRecord(**values)
         held.expired(datetime.now(UTC))
         if type(held.holders) is not int:
@@ -249,7 +239,7 @@ def _read(client: Client, place: Place) -> tuple[LeaseRecord, str] | None:
             f"the lease {place} is damaged ({error}), so that nobody knows who holds it: see that no retrain runs "
             f"(Prefect's page), delete the object {_key(place)} of bucket {place.bucket}, and start again"
         ) from error
-    return held, str(answer["ETag"])
+    return held, etag
 
 
 def _try_conditions(client: Client, place: Place) -> None:
@@ -281,21 +271,6 @@ def _now(client: Client, place: Place) -> datetime:
     return server_time(client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix, MaxKeys=1))
 
 
-def _put(client: Client, place: Place, held: LeaseRecord, after: str | None) -> str:
-    """Write where nothing is (`after` None), or over the object with that ETag; the new ETag.
-
-    The standard has quotes around an ETag; Ceph 16 compares them with its own that has none. Either form is a
-    condition, so that trying the other one can only succeed where the first should have.
-    """
-    from botocore.exceptions import ClientError  # noqa: PLC0415
-
-    request = {"Bucket": place.bucket, "Key": _key(place), "ContentType": "application/json"}
-    request["Body"] = json.dumps(asdict(held), indent=2)
-    if after is None:
-        return str(client.put_object(**request, IfNoneMatch="*")["ETag"])
-    try:
-        return str(client.put_object(**request, IfMatch=after)["ETag"])
-    except ClientError as error:
-        if status_of(error) != 412:
-            raise
-        return str(client.put_object(**request, IfMatch=after.strip('"'))["ETag"])
+def _put(client: Client, place: Place, held: LeaseRecord, after: str | None) -> str | None:
+    """`put_if` of the lease."""
+    return put_if(client, place.bucket, _key(place), json.dumps(asdict(held), indent=2).encode(), after)

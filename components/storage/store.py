@@ -223,7 +223,11 @@ class Store:
     def remove(self, key: str) -> None:
         """Remove a document, or all below a key; nothing happens where there is none."""
         with suppress(FileNotFoundError):
-            self._with_retries(lambda: self._fs.rm(self._own(key), recursive=True))
+            if self._local:
+                self._with_retries(lambda: self._fs.rm(self._own(key), recursive=True))
+                return
+            for path in self._with_retries(lambda: self._fs.find(self._own(key))):
+                self._remove_object(path)
 
     # ---- below
 
@@ -261,7 +265,14 @@ class Store:
         with suppress(FileNotFoundError):
             if self._local:
                 Path(target).parent.mkdir(parents=True, exist_ok=True)
-            self._with_retries(lambda: self._fs.mv(source, target))
+                self._with_retries(lambda: self._fs.mv(source, target))
+            else:
+                self._with_retries(lambda: self._fs.cp_file(source, target))
+                self._remove_object(source)
+
+    def _remove_object(self, path: str) -> None:
+        """One by one: Ceph 16 refuses to delete in bulk to who may delete some objects of a bucket only."""
+        self._with_retries(lambda: self._fs.rm_file(path))
 
     def _with_retries(self, call: Callable[[], Result]) -> Result:
         """`call`, again and again while the store is away."""

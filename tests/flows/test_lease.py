@@ -25,7 +25,7 @@ class Server:
         self.objects: dict[str, tuple[bytes, str]] = {}
         self.writes = 0
 
-    def put_object(self, Bucket: str, Key: str, Body: str, **given: Any) -> dict[str, Any]:  # noqa: N803
+    def put_object(self, Bucket: str, Key: str, Body: str | bytes, **given: Any) -> dict[str, Any]:  # noqa: N803
         held = self.objects.get(Key)
         none, match = given.get("IfNoneMatch"), given.get("IfMatch")
         refused = none is not None and held is not None and "IfNoneMatch" not in self.ignored
@@ -34,7 +34,7 @@ class Server:
         if refused:
             raise error(412, "PreconditionFailed")
         self.writes += 1
-        self.objects[Key] = (Body.encode(), f'"{self.writes:032x}"')
+        self.objects[Key] = (Body if isinstance(Body, bytes) else Body.encode(), f'"{self.writes:032x}"')
         return {"ETag": self.objects[Key][1]}
 
     def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
