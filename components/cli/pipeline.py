@@ -89,7 +89,9 @@ def run(
             print(f"dvc.yaml: {line}", file=sys.stderr)
         check_run(Path(), stages or [], force=force, single=single)
         flags = [*(["--force"] if force else []), *(["--single-item"] if single else [])]
-        with in_use(context.root, context.root / context.settings.run.cache):
+        # A pipeline of somebody's own stages may have no settings, and then no cache of ours.
+        cache = context.settings.run.cache if context.params.is_file() else "cache"
+        with in_use(context.root, context.root / cache):
             code = reproduce([*flags, *(stages or [])])
     raise typer.Exit(code)
 

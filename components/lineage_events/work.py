@@ -132,7 +132,11 @@ class _Work:
             return {}
         origin = redacted(git.call(self.root, "config", "remote.origin.url").stdout.strip())
         url = origin if "://" in origin else self.root.as_uri()
-        return {"sourceCodeLocation": source_code_location_job.SourceCodeLocationJobFacet("git", url, version=commit)}
+        return {
+            "sourceCodeLocation": source_code_location_job.SourceCodeLocationJobFacet(
+                type="git", url=url, version=commit
+            )
+        }
 
     def _datasets(self, is_over: bool) -> tuple[list[InputDataset], list[OutputDataset]]:
         from openlineage.client.event_v2 import InputDataset, OutputDataset  # noqa: PLC0415

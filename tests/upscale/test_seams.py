@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from components.backbones.base import Source
 from components.backbones.sd2_controlnet import SD2ControlNet
 from components.plan.counting import LiveBytes
 from components.upscale import upscaler
@@ -57,9 +58,9 @@ class Toned(Upscaler):
 
     count = 0
 
-    def _tile(self, lr: NDArray[np.uint8], noise: Tensor, prompt: str) -> Tensor:
+    def _tile(self, lr: NDArray[np.uint8], noise: Tensor, prompt: str, source: Source) -> Tensor:
         self.count += 1
-        return 0.2 * super()._tile(lr, noise, prompt) + (0.5 if self.count % 2 else 0.3)
+        return 0.2 * super()._tile(lr, noise, prompt, source) + (0.5 if self.count % 2 else 0.3)
 
 
 PLACES = [part.scaled(4) for part in spans(112, TILING.tile, TILING.overlap)]
