@@ -124,6 +124,16 @@ def test_names_no_index_and_no_compiler(image: str) -> None:
     assert "--no-cache-dir" in text or "pip" not in text
 
 
+@pytest.mark.parametrize("image", ["components", "flow", "mlflow"])
+def test_other_wheels_are_another_layer(image: str) -> None:
+    """What a layer mounts counts for no cache; a build argument does, from where it is declared on."""
+    for stage in re.split(r"^FROM ", _text(image), flags=re.MULTILINE):
+        for mounting in re.finditer(r"^RUN --mount=type=bind,from=wheels", stage, re.MULTILINE):
+            assert re.search(r"^ARG (INPUTS|TORCH)=", stage[: mounting.start()], re.MULTILINE)
+        if last := list(re.finditer(r"^RUN --mount=type=bind,from=wheels", stage, re.MULTILINE)):
+            assert re.search(r"^ARG INPUTS=", stage[: last[-1].start()], re.MULTILINE)
+
+
 def test_what_places_the_weights_is_whole_in_its_own_layer(tmp_path: Path) -> None:
     """Its layer has a part of the code, so that other code does not make it again; that part imports no more."""
     layer = re.split(r"^FROM ", _text("components"), flags=re.MULTILINE)[3]
