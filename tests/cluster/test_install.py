@@ -28,6 +28,7 @@ from tests.cluster.images import base_options, build, pushed
 from tests.cluster.installation import HERE, NAMESPACE, PORTS, WORKLOADS, Installation, forced, kubectl
 from tests.cluster.proxy import HOST, Proxy
 from tests.cluster.slices import Slices
+from tests.cluster.world import until
 from tests.k8s.manifests import ROOT, kustomize
 from tests.services import servers
 
@@ -183,8 +184,9 @@ def test_prefect_has_the_pool_a_worker_and_the_deployments(installed: Installati
 def test_a_flow_has_run_in_a_pod_of_its_own(installed: Installation, used: dict[str, str]) -> None:
     batch = client.BatchV1Api(installed.core.api_client)
     label = f"prefect.io/flow-run-id={used['flow_run']}"
+    # a run is completed before its pod has ended
+    until(lambda: batch.list_namespaced_job(NAMESPACE, label_selector=label).items[0].status.succeeded == 1, 120)
     (job,) = batch.list_namespaced_job(NAMESPACE, label_selector=label).items
-    assert job.status.succeeded == 1
     assert job.spec.template.spec.service_account_name == "dp2o-flow"
     log = kubectl("-n", NAMESPACE, "logs", f"job/{job.metadata.name}")
     assert "nothing to delete in namespace dp2o" in log, "it asked Kubernetes' API with its own account"
