@@ -67,7 +67,9 @@ def _ptrace(pid: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.ptrace(16, pid, 0, 0) != 0:  # PTRACE_ATTACH
         raise OSError(ctypes.get_errno(), "ptrace")
-    libc.ptrace(17, pid, 0, 0)
+    os.waitpid(pid, 0x40000000)  # __WALL: before it has stopped it cannot be let go, and would stay stopped for good
+    if libc.ptrace(17, pid, 0, 0) != 0:  # PTRACE_DETACH
+        raise OSError(ctypes.get_errno(), "ptrace")
 
 
 def _read(path: str) -> None:
