@@ -5,18 +5,40 @@ import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from components.artifacts import paths
 from components.cli.context import MODELS, PARAMS, AsJson, Context, Params, command, examples, print_json, show
+from components.cli.upscale_options import (
+    Base,
+    BestOf,
+    Compare,
+    DryRun,
+    Force,
+    MaxPixels,
+    Megapixels,
+    Model,
+    Name,
+    Output,
+    Photos,
+    Power,
+    Prompt,
+    Scale,
+    Seed,
+    Start,
+    Strength,
+    Tile,
+    Width,
+)
 from components.errors import BadInput, ExitCode
 from components.interruption import goes_on
 from components.process import resolve_device, set_up_process
 
 if TYPE_CHECKING:
     from components.settings import MixtureSettings
+    from components.upscale.forecast import Forecast
     from components.upscale.request import Request
     from components.upscale.size import Size
     from components.upscale.upscaler import Upscaler
@@ -24,7 +46,6 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 BEST = paths.BEST.as_posix()
-MOST_SEEDS = 64
 
 
 @dataclass(frozen=True)
@@ -41,6 +62,7 @@ class _Wanted:
     mixture: "MixtureSettings"
     best_of: int
     compare: bool
+    dry_run: bool
 
     @property
     def needs_base(self) -> bool:
@@ -56,77 +78,6 @@ class _Wanted:
         return "{stem}-restored.png" if sized else "{stem}-x{scale}.png"
 
 
-Photos = Annotated[
-    list[Path], typer.Argument(help="JPEG, PNG, WebP or TIFF of any size; folders, with all below; patterns; or -.")
-]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        help="PNG, JPEG, WebP or TIFF; of several pictures a folder; -: standard output, as PNG. "
-        "Default: beside the photo, of a folder in <folder>-x<scale> beside it.",
-    ),
-]
-Name = Annotated[
-    str | None,
-    typer.Option(help="Of the results, with {stem}, {file}, {suffix}, {scale}, {seed}. Default: {stem}-x{scale}.png."),
-]
-Model = Annotated[
-    str,
-    typer.Option(help="Folder of a saved model, or a registered one: models:/name@alias, models:/name/version."),
-]
-Seed = Annotated[int, typer.Option(min=0, help="Of the noise: the same picture and seed give the same result.")]
-Scale = Annotated[
-    float | None, typer.Option(help="Times width and height, at most the model's factor, which is the default.")
-]
-Width = Annotated[int | None, typer.Option(help="Of the result, px, instead of --scale.")]
-Megapixels = Annotated[float | None, typer.Option(help="Of the result, instead of --scale.")]
-Tile = Annotated[
-    int,
-    typer.Option(
-        help="Larger pictures are restored in tiles of this side, LR px; memory grows with its square. "
-        "0: as suits the model."
-    ),
-]
-MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger pictures, LR px.")]
-Prompt = Annotated[
-    str | None, typer.Option(help="What the picture shows, for a text-to-image model; default: as in training.")
-]
-Base = Annotated[
-    str,
-    typer.Option(help="Where a registered ControlNet's frozen model is here: folder or hf://owner/name@revision."),
-]
-Strength = Annotated[
-    float,
-    typer.Option(
-        min=0.0,
-        max=2.0,
-        help="Of the alignment: 0 is the base model, the most faithful; 1 is the aligned one; between them lies a "
-        "mixture of both, at twice the predictions; above 1 the alignment is exaggerated, and artefacts with it.",
-    ),
-]
-Power = Annotated[
-    float,
-    typer.Option(min=0.0, max=8.0, help="Annealed guidance: the larger, the later the aligned model has a say."),
-]
-Start = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the steps that the base makes alone.")]
-BestOf = Annotated[
-    int,
-    typer.Option(
-        min=1,
-        max=MOST_SEEDS,
-        help="Restore with so many seeds, from --seed on, and keep the one that is rewarded most: by the rewarded "
-        "metrics that need no HR (score.nr and lr_consistency), stretched over these seeds.",
-    ),
-]
-Compare = Annotated[
-    bool,
-    typer.Option("--compare", help="Write <output>-compare.png too: the LR enlarged, the base's picture, the result."),
-]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
-
-
 @commands.command(
     rich_help_panel=MODELS,
     epilog=examples(
@@ -135,6 +86,7 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")
         "dp2o upscale photo.jpg --strength 0.5 --compare   (half of the alignment, beside LR and base)",
         "dp2o upscale photo.jpg --best-of 8   (the seed that is rewarded most)",
         "dp2o upscale holiday/ -o large/ --name '{stem}.jpg'   (all below the folder; again, it goes on)",
+        "dp2o upscale holiday/ --dry-run   (which photos, how long, how much memory)",
         "dp2o upscale *.jpg --scale 2",
         "dp2o upscale - -o - < photo.jpg > large.png",
         "dp2o upscale photo.jpg --model models:/dp2o-sr-tiny-flow@champion --json",
@@ -154,6 +106,7 @@ def upscale(
     start: Start = 0.0,
     best_of: BestOf = 1,
     compare: Compare = False,
+    dry_run: DryRun = False,
     tile: Tile = 0,
     max_pixels: MaxPixels = 4_000_000,
     prompt: Prompt = None,
@@ -174,7 +127,7 @@ def upscale(
     with command("upscale", params) as context:
         mixture = MixtureSettings(strength=strength, power=power, start=start)
         size = Size(scale, width, megapixels)
-        wanted = _Wanted(output, name, size, seed, max_pixels, prompt, force, mixture, best_of, compare)
+        wanted = _Wanted(output, name, size, seed, max_pixels, prompt, force, mixture, best_of, compare, dry_run)
         if name is not None:
             check_name(name)
 
@@ -196,6 +149,9 @@ def _one(photo: Path, wanted: _Wanted, load: Any, model: str, as_json: bool) -> 
 
     output = wanted.output
     piped = str(output) == STANDARD
+    if wanted.dry_run:
+        _foretell_one(photo, wanted, load, as_json)
+        return
     if str(photo) == STANDARD and output is None:
         raise BadInput("what comes from standard input has no name: give --output, - for standard output")
     if piped and wanted.compare:
@@ -284,6 +240,9 @@ def _several(photos: list[Path], wanted: _Wanted, load: Any, model: str, as_json
     factor = upscaler.backbone.scale
     jobs = plan(found, wanted.output, wanted.named, wanted.size.factor or factor, wanted.seed)
     restoring = Restoring(request, wanted.size, wanted.force)
+    if wanted.dry_run:
+        _foretell(restoring.forecast(jobs, failed), as_json)
+        return
     summary = restoring.run(jobs, failed)
     about = {
         "model": model,
@@ -296,6 +255,26 @@ def _several(photos: list[Path], wanted: _Wanted, load: Any, model: str, as_json
     else:
         print(f"model {model} ({upscaler.digest[:12]}), seed {wanted.seed}: {summary.as_text()}")
     if summary.failed:
+        raise typer.Exit(ExitCode.BAD_INPUT)
+
+
+def _foretell_one(photo: Path, wanted: _Wanted, load: Any, as_json: bool) -> None:
+    from components.upscale.jobs import Job, filled  # noqa: PLC0415
+    from components.upscale.many import Restoring  # noqa: PLC0415
+    from components.upscale.picture import STANDARD  # noqa: PLC0415
+
+    if STANDARD in (str(photo), str(wanted.output)):
+        raise BadInput("--dry-run knows no pipes: name a photo, and leave --output out or give it a file")
+    request: Request = load()
+    factor = wanted.size.factor or request.upscaler.backbone.scale
+    target = wanted.output or photo.with_name(filled(wanted.named, photo, factor, wanted.seed))
+    job = Job(photo, target, target.parent)
+    _foretell(Restoring(request, wanted.size, wanted.force).forecast([job]), as_json)
+
+
+def _foretell(forecast: "Forecast", as_json: bool) -> None:
+    show(as_json, forecast.as_json(), forecast.as_text())
+    if forecast.failed:
         raise typer.Exit(ExitCode.BAD_INPUT)
 
 

@@ -12,10 +12,10 @@ from components.artifacts.shards import decode_png
 from components.backbones.loading import saved_files
 from components.backbones.residual_flow import ResidualFlow
 from components.backbones.samplers.residual_euler import Control
+from components.cost import Cost, costs
 from components.errors import BadInput
 from components.gate import benchmark
 from components.gate.benchmark import FrozenSet
-from components.gate.budget import Cost, costs
 from components.gate.gate import REWARD, Evidence
 from components.judge.guards import diversity, measure_guards
 from components.judge.images import EvaluationSet

@@ -21,6 +21,7 @@ from components.photos.unusable import UnusablePhotoError
 from components.progress import counter
 from components.storage import digests
 from components.upscale.carried import FUNCTION, Carried, read_carried
+from components.upscale.forecast import Forecast, Forecaster
 from components.upscale.jobs import Failure, Job
 from components.upscale.picture import check_output, check_size, unusable, write_picture
 from components.upscale.record import Record
@@ -143,6 +144,22 @@ class Restoring:
             if written is not None:
                 summary.add(written.result())
         return summary
+
+    def forecast(self, jobs: Sequence[Job], failed: Sequence[Failure] = ()) -> Forecast:
+        """What `run` would do, and take; photos are read, one tile is restored, and nothing is written."""
+        forecaster = Forecaster(self._request, self._size)
+        forecaster.forecast.failed += failed
+        with PhotoReader(Limits.of(self._upscaler.tiling.max_pixels), 1, (FUNCTION,)) as reader:
+            for job, outcome in reader.each(jobs, lambda job: self._look(job, reader)):
+                if isinstance(outcome, UnusablePhotoError):
+                    forecaster.forecast.failed.append(Failure(job.name, _reason(outcome)))
+                elif isinstance(outcome, Failure):
+                    forecaster.forecast.failed.append(outcome)
+                elif outcome is None:
+                    forecaster.forecast.skipped.append(str(job.target))
+                else:
+                    forecaster.add(job, outcome.photo.pixels)
+        return forecaster.finish()
 
     def _record(self, base: Path) -> Record:
         return self._records.setdefault(base, Record(base))

@@ -111,3 +111,19 @@ def test_a_model_without_its_base_is_refused_before_any_work(project: Path, tmp_
     assert code == 2
     assert "gone" in errors
     assert "Traceback" not in errors
+
+
+def test_a_dry_run_of_one_photo_writes_nothing(project: Path) -> None:
+    output = project / "dry.png"
+    code, text, errors = upscale(project, "-o", str(output), "--dry-run", "--json")
+    assert code == 0, errors
+    (one,) = json.loads(text)["open"]
+    assert (one["output"], one["result_width"]) == (str(output), 120)
+    assert not output.exists()
+    output.write_bytes(b"of somebody")
+    code, text, _ = upscale(project, "-o", str(output), "--dry-run")
+    assert code == 2
+    assert "--force" in text
+    code, _, errors = upscale(project, "-o", "-", "--dry-run")
+    assert code == 2
+    assert "pipes" in errors

@@ -14,9 +14,9 @@ from torch import Tensor
 from components.artifacts import paths
 from components.artifacts.shards import encode_png, write_shard
 from components.backbones.tiny_flow import TinyFlow
+from components.cost import Cost
 from components.errors import BadInput
 from components.gate import benchmark
-from components.gate.budget import Cost
 from components.gate.evidence import Bench
 from components.gate.gate import Evidence, judge
 from components.judge import measure

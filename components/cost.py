@@ -1,4 +1,4 @@
-"""What a restoration costs: time, and memory at its peak."""
+"""What a call costs: time, and memory at its peak."""
 
 import statistics
 import time
