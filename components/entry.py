@@ -12,7 +12,7 @@ from components.artifacts.shards import Shard
 from components.errors import BadInput, ExitCode, UserError, tell
 from components.in_use.folder import in_use
 from components.invocation import Invocation
-from components.lineage_events import Told, told
+from components.lineage_events import Datasets, work_events
 from components.process import set_up_process, start_logging
 from components.settings import Settings, load_settings
 from components.settings.populated import check_suffices
@@ -45,7 +45,7 @@ def run_stage(
             set_up_process(settings)
             with (
                 in_use(root, root / settings.run.cache),
-                told(name, root, settings.register_.model_name, is_stage=name in STAGES) as lineage,
+                work_events(name, root, settings.register_.model_name, is_stage=name in STAGES) as lineage,
             ):
                 _perform(name, settings, root, shard, action)
                 _add_version(name, root, lineage)
@@ -54,7 +54,7 @@ def run_stage(
     return ExitCode.OK
 
 
-def _add_version(name: str, root: Path, lineage: Told) -> None:
+def _add_version(name: str, root: Path, lineage: Datasets) -> None:
     """What register makes is in the registry, which dvc.yaml cannot say."""
     if name == "register" and (made := Registration.read_if_there(root)) is not None:
         lineage.outputs[f"models:/{made.model}/{made.version}"] = made.model_digest

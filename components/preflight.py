@@ -57,7 +57,7 @@ def _model(settings: Settings, root: Path) -> Iterator[str]:
     located = settings.backbone.located(root)
     places = (("backbone.path", located.path, False), ("backbone.base", located.base_model, True))
     lacking = [text for setting, place, pipeline in places if place for text in _place(setting, place, pipeline)]
-    yield from lacking or _told(lambda: saved_digests(settings, root))
+    yield from lacking or _refusal_of(lambda: saved_digests(settings, root))
 
 
 def _captioner(settings: Settings, root: Path) -> Iterator[str]:
@@ -69,17 +69,17 @@ def _place(setting: str, place: Path, pipeline: bool) -> Iterator[str]:
     """What is wrong with where a model is: a path, or in the cache of the hub's models."""
     if not hub.is_hub(place) and not place.exists():
         yield f"{setting}: {place} does not exist; set it to a model that is there"
-    yield from _told(partial(hub.folder, place, setting, pipeline))
+    yield from _refusal_of(partial(hub.folder, place, setting, pipeline))
 
 
 def _metrics(settings: Settings, root: Path) -> Iterator[str]:
     for name in settings.score.all_metrics:
-        yield from _told(partial(required, name))
+        yield from _refusal_of(partial(required, name))
 
 
 def _peers(settings: Settings, root: Path) -> Iterator[str]:
     for name in settings.evaluate.peers:
-        yield from _told(partial(peer_digest, name, settings.prepare.scale))
+        yield from _refusal_of(partial(peer_digest, name, settings.prepare.scale))
 
 
 def _device(settings: Settings, root: Path) -> Iterator[str]:
@@ -88,7 +88,7 @@ def _device(settings: Settings, root: Path) -> Iterator[str]:
     frozen_half = settings.backbone.frozen_dtype == "float16"
     if device == "cpu" or (device == "auto" and not (half or frozen_half)):
         return
-    found = list(_told(lambda: resolve_device(device)))
+    found = list(_refusal_of(lambda: resolve_device(device)))
     yield from found
     if not found and resolve_device(device).type == "cpu":
         if half:
@@ -103,7 +103,7 @@ def _registry(settings: Settings, root: Path) -> Iterator[str]:
         yield f"MLFLOW_TRACKING_URI is {configured!r}, {problem}"
 
 
-def _told(look: Callable[[], object]) -> Iterator[str]:
+def _refusal_of(look: Callable[[], object]) -> Iterator[str]:
     try:
         look()
     except BadInput as error:

@@ -10,7 +10,7 @@ from components.artifacts import paths
 from components.cli.context import MODELS, PARAMS, AsJson, Overrides, Params, command, examples, print_json, show
 from components.errors import BadInput, ExitCode
 from components.in_use.folder import in_use
-from components.lineage_events import Told, told
+from components.lineage_events import Datasets, work_events
 from components.process import set_up_process
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def promote(
         name = context.settings.register_.model_name
         with (
             in_use(context.root, context.root / context.settings.run.cache),
-            told("promote", context.root, name, is_stage=False) as lineage,
+            work_events("promote", context.root, name, is_stage=False) as lineage,
         ):
             outcome = promotion.promote(
                 *context.project,
@@ -95,7 +95,7 @@ def promote(
         raise typer.Exit(ExitCode.REFUSED)
 
 
-def _add_decision(lineage: Told, project: str, outcome: "Outcome") -> None:
+def _add_decision(lineage: Datasets, project: str, outcome: "Outcome") -> None:
     """What was judged on what, and which version the alias is at then."""
     report = outcome.report
     if report is not None:

@@ -83,20 +83,7 @@ def compare(
         return np.array([table[key][name] for key in keys])
 
     def figures(name: str, higher_is_better: bool, in_reward: bool) -> Difference:
-        before, after = column(left, name), column(right, name)
-        both = np.isfinite(before) & np.isfinite(after)
-        difference = bootstrap.mean(after - before)
-        return Difference(
-            base=float(before[both].mean()),
-            aligned=float(after[both].mean()),
-            difference=difference.mean,
-            ci_low=difference.low,
-            ci_high=difference.high,
-            spread=float(before[both].std()),
-            higher_is_better=higher_is_better,
-            in_reward=in_reward,
-            verdict=verdict(difference, higher_is_better),
-        )
+        return _difference(bootstrap, column(left, name), column(right, name), higher_is_better, in_reward)
 
     won = bootstrap.mean(wins(column(left, "reward"), column(right, "reward")))
     known = [name for name in metrics if np.isfinite(column(left, name) + column(right, name)).any()]
@@ -109,6 +96,25 @@ def compare(
         win_rate=Estimate(value=won.mean, ci_low=won.low, ci_high=won.high),
         metrics={name: figures(name, info(name).higher_is_better, name in rewarded) for name in known},
         best_mean_worst=Spreads(base=_by_size(spreads(base.groups())), aligned=_by_size(spreads(aligned.groups()))),
+    )
+
+
+def _difference(
+    bootstrap: ClusterBootstrap, before: Values, after: Values, higher_is_better: bool, in_reward: bool
+) -> Difference:
+    """One measure of base and aligned model, `[B]` each, in pairs; NaN where it has no value."""
+    both = np.isfinite(before) & np.isfinite(after)
+    difference = bootstrap.mean(after - before)
+    return Difference(
+        base=float(before[both].mean()),
+        aligned=float(after[both].mean()),
+        difference=difference.mean,
+        ci_low=difference.low,
+        ci_high=difference.high,
+        spread=float(before[both].std()),
+        higher_is_better=higher_is_better,
+        in_reward=in_reward,
+        verdict=verdict(difference, higher_is_better),
     )
 
 

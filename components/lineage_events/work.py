@@ -34,13 +34,13 @@ SOURCE_COMMIT = "DP2O_SOURCE_COMMIT"
 """Commit of the project, where the work is done in a place without git."""
 PRODUCER = "urn:dp2o-sr"
 A_REQUEST, LONGEST_WAIT = 2.0, 3.0
-"""Seconds for one request, and for which the end of the work waits at the most until all is told."""
+"""Seconds for one request, and for which the end of the work waits at the most until all is sent."""
 LONGEST_MESSAGE = 2000
 
 
 @dataclass
-class Told:
-    """Data of a piece of work, as far as it is known.
+class Datasets:
+    """What a piece of work reads and makes, as far as it is known.
 
     Attributes:
         inputs, outputs: names of datasets, each with a version or an empty text.
@@ -51,31 +51,31 @@ class Told:
 
 
 @contextmanager
-def told(job: str, root: Path, project: str, is_stage: bool = True) -> Iterator[Told]:
-    """Around a piece of work. Nothing is done where no server is named.
+def work_events(job: str, root: Path, project: str, is_stage: bool = True) -> Iterator[Datasets]:
+    """Send the events of the piece of work that runs within. Nothing is sent where no server is named.
 
     Args:
         job: a stage, or `promote`.
         project: before the names of all data: a registered model's name is the same on every machine.
         is_stage: whether dvc.yaml says what it reads and makes; else whoever does the work adds it.
     """
-    # Of processes that train together one tells.
+    # Of processes that train together one sends.
     if not os.environ.get(URL) or os.environ.get("RANK", "0") != "0":
-        yield Told()
+        yield Datasets()
         return
     events = _Events()
     work = _Work(job, root, project, is_stage, events)
-    work.tell("START")
+    work.send("START")
     try:
         yield work.data
     except ResumeLater as error:
-        work.tell("ABORT", error)
+        work.send("ABORT", error)
         raise
     except BaseException as error:
-        work.tell("FAIL", error)
+        work.send("FAIL", error)
         raise
     else:
-        work.tell("COMPLETE")
+        work.send("COMPLETE")
     finally:
         events.close()
 
@@ -87,14 +87,14 @@ class _Work:
     project: str
     is_stage: bool
     events: _Events
-    data: Told = field(default_factory=Told)
+    data: Datasets = field(default_factory=Datasets)
     run: str = field(default_factory=lambda: str(uuid.uuid4()))
 
-    def tell(self, state: str, error: BaseException | None = None) -> None:
+    def send(self, state: str, error: BaseException | None = None) -> None:
         """Give the event to those who send it. Whatever is wrong with it is no fault of the work."""
         try:
             self.events.put(self._event(state, error))
-        except Exception as wrong:  # noqa: BLE001 - telling of the work must never be what ends it
+        except Exception as wrong:  # noqa: BLE001 - sending events must never be what ends it
             self.events.give_up(wrong)
 
     def _event(self, state: str, error: BaseException | None) -> RunEvent:
@@ -175,10 +175,10 @@ class _Events:
         self._waiting.put(event)
 
     def give_up(self, why: object) -> None:
-        """Say once that nothing is told."""
+        """Log once that no event is sent."""
         if not self._failed.is_set():
             self._failed.set()
-            logger.warning("no lineage is told to %s: %s; the work goes on", redacted(os.environ.get(URL, "")), why)
+            logger.warning("no lineage is sent to %s: %s; the work goes on", redacted(os.environ.get(URL, "")), why)
 
     def close(self) -> None:
         """Wait until all is sent, for so long and no longer."""
@@ -223,7 +223,7 @@ def parent_of(job: str, run: str, commit: str) -> dict[str, str]:
     """Environment of processes that a flow run starts; nothing where no server is named.
 
     Args:
-        run: id of the flow run; one that is no UUID is none of Prefect's, and not told.
+        run: id of the flow run; one that is no UUID is none of Prefect's, and left out.
     """
     if not os.environ.get(URL):
         return {}

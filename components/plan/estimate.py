@@ -118,10 +118,7 @@ def hours(
     padded = f", each sampled {workload.padding:g} times" if workload.padding != 1 else ""
     predictions = sum(work.total for work in figures.candidate if work.predicts)
     mixtures = len([mixture for mixture in settings.evaluate.mixtures if mixture.branch is None])
-    checkpointed = checkpointing(settings)
-    row = total(figures.row) + (total(figures.recomputed) if checkpointed else 0)
-    if settings.train.safeguard:
-        row += total(figures.shared)
+    row = _row(settings, figures)
     steps = settings.train.steps
     sharing = min(gpus, settings.train.validation_images)
 
@@ -165,6 +162,16 @@ def hours(
             gpus,
         ),
     ]
+
+
+def _row(settings: Settings, figures: Figures) -> int:
+    """Floating-point operations of a training step, for each row of its batch."""
+    operations = total(figures.row)
+    if checkpointing(settings):
+        operations += total(figures.recomputed)
+    if settings.train.safeguard:
+        operations += total(figures.shared)
+    return operations
 
 
 def checkpointing(settings: Settings) -> bool:

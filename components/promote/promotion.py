@@ -88,17 +88,12 @@ def promote(
     trust.key()  # before an hour of measuring
     with connected(settings.register_, root) as client, watched(settings, name):
         history = reconcile(client, name, trust)
-        version = resolve(client, version_uri or f"{settings.register_.model_name}@{CANDIDATE}")
+        version = _registered(client, version_uri or f"{settings.register_.model_name}@{CANDIDATE}")
         source = f"{version.name}/{version.version}"
-        if IDENTITY_TAG not in version.tags:
-            raise BadInput(f"{source} was not registered by `dp2o register`: it has no lineage")
         champion = _champion(client, settings, trust, name, history)
         if champion is not None and champion.tag(IDENTITY_TAG) == version.tags[IDENTITY_TAG]:
             drop_challenger(client, version)
-            _republish(settings, root, champion)
-            text = f"{champion.name} is the champion already"
-            return Outcome("already champion", name, int(champion.version.version), text, None)
-
+            return _champion_already(settings, root, champion)
         found = Found(version, None)
         candidate = Candidate(found, model_of(client, found))
         report = judged(settings, root, client, trust, champion, candidate, new_benchmark, again)
@@ -118,6 +113,18 @@ def promote(
         if not automatic and (approval is None or not approval.is_of(report)):
             return _await_approval(settings, version, report, approval)
         return _promote_version((settings, root), client, history, trust, candidate, report, approval, failpoint)
+
+
+def _registered(client: mlflow.MlflowClient, version_uri: str) -> ModelVersion:
+    """The version, if `register` made it.
+
+    Raises:
+        BadInput: there is none, or it has no lineage.
+    """
+    version = resolve(client, version_uri)
+    if IDENTITY_TAG not in version.tags:
+        raise BadInput(f"{version.name}/{version.version} was not registered by `dp2o register`: it has no lineage")
+    return version
 
 
 def _champion(
@@ -187,12 +194,14 @@ def _promote_version(
     return Outcome("promoted", name, number, text, report)
 
 
-def _republish(settings: Settings, root: Path, champion: Found) -> None:
+def _champion_already(settings: Settings, root: Path, champion: Found) -> Outcome:
     """Publish the files of the champion's promotion again: it may have died before anybody kept them."""
     report = champion.record.content.report if champion.record is not None else gate_report(champion.version)
     if report is not None:
         write_json(root / paths.GATE_REPORT, report.model_dump(mode="json"))
         freeze_again(settings, root, champion, report.benchmark)
+    number, text = int(champion.version.version), f"{champion.name} is the champion already"
+    return Outcome("already champion", champion.version.name, number, text, None)
 
 
 def _await_approval(

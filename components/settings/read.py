@@ -1,4 +1,4 @@
-"""Reading params.yaml, with all its problems told at once."""
+"""Reading params.yaml, with all its problems reported at once."""
 
 import sys
 from collections.abc import Sequence
@@ -54,13 +54,13 @@ def load_settings(path: Path = Path("params.yaml"), overrides: Sequence[str] = (
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        problems = [f"  {text}" for item in error.errors() for text in _told(item, values)]
+        problems = [f"  {text}" for item in error.errors() for text in _messages(item, values)]
         raise BadInput(f"{path} has {len(problems)} problem(s):\n" + "\n".join(problems)) from error
     check_located(settings, path.resolve().parent)
     return settings
 
 
-def _told(item: Any, values: Any) -> list[str]:
+def _messages(item: Any, values: Any) -> list[str]:
     """The problems of one of pydantic's errors, each after its place; settings that disagree name theirs themselves."""
     cause = item.get("ctx", {}).get("error")
     if isinstance(cause, Disagreements):

@@ -166,11 +166,7 @@ class Upscaler:
         with bar:
             for number, row in enumerate(rows):
                 high = row.scaled(scale)
-                # The band moves down to this row of tiles and keeps what earlier rows blended into it.
-                moved = torch.zeros(3, high.stop - high.start, width * scale)
-                kept = band[:, high.start - band_start :]
-                moved[:, : kept.shape[1]] = kept
-                band, band_start = moved, high.start
+                band, band_start = _moved_down(band, high.start - band_start, high.stop - high.start), high.start
                 for column, across in zip(columns, column_weights, strict=True):
                     wide = column.scaled(scale)
                     crop = lr[row.start : row.stop, column.start : column.stop]
@@ -197,3 +193,11 @@ class Upscaler:
             self.backbone, to_tensor(lr), (prompt,), [lambda shape: noise], self.colour_fix, source, block=1
         )
         return samples.images[0].cpu()
+
+
+def _moved_down(band: torch.Tensor, by: int, height: int) -> torch.Tensor:
+    """The band `by` px further down, `height` px high: it keeps what earlier rows of tiles blended into it."""
+    moved = torch.zeros(band.shape[0], height, band.shape[2])
+    kept = band[:, by:]
+    moved[:, : kept.shape[1]] = kept
+    return moved

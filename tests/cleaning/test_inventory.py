@@ -8,7 +8,7 @@ import pytest
 
 from components.cleaning.inventory import Entry, Root, free
 
-OLD, YOUNG, LIMIT = 1.0, 9.0, 5.0
+OLD, RECENT, LIMIT = 1.0, 9.0, 5.0
 GRAPHS = 400
 
 
@@ -31,7 +31,7 @@ def drawn(seed: int) -> tuple[list[Entry], list[Root]]:
             {names[place]},
             chance.sample(later, chance.randint(0, min(3, len(later)))),
             all_of=frozenset(needs),
-            changed=YOUNG if chance.random() < 0.1 else OLD,
+            changed=RECENT if chance.random() < 0.1 else OLD,
             stays="it must" if chance.random() < 0.1 else "",
         )
         entries.append(one)
@@ -88,7 +88,7 @@ def test_cut_off_anywhere_nothing_that_is_left_refers_to_what_is_gone() -> None:
 
 
 def test_what_is_young_keeps_what_it_names() -> None:
-    result, made = entry("result", refers={"md5:a"}, changed=YOUNG), entry("object", {"md5:a"})
+    result, made = entry("result", refers={"md5:a"}, changed=RECENT), entry("object", {"md5:a"})
     assert free([result, made], [], LIMIT) == []
     assert free([entry("result", refers={"md5:a"}), made], [], LIMIT)[0].key == "result"
 

@@ -17,7 +17,7 @@ from components import lineage_events
 from components.artifacts.registration import Registration
 from components.entry import _add_version, run_stage
 from components.errors import BadInput, ExitCode, ResumeLater
-from components.lineage_events import Told, parent_of, told, work
+from components.lineage_events import Datasets, parent_of, work, work_events
 from components.lineage_events.datasets import of_stage
 from components.stages import STAGES
 from components.storage import digests
@@ -90,7 +90,7 @@ def test_a_stage_tells_its_start_and_its_end_with_what_it_read_and_made(
     for name, value in parent_of("align", run, "c" * 40).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv(work.API_KEY, "secret")
-    with told("pair", root, "sr-dev"):
+    with work_events("pair", root, "sr-dev"):
         (root / "data/pairs.parquet").write_text("pairs")
     start, end = server.events
     assert (start["eventType"], end["eventType"]) == ("START", "COMPLETE")
@@ -113,7 +113,7 @@ def test_a_stage_tells_its_start_and_its_end_with_what_it_read_and_made(
 
 @pytest.mark.parametrize(("error", "state"), [(BadInput("no photos"), "FAIL"), (ResumeLater("saved"), "ABORT")])
 def test_how_it_failed(server: Recorder, root: Path, error: Exception, state: str) -> None:
-    with pytest.raises(type(error)), told("pair", root, "sr-dev"):
+    with pytest.raises(type(error)), work_events("pair", root, "sr-dev"):
         raise error
     assert [event["eventType"] for event in server.events] == ["START", state]
     assert server.events[1]["run"]["facets"]["errorMessage"]["message"] == str(error)
@@ -146,7 +146,7 @@ def test_photos_lead_to_the_registered_version_without_a_gap(tmp_path: Path) -> 
     Registration(model="sr-dev", version=3, alias="candidate", run_id="r", model_digest="d", identity="i").write(
         tmp_path
     )
-    lineage = Told()
+    lineage = Datasets()
     _add_version("register", tmp_path, lineage)
     assert lineage.outputs == {"models:/sr-dev/3": "d"}
 
@@ -162,20 +162,20 @@ def test_a_bad_server_is_told_of_once_and_delays_nobody(
             listening.listen()
         refusing = Recorder(answer=500) if kind == "refuses" else None
         monkeypatch.setenv(work.URL, refusing.url if refusing else f"http://127.0.0.1:{listening.getsockname()[1]}")
-        with told("pair", root, "sr-dev"):
+        with work_events("pair", root, "sr-dev"):
             before = time.monotonic()
         took = time.monotonic() - before
         if refusing:
             refusing.shutdown()
             refusing.server_close()
     assert took < work.LONGEST_WAIT + 2  # the machine may be busy; a client's own patience is a minute
-    assert sum("no lineage is told" in record.message for record in caplog.records) == 1
+    assert sum("no lineage is sent" in record.message for record in caplog.records) == 1
 
 
 def test_without_a_server_nothing_happens(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(work.URL, raising=False)
     monkeypatch.setattr(work, "_Events", lambda: pytest.fail("nobody asked for events"))
-    with told("pair", root, "sr-dev"):
+    with work_events("pair", root, "sr-dev"):
         pass
     assert parent_of("align", str(uuid.uuid4()), "c") == {}
 
