@@ -139,7 +139,7 @@ class Forecaster:
         upscaler = self._request.upscaler
         scale, tile = upscaler.backbone.scale, upscaler.tiling.tile
         band = 2 * min(tile, self._largest.shape[0]) * scale * self._widest * scale * 3 * 4
-        return 2 * self._largest.size + IN_OUTPUTS * self._largest.size * scale**2 + band
+        return int(2 * self._largest.size + IN_OUTPUTS * self._largest.size * scale**2 + band)
 
 
 def _areas(pictures: Iterable[Open], tile: int) -> Iterable[int]:
