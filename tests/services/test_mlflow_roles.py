@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import mlflow
@@ -39,27 +40,18 @@ class Registry:
         """In which experiments and models whoever we are may do that `work`."""
         client = mlflow.MlflowClient()
         models = {what: f"{self.name}{ending}" for what, ending in MODELS.items()}
+        runs, places = self.runs.items(), self.experiments.items()
         tried: dict[str, dict[str, Callable[[], Any]]] = {
-            "read": {
-                **{one: lambda run=run: client.get_run(run) for one, run in self.runs.items()},
-                **{one: lambda name=name: client.get_model_version(name, "1") for one, name in models.items()},
-            },
-            "write": {
-                **{one: lambda id=id: client.create_run(id) for one, id in self.experiments.items()},
-                **{
-                    one: lambda name=name: client.set_model_version_tag(name, "1", "by", "it")
-                    for one, name in models.items()
-                },
-            },
+            "read": {one: partial(client.get_run, run) for one, run in runs}
+            | {one: partial(client.get_model_version, name, "1") for one, name in models.items()},
+            "write": {one: partial(client.create_run, place) for one, place in places}
+            | {one: partial(client.set_model_version_tag, name, "1", "by", "it") for one, name in models.items()},
             "point": {
-                one: lambda name=name: client.set_registered_model_alias(name, "champion", "1")
-                for one, name in models.items()
+                one: partial(client.set_registered_model_alias, name, "champion", "1") for one, name in models.items()
             },
-            "delete": {
-                **{one: lambda run=run: client.delete_run(run) for one, run in self.runs.items()},
-                **{one: lambda name=name: client.delete_model_version(name, "1") for one, name in models.items()},
-            },
-        }  # type: ignore[misc]
+            "delete": {one: partial(client.delete_run, run) for one, run in runs}
+            | {one: partial(client.delete_model_version, name, "1") for one, name in models.items()},
+        }
         return {what for what, call in tried[work].items() if allowed(call)}
 
 
