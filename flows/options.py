@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.errors import BadInput
 from components.lineage_events import parent_of
+from components.promote.notify import OF_THE_FLOW, VARIABLE
 from components.settings.secret import PublicUrl
 from components.stages import STAGES
 from components.storage.store import Store
@@ -24,7 +25,6 @@ from flows.project import Project
 from flows.run_key import run_key
 from flows.stages import Mapped, Runner, in_turn
 
-WEBHOOK = "DP2O_WEBHOOK_URL"
 STORE_VARIABLE = "DP2O_STORE"
 MOST_TASKS = 64
 """Parts followed at once at the most, whatever `concurrency` says: each holds a thread."""
@@ -186,9 +186,9 @@ def runner_of(
 
 
 def secrets_of(project: Project) -> dict[str, str]:
-    """What settings hold that no task may have, for the gate's work: a variable goes first."""
-    webhook = project.settings.register_.webhook.get_secret_value()
-    return {WEBHOOK: webhook} if webhook and not os.environ.get(WEBHOOK) else {}
+    """What no task may have, for the gate's work, which takes it where its own Secrets have no other."""
+    webhook = os.environ.get(VARIABLE) or project.settings.register_.webhook.get_secret_value()
+    return {OF_THE_FLOW: webhook} if webhook else {}
 
 
 def cache_settings(options: AlignSettings, checkout: Checkout) -> list[str]:

@@ -230,6 +230,16 @@ ROWS: list[tuple[Changes, str, Changes]] = [
         {"intake.quarantine": "s3://b/bad/"},
     ),
     (
+        {"intake.source": "s3://b/in/", "intake.quarantine": "s3://b/bad/", "prepare.prompt": {"kind": "column"}},
+        "prompt.kind is column, and intake.source is s3://b/in/: .*set prepare.prompt.kind to captioner or fixed, or l",
+        {"prepare.prompt": {"kind": "fixed"}},
+    ),
+    (
+        {"intake.source": "s3://b/in/", "intake.quarantine": "s3://b/bad/", "prepare.prompt": {"kind": "column"}},
+        "or leave intake.source empty",
+        {"intake.source": ""},
+    ),
+    (
         {"intake.source": "/folder", "intake.quarantine": "s3://b/bad/"},
         "intake.source is '/folder': write s3://bucket/prefix/",
         {"intake.source": "s3://b/in/"},

@@ -78,6 +78,30 @@ def missing_paths(text: str) -> list[str]:
     return [path for path in paths if not any(REPOSITORY.glob(path.rstrip("/")))]
 
 
+def missing_tests(text: str) -> list[str]:
+    """Tests named `tests/….py::test_…` that are not there; a file that is not is one of missing_paths."""
+    wrong = []
+    for path, name in re.findall(r"(tests/[\w/]+\.py)::(\w+)", text):
+        file = REPOSITORY / path
+        if file.exists() and not re.search(rf"^def {name}\(", file.read_text(), re.MULTILINE):
+            wrong.append(f"{path}::{name}")
+    return wrong
+
+
+def unshown(text: str) -> list[str]:
+    """Rows of tables with the columns `cannot` and `test` that say what somebody cannot do, and name no test."""
+    wrong, columns = [], list[str]()
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+        columns = cells if "cannot" in cells else columns if cells else []
+        if not {"cannot", "test"} <= set(columns) or cells == columns or set(line) <= set("|- "):
+            continue
+        row = dict(zip(columns, [*cells, *[""] * len(columns)], strict=False))
+        if row["cannot"] and "::test_" not in row["test"]:
+            wrong.append(line)
+    return wrong
+
+
 def missing_modules(text: str) -> list[str]:
     names = re.findall(r"-m ((?:components|flows|recipes|benchmarks)(?:\.\w+)*)(?![\w.]*<)", text)
     return [name for name in names if not _runs(REPOSITORY / name.replace(".", "/"))]
@@ -155,8 +179,13 @@ def test_what_a_page_names_exists(page: Path) -> None:
     text = page.read_text()
     assert broken_links(text, page) == []
     assert missing_paths(text) == []
+    assert missing_tests(text) == []
     assert missing_modules(text) == []
     assert unknown_commands(text) == []
+
+
+def test_whatever_an_attacker_cannot_do_is_shown_by_a_test() -> None:
+    assert unshown((REPOSITORY / "docs/security.md").read_text()) == []
 
 
 def test_deployments_that_pages_start_exist() -> None:
@@ -177,6 +206,10 @@ def test_what_does_not_exist_is_found() -> None:
     assert missing_paths("`components/nowhere.py`, components/<stage>, components/*/stage.py, flows/.") == [
         "components/nowhere.py"
     ]
+    here = "tests/test_documents.py::test_what_does_not_exist_is_found"
+    assert missing_tests(f"`{here}`, `{here}_either`, tests/nowhere.py::test_x") == [f"{here}_either"]
+    table = "| who | cannot | test |\n|---|---|---|\n| a | b | `t.py::test_c` |\n| | d | t.py |\n| e | | |\n"
+    assert unshown(f"{table}\n| f | g |\n|---|---|\n| h | i |\n") == ["| | d | t.py |"]
     assert missing_modules(
         "python -m components.nowhere; python -m components.<stage>; python -m components.train"
     ) == ["components.nowhere"]

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from components.cleaning.inventory import Entry, Root
+from components.cleaning.inventory import Entry
 from components.cleaning.places import File, ObjectPlace
-from components.cleaning.world import World, md5_name
+from components.cleaning.world import Named, World, md5_name
 
 PARTS = ".parts/"
 """In the path of rows that a stage's own parts published, which no dvc.lock has."""
 
 
 @dataclass
-class Documents:
-    """Below `dp2o/` of every place that flows have used."""
+class Documents(Named):
+    """Below `dp2o/` of every place that flows have used. Leases are no entries, so that they stay."""
 
     world: World
     name: str = "results"
     shared: bool = True
-
-    def roots(self, named: frozenset[str]) -> Iterable[Root]:
-        """None: leases are no entries, and results stay because a dvc.lock names what they say."""
-        return ()
 
     def entries(self) -> Iterator[Entry]:
         """A result stays as long as all stays that it says was made: a run that comes again then finds it."""
@@ -38,10 +34,6 @@ class Documents:
                 yield self._entry(place, file, "logs of processes", "only people read it")
             for file in place.below("dp2o/corrupt"):
                 yield self._entry(place, file, "damaged objects, set aside", "only people look at it")
-
-    def sized(self, entry: Entry) -> Entry:
-        """It is known already."""
-        return entry
 
     def remove(self, entries: Sequence[Entry]) -> Iterator[Entry]:
         """One after the other."""

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.cleaning.inventory import Entry, Root
+from components.cleaning.inventory import Entry
 from components.cleaning.work_cache import remove_file
-from components.cleaning.world import World
+from components.cleaning.world import Named, World
 
 FOLDER = Path(".dvc/tmp/dp2o")
 """Of `align`'s launcher; that of `promote` is `launcher` in the cache."""
 
 
 @dataclass
-class Launches:
+class Launches(Named):
     """Logs of local launchers."""
 
     world: World
     name: str = "logs"
     shared: bool = False
-
-    def roots(self, named: frozenset[str]) -> Iterable[Root]:
-        """None."""
-        return ()
 
     def entries(self) -> Iterator[Entry]:
         """Each log; that of a process that runs is being written."""
@@ -33,10 +29,6 @@ class Launches:
                 found = log.stat()
                 yield Entry(self.name, str(log), "logs of processes", "only people read it", found.st_mtime,
                             size=found.st_size)  # fmt: skip
-
-    def sized(self, entry: Entry) -> Entry:
-        """It is known already."""
-        return entry
 
     def remove(self, entries: Sequence[Entry]) -> Iterator[Entry]:
         """One after the other."""

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from components.cleaning.inventory import Entry, Root
+from components.cleaning.inventory import Entry
 from components.cleaning.places import ObjectPlace
-from components.cleaning.world import World, md5_name
+from components.cleaning.world import Named, World, md5_name
 
 
 @dataclass
-class Objects:
+class Objects(Named):
     """Of one kind of place: this machine's, or those that machines share."""
 
     world: World
     name: str
     shared: bool
-
-    def roots(self, named: frozenset[str]) -> Iterable[Root]:
-        """None: an object stays because others name it."""
-        return ()
 
     def entries(self) -> Iterator[Entry]:
         """Each object; a listing refers to its files."""
@@ -36,10 +32,6 @@ class Objects:
                     refers=self.world.listing(md5) if md5.endswith(".dir") else frozenset(),
                     size=file.size,
                 )
-
-    def sized(self, entry: Entry) -> Entry:
-        """It is known already."""
-        return entry
 
     def remove(self, entries: Sequence[Entry]) -> Iterator[Entry]:
         """One after the other; DVC's index of the remote goes first, since it would say that they are there."""

@@ -7,14 +7,14 @@ captions and trainings left there, and all of it can be made again: that stays f
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from components.cleaning.inventory import Entry, Root
-from components.cleaning.places import File, ObjectPlace
-from components.cleaning.world import World, group_name, image_name
+from components.cleaning.inventory import Entry
+from components.cleaning.places import File
+from components.cleaning.world import Named, World, group_name, image_name
 from components.errors import BadInput
 
 MANIFEST = "manifest.json"
@@ -26,16 +26,12 @@ BY_USE = frozenset({"evaluate", "prompts", "train"})
 
 
 @dataclass
-class WorkCache:
+class WorkCache(Named):
     """Of this machine, or shared."""
 
     world: World
     name: str
     shared: bool
-
-    def roots(self, named: frozenset[str]) -> Iterable[Root]:
-        """None."""
-        return ()
 
     def entries(self) -> Iterator[Entry]:
         """Each file."""
@@ -43,27 +39,20 @@ class WorkCache:
             for file in _files_below(self.world.cache):
                 yield from self._entry("cache", PurePosixPath(file.path).relative_to(self.world.cache), file, _read)
             return
-        for place in self._places():
+        for place in self.world.places:
             base = f"{place.documents()}/cache"
             for file in place.below("dp2o/cache"):
                 yield from self._entry(place.name, PurePosixPath(file.path).relative_to(base), file, place.content)
 
-    def sized(self, entry: Entry) -> Entry:
-        """It is known already."""
-        return entry
-
     def remove(self, entries: Sequence[Entry]) -> Iterator[Entry]:
         """One after the other, and folders that are empty then."""
-        places = self._places() if self.shared else []
+        places = self.world.places
         for entry in entries:
             if self.shared:
                 next(place for place in places if entry.key.startswith(f"{place.base}/")).remove(entry.key)
             else:
                 remove_file(Path(entry.key), self.world.cache)
             yield entry
-
-    def _places(self) -> list[ObjectPlace]:
-        return self.world.places
 
     def _entry(self, where: str, path: PurePosixPath, file: File, read: Read) -> Iterator[Entry]:
         kind, *rest = path.parts

@@ -48,6 +48,18 @@ class Kind(Protocol):
         """Remove these, in this order; each is given when it is gone."""
 
 
+class Named:
+    """What most rows have in common: their things stay because others name them, and their sizes are listed at once."""
+
+    def roots(self, named: frozenset[str]) -> Iterable[Root]:
+        """None."""
+        return ()
+
+    def sized(self, entry: Entry) -> Entry:
+        """It is known already."""
+        return entry
+
+
 def md5_name(md5: str) -> str:
     """Name of an object of DVC's."""
     return f"md5:{md5}"

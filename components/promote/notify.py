@@ -21,6 +21,9 @@ from typing import Any, Literal
 logger = logging.getLogger("dp2o.promote")
 
 VARIABLE, SECRET = "DP2O_WEBHOOK_URL", "DP2O_WEBHOOK_SECRET"
+OF_THE_FLOW = "DP2O_WEBHOOK_OF_THE_FLOW"
+"""What a flow gives the gate's Job, whose settings have no secrets. Under another name, since a Job's own variables go
+before those of its Secrets."""
 TIMEOUT = 10.0
 """Seconds after which the work goes on, whatever the other side does."""
 Mood = Literal["good", "warning", "danger"]
@@ -35,11 +38,11 @@ def send(webhook: str, text: str, mood: Mood, fields: Mapping[str, str], timeout
 
     Args:
         webhook: the settings' URL; the environment variable DP2O_WEBHOOK_URL goes first, since such URLs are secrets.
-            With neither, nothing is sent.
+            With neither, the flow's is taken; without one, nothing is sent.
         text: one line: what happened, and what to do.
         fields: what a person looks for first: model, version, champion, who.
     """
-    url = os.environ.get(VARIABLE) or webhook
+    url = os.environ.get(VARIABLE) or webhook or os.environ.get(OF_THE_FLOW)
     if not url:
         return False
     try:

@@ -3,8 +3,8 @@
 Pictures are decoded by the same children as everywhere: in this process a decoder that is filled, or taken over, would
 take the model, the GPU and the registry's password with it.
 
-MLflow's server has read a whole body, and made a table of it, before it calls the model. How long a body may be is the
-proxy's to say (docs/serving.md).
+MLflow's server has read a whole body, and made a table of it, before it calls the model. How long a body may be is said
+in front of it: by `limited` in `dp2o serve`, elsewhere by a proxy (docs/serving.md).
 """
 
 import base64
@@ -29,6 +29,9 @@ EXPECTED = "send column `image`: base64, without line breaks, of a JPEG, PNG, We
 VARIABLE = "DP2O_SERVE_"
 """Start of the variables that override limits: DP2O_SERVE_MAX_ROWS and so on."""
 
+BESIDE_A_PICTURE = 2**16
+"""Bytes of a row that are not its picture's: its prompt, the names of columns."""
+
 
 @dataclass(frozen=True)
 class ServingLimits:
@@ -39,6 +42,7 @@ class ServingLimits:
         max_pixels: LR pixels of a request, all its pictures together; the answer has scale² as many.
         max_bytes: bytes of all its picture files.
         seconds_a_picture: processor time of decoding.
+        seconds_a_body: in which a body must have arrived, once it is its turn.
         concurrency: requests that are worked on at once.
         waiting: requests that wait for those; more are answered with 429.
     """
@@ -47,8 +51,14 @@ class ServingLimits:
     max_pixels: int = 4_000_000
     max_bytes: int = 64_000_000
     seconds_a_picture: int = 10
+    seconds_a_body: int = 30
     concurrency: int = 1
     waiting: int = 8
+
+    @property
+    def max_body(self) -> int:
+        """Bytes of a request's body: the pictures' in base64, which is a third longer, and the prompts and JSON."""
+        return self.max_bytes * 4 // 3 + BESIDE_A_PICTURE * self.max_rows
 
     @classmethod
     def of(cls, config: Mapping[str, Any], variables: Mapping[str, str]) -> Self:

@@ -1,14 +1,20 @@
-"""MLflow's scoring server on a model that was checked, from a private folder made of what is installed here."""
+"""MLflow's scoring app on a model that was checked, from a private folder made of what is installed here."""
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from components.serving import package
 from components.serving.package import Package
 from components.serving.private import private_folder
+
+APP, FOLDER = "components.serving.app:served", "DP2O_SERVED_MODEL"
+TIMEOUT, LONGEST = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "600"
+"""MLflow gives up an answer after a minute if nothing is said; a large picture takes longer on a CPU."""
 
 
 def serve(model: Package, host: str, port: int, workers: int, **overrides: Any) -> int:
@@ -19,8 +25,8 @@ def serve(model: Package, host: str, port: int, workers: int, **overrides: Any) 
     """
     folder = private_folder() / "model"
     package.write(folder, Package(model.backbone, model.config | overrides, model.created))
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local"]
-    server = subprocess.Popen([*command, "-h", host, "-p", str(port), "-w", str(workers)])
+    command, variables = started(folder, host, port, workers)
+    server = subprocess.Popen(command, env=os.environ | variables)
 
     def end(number: int, frame: FrameType | None) -> None:
         server.send_signal(signal.SIGTERM)
@@ -32,3 +38,9 @@ def serve(model: Package, host: str, port: int, workers: int, **overrides: Any) 
         for number, handler in before.items():
             signal.signal(number, handler)
     return 0 if code == -signal.SIGTERM else code
+
+
+def started(folder: Path, host: str, port: int, workers: int) -> tuple[list[str], dict[str, str]]:
+    """Command and variables that serve the model in `folder`, which is believed."""
+    command = [sys.executable, "-m", "uvicorn", "--factory", APP, "--host", host, "--port", str(port)]
+    return [*command, "--workers", str(workers)], {FOLDER: str(folder), TIMEOUT: os.environ.get(TIMEOUT, LONGEST)}

@@ -231,6 +231,11 @@ def _intake_and_monitor_can_say_yes(settings: "Settings") -> Iterator[str]:
             f"intake.quarantine {intake.quarantine} lies within intake.source {intake.source}: it would be taken in "
             "again; name another prefix"
         )
+    if intake.source and settings.prepare.prompt.kind == "column":
+        yield (
+            f"prepare.prompt.kind is column, and intake.source is {intake.source}: new LR images come without a table "
+            "of prompts; set prepare.prompt.kind to captioner or fixed, or leave intake.source empty"
+        )
     if intake.since is not None and intake.until is not None and intake.since >= intake.until:
         yield f"intake.since {intake.since} is not before intake.until {intake.until}: exchange them"
     if drift.sample < drift.min_images:

@@ -30,8 +30,10 @@ class CacheFolder:
 
     def fetch(self, path: Path) -> bool:
         """Whether the file `path` of this folder is here, after it was brought from the store if it is there alone."""
-        if path.is_file():
-            return True
+        return path.is_file() or self.fetch_again(path)
+
+    def fetch_again(self, path: Path) -> bool:
+        """Whether the store's copy of the file `path` was brought, in place of the one that is here."""
         return self.shared is not None and self.shared.fetch_file(self._key_of(path), path)
 
     def keep(self, path: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -67,20 +67,34 @@ def save(cache: CacheFolder, state: TrainingState) -> None:
 
 
 def newest(cache: CacheFolder) -> TrainingState | None:
-    """The newest checkpoint whose digest holds; damaged ones are named in the log and passed over."""
-    names = {path.name for path in _newest_first(cache.path)} | set(cache.shared_names())
-    for name in sorted((name for name in names if name.startswith("step-")), reverse=True):
+    """The newest checkpoint whose digest holds, here or in the copy that machines share; damaged ones are named in the
+    log and passed over."""
+    shared = {name for name in cache.shared_names() if name.startswith("step-")}
+    names = {path.name for path in _newest_first(cache.path)} | shared
+    for name in sorted(names, reverse=True):
         candidate = cache.path / name
-        try:
-            cache.fetch(candidate / MANIFEST)
-            cache.fetch(candidate / STATE)
-            manifest = json.loads((candidate / MANIFEST).read_text())
-            if manifest["sha256"] == digests.of_file(candidate / STATE):
-                return _state(torch.load(candidate / STATE, map_location="cpu", weights_only=True))
-        # what damaged files raise: JSON that is no manifest, a zip that is no checkpoint, other fields than ours
-        except (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, UnpicklingError) as error:
-            logger.warning("checkpoint %s cannot be read: %s", candidate, " ".join(str(error).split())[:200])
+        here = (candidate / STATE).is_file() or (candidate / MANIFEST).is_file()
+        state = _read(candidate, cache.fetch)
+        if state is None and here and name in shared:
+            logger.warning("checkpoint %s is damaged here; the shared copy is tried", candidate)
+            state = _read(candidate, cache.fetch_again)
+        if state is not None:
+            return state
         logger.warning("checkpoint %s is damaged; falling back to the one before", candidate)
+    return None
+
+
+def _read(folder: Path, fetch: Callable[[Path], bool]) -> TrainingState | None:
+    """The checkpoint in `folder`, after `fetch` of its files; None if it is damaged."""
+    try:
+        fetch(folder / MANIFEST)
+        fetch(folder / STATE)
+        manifest = json.loads((folder / MANIFEST).read_text())
+        if manifest["sha256"] == digests.of_file(folder / STATE):
+            return _state(torch.load(folder / STATE, map_location="cpu", weights_only=True))
+    # what damaged files raise: JSON that is no manifest, a zip that is no checkpoint, other fields than ours
+    except (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, UnpicklingError) as error:
+        logger.warning("checkpoint %s cannot be read: %s", folder, " ".join(str(error).split())[:200])
     return None
 
 

@@ -8,6 +8,8 @@ import yaml
 
 from components.errors import BadInput
 from components.invocation import Invocation
+from components.pipeline_files import set_param
+from components.promote.notify import OF_THE_FLOW, VARIABLE
 from components.storage.store import Store
 from components.task.child import command
 from components.task.document import Task, read_task
@@ -15,6 +17,7 @@ from components.task.seal import KEY_VARIABLE
 from flows.checkout import Checkout
 from flows.judging import BENCHMARK, REPORT, JudgingInClone, JudgingInFolder, keep_first_set
 from flows.launchers.base import Failure, Outcome, State, Work, WorkFailedError
+from flows.options import secrets_of
 from flows.project import Project
 from flows.stages import Runner, in_turn
 from flows.tracking import track_folder, tracked
@@ -65,13 +68,25 @@ def works(launcher: Scripted) -> list[tuple[str, str, int]]:
 
 def test_the_gate_alone_is_given_what_only_it_needs(judging: JudgingInClone, launcher: GateLauncher) -> None:
     """A stage's pod decodes pictures of strangers, and tells people nothing."""
-    judging.runner.secrets["DP2O_WEBHOOK_URL"] = "https://hooks.example.com/secret"
+    judging.runner.secrets[OF_THE_FLOW] = "https://hooks.example.com/secret"
     judging.run("gate-0", PROMOTE)
     judging.runner.make("generate", in_turn)
     given = {work.shard: set(work.secrets) for work in launcher.works}
-    assert given.pop("gate-0") == {"DP2O_WEBHOOK_URL", KEY_VARIABLE}
+    assert given.pop("gate-0") == {OF_THE_FLOW, KEY_VARIABLE}
     assert len(given) > 1
     assert all(names == {KEY_VARIABLE} for names in given.values())
+
+
+def test_a_flow_s_webhook_does_not_stand_in_the_way_of_the_gate_s_own(
+    judging: JudgingInClone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Job's variables go before those of its Secrets, so that the gate's own has another name."""
+    root = judging.checkout.root
+    set_param(root, "register", "webhook", "https://hooks.example.com/of-settings")
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert secrets_of(Project(root)) == {OF_THE_FLOW: "https://hooks.example.com/of-settings"}
+    monkeypatch.setenv(VARIABLE, "https://hooks.example.com/of-the-flow")
+    assert secrets_of(Project(root)) == {OF_THE_FLOW: "https://hooks.example.com/of-the-flow"}
 
 
 def test_the_gate_gets_all_models_that_settings_name(judging: JudgingInClone, launcher: GateLauncher) -> None:

@@ -1,6 +1,7 @@
 """Small pictures of every format and kind, and what becomes of them on the way: seeded damage."""
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
@@ -82,4 +83,48 @@ def mutated(data: bytes, seed: int) -> bytes:
             changed += (b"", b"\xff\xd9", b"\0;", bytes(64))[rng.integers(0, 4)]
         if not changed:
             break
+    return bytes(changed)
+
+
+EXTREMES = (0, 1, 2, 3, 7, 255, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
+TAGS = (254, 256, 257, 258, 259, 262, 273, 274, 277, 278, 279, 282, 284, 317, 320, 322, 323, 324, 325, 330, 338, 339,
+        347, 530, 700, 33432, 34377, 34665, 34675, 34853, 40965)  # fmt: skip
+"""Those that readers act on: sizes, strips, tiles, planes, predictors, palettes, further directories, metadata."""
+
+
+def redirected(data: bytes, seed: int) -> bytes:
+    """A TIFF with one to four damages of its first directory: of entries, their number, and the pointer to the next."""
+    rng = np.random.default_rng(seed)
+    changed = bytearray(data)
+    order = "<" if data[:1] == b"I" else ">"
+    large = data[2:4] in (b"+\0", b"\0+")  # BigTIFF
+    pointer, count, size = ("Q", "Q", 20) if large else ("I", "H", 12)
+    (first,) = struct.unpack_from(order + pointer, data, 8 if large else 4)
+    (entries,) = struct.unpack_from(order + count, data, first)
+    start = first + struct.calcsize(order + count)
+
+    def extreme() -> int:
+        return int(rng.choice([*EXTREMES, first, len(data), len(data) - 1, int(rng.integers(0, len(data)))]))
+
+    def put(kind: str, place: int, value: int) -> None:
+        struct.pack_into(order + kind, changed, place, value % 256 ** struct.calcsize(kind))
+
+    for _ in range(rng.integers(1, 5)):
+        entry = start + size * int(rng.integers(0, entries))
+        kind = rng.integers(0, 7)
+        if kind == 0:
+            put("H", entry, int(rng.choice(TAGS)))
+        elif kind == 1:
+            put("H", entry + 2, int(rng.choice([*range(20), 2**16 - 1])))
+        elif kind == 2:
+            put(pointer, entry + 4, extreme())
+        elif kind == 3:
+            put(pointer, entry + size - struct.calcsize(pointer), extreme())
+        elif kind == 4:
+            other = start + size * int(rng.integers(0, entries))
+            changed[entry : entry + size] = changed[other : other + size]
+        elif kind == 5:
+            put(count, first, extreme())
+        else:
+            put(pointer, start + size * entries, extreme())
     return bytes(changed)

@@ -37,6 +37,17 @@ def test_the_environment_goes_before_the_settings(listener: Listener, monkeypatc
     assert len(listener.heard) == 1
 
 
+def test_a_job_s_own_variable_goes_before_what_its_flow_gives(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(notify.OF_THE_FLOW, listener.url)
+    assert notify.send("", "of the flow", "good", {})
+    monkeypatch.setenv(notify.OF_THE_FLOW, "http://127.0.0.1:1/nobody")
+    monkeypatch.setenv(notify.VARIABLE, listener.url)
+    assert notify.send("", "of its Secret", "good", {})
+    assert [body["text"] for body in listener.heard] == ["of the flow", "of its Secret"]
+
+
 def test_without_a_url_nothing_is_sent_and_nothing_said(listener: Listener, caplog: pytest.LogCaptureFixture) -> None:
     assert not notify.send("", "told", "good", {})
     assert caplog.text == ""

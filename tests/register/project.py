@@ -59,3 +59,16 @@ def make_project(root: Path) -> Settings:
     names = [f"{'a' * 16}.{model}.{index:03d}.png" for model in ("base", "aligned") for index in (0, 1)]
     write_shard(root / "data/evaluation/images.tar", [(name, picture) for name in names])
     return load_settings(root / "params.yaml")
+
+
+def with_base(root: Path, reference: bool) -> Settings:
+    """The settings of a project of `make_project`, with a base that is here and `register.reference`."""
+    if not (root / "base").is_dir():
+        torch.manual_seed(9)
+        (root / "base").mkdir()
+        TinyFlow.new(TinyFlowConfig(channels=(16, 16)), steps=2, device=torch.device("cpu")).save(root / "base")
+    values = yaml.safe_load((root / "params.yaml").read_text())
+    values["backbone"]["path"] = "base"
+    values["register"]["reference"] = reference
+    (root / "params.yaml").write_text(yaml.safe_dump(values))
+    return load_settings(root / "params.yaml")

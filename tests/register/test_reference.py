@@ -9,34 +9,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 from skimage import data
 
 from components.artifacts import paths
 from components.artifacts.shards import decode_png, encode_png
-from components.backbones.tiny_flow import TinyFlow, TinyFlowConfig
 from components.errors import BadInput
 from components.register import stage
 from components.registry.models import load_upscaler
 from components.registry.tracking import tracking_uri
-from components.settings import MixtureSettings, Settings, load_settings
+from components.settings import MixtureSettings, load_settings
 from components.upscale.upscaler import Upscaler
-from tests.register.project import make_project
+from tests.register.project import make_project, with_base
 
 PHOTO = data.astronaut()[:20, 100:130].copy()
 ROW = pd.DataFrame({"image": [base64.b64encode(encode_png(PHOTO)).decode()], "seed": [3]})
 CPU = torch.device("cpu")
-
-
-def changed(root: Path, **register: object) -> Settings:
-    """The settings with other ones in the block `register`, and a base that is here."""
-    values = yaml.safe_load((root / "params.yaml").read_text())
-    values["backbone"]["path"] = "base"
-    values["register"] |= register
-    (root / "params.yaml").write_text(yaml.safe_dump(values))
-    return load_settings(root / "params.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +33,8 @@ def root(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path
     root = tmp_path_factory.mktemp("project")
     shutil.copy(empty_database, root / "mlflow.db")
     make_project(root)
-    torch.manual_seed(9)
-    (root / "base").mkdir()
-    TinyFlow.new(TinyFlowConfig(channels=(16, 16)), steps=2, device=CPU).save(root / "base")
-    stage.run(changed(root), root)
-    stage.run(changed(root, reference=True), root)
+    stage.run(with_base(root, reference=False), root)
+    stage.run(with_base(root, reference=True), root)
     return root
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.services import servers
+from tests.services.accounts import Keys, accounts
 from tests.services.servers import S3, Mlflow, Postgres, Prefect
 
 
@@ -58,3 +59,10 @@ def prefect_server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory)
 def s3() -> Iterator[S3]:
     with servers.s3() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def keys(s3: S3) -> Iterator[Keys]:
+    """Key and secret of an S3 account of each role."""
+    with accounts() as made:
+        yield made

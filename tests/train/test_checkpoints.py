@@ -7,6 +7,7 @@ import torch
 
 from components.storage import digests
 from components.storage.cache import CacheFolder
+from components.storage.store import Store
 from components.train import checkpoints
 from components.train.checkpoints import TrainingState
 
@@ -70,6 +71,24 @@ def test_all_damaged_is_none(tmp_path: Path) -> None:
     checkpoints.save(CacheFolder(tmp_path), state(4))
     (tmp_path / "step-0000004/state.pt").write_bytes(b"")
     assert checkpoints.newest(CacheFolder(tmp_path)) is None
+
+
+@pytest.mark.parametrize("file", ["state.pt", "manifest.json"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"damaged"])
+def test_a_copy_that_machines_share_stands_in_for_a_damaged_one(tmp_path: Path, file: str, content: bytes) -> None:
+    cache = CacheFolder(tmp_path / "cache", Store(f"file://{tmp_path}/store"))
+    for step in (4, 10):
+        checkpoints.save(cache, state(step))
+    (tmp_path / "cache/step-0000010" / file).write_bytes(content)
+    found = checkpoints.newest(cache)
+    assert found is not None
+    assert found.step == 10
+    # and where that copy is damaged as well, the one before
+    for place in (tmp_path / "cache", tmp_path / "store/dp2o/cache"):
+        (place / "step-0000010" / file).write_bytes(content)
+    found = checkpoints.newest(cache)
+    assert found is not None
+    assert found.step == 4
 
 
 def whole(sha256: object, step: object = 10) -> bytes:

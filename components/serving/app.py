@@ -1,0 +1,19 @@
+"""What uvicorn runs for `dp2o serve`: MLflow's scoring app on a checked model, behind the limits of a request."""
+
+import os
+
+import mlflow.pyfunc
+from mlflow.pyfunc import scoring_server
+
+from components.serving.limited import Limited
+from components.serving.server import FOLDER
+
+
+def served() -> Limited:
+    """The application, with the model loaded; limits are the model's, where variables do not say otherwise.
+
+    Raises:
+        BadInput: see `upscaler_of` and `ServingLimits.of`.
+    """
+    model = mlflow.pyfunc.load_model(os.environ[FOLDER])
+    return Limited(scoring_server.init(model), model.unwrap_python_model().requests.limits)
