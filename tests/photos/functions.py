@@ -103,7 +103,7 @@ def break_out(data: bytes, photo: Photo, pids: list[int], files: list[str], port
         return of_processes | of_files | {
             "write": lambda: open("/tmp/dp2o-broken-out", "wb"),
             "connect": lambda: _connect(port),
-            "run": lambda: subprocess.run(["/bin/true"], check=True),
+            "run": lambda: subprocess.run(["/bin/true"], check=True, timeout=300),
         }  # fmt: skip
 
     return {name: tried(work) for name, work in attempts().items()}, NOTHING

@@ -23,7 +23,7 @@ IN_A_CHILD = "import sys; from components.photos.confinement import confine; pri
 def landlock() -> bool:
     """Whether this kernel lets a process confine itself; asked in another one, as there is no way back."""
     done = subprocess.run(
-        [sys.executable, "-c", IN_A_CHILD], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        [sys.executable, "-c", IN_A_CHILD], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=300
     )
     return done.stdout.strip() == "True"
 
@@ -104,7 +104,9 @@ print(before, read())
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux can")
 def test_who_hides_is_not_read_by_a_process_of_the_same_user() -> None:
-    done = subprocess.run([sys.executable, "-c", HIDDEN], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", HIDDEN], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=300
+    )
     assert done.stdout.split() == ["0", "7"]
 
 
