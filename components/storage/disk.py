@@ -14,9 +14,9 @@ _WORDS = ("no space left", "os error 28", "database or disk is full", "disk quot
 """Of safetensors, SQLite and others, whose errors have no number."""
 _OF_ANY_FAILURE = (
     *("pytorchstreamwriter", "unexpected pos", "file write failed"),
-    *("unable to open database file", "disk i/o error"),
+    *("unable to open database file", "disk i/o error", "no usable temporary directory"),
 )
-"""What torch, and SQLite, say when a write fails, for whatever reason."""
+"""What torch, SQLite and `tempfile` say when a write fails, for whatever reason."""
 LITTLE = 2**20
 """Bytes; with fewer left, such a write failed for want of them."""
 

@@ -38,8 +38,16 @@ def test_libraries_say_it_in_many_ways(error: Exception, tmp_path: Path) -> None
     assert full_disk(OSError(errno.EACCES, "no"), tmp_path) is None
 
 
-def test_torchs_failed_write_counts_where_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    error = RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0")
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"),
+        FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/var/tmp', '/srv/project']"),
+    ],
+)
+def test_a_failed_write_counts_where_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     assert full_disk(error, tmp_path) is None
     monkeypatch.setattr(disk, "_free", lambda place: 0)
     assert full_disk(error, tmp_path) is not None
