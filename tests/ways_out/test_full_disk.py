@@ -2,11 +2,12 @@
 same command makes the same bytes."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,14 +18,11 @@ from typer.testing import CliRunner
 from components.cli.app import app
 from components.entry import run_stage
 from components.errors import ExitCode
-from components.registry.tracking import connected
 from components.settings import load_settings
-from tests.made import REPOSITORY
+from tests.ways_out.outputs import Unmade, made_by, remove
 
 pytestmark = pytest.mark.slow
 PAGE, WIDE = 4096, "64m"
-DIFFERS = {"reports/throughput.csv", "reports/registration.json"}
-"""What two runs make differently: speed, and the id of MLflow's run."""
 CLI = [sys.executable, "-c", "import sys; from components.cli import main; sys.exit(main())"]
 
 
@@ -46,6 +44,10 @@ class Disk:
     def widen(self) -> None:
         self._resize(WIDE)
 
+    def read_only(self, yes: bool) -> None:
+        command = ["mount", "-o", f"remount,{'ro' if yes else 'rw'}", str(self.folder)]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+
 
 @pytest.fixture(scope="module")
 def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
@@ -65,29 +67,10 @@ def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
 def disk(mounted: Disk) -> Iterator[Disk]:
     """Empty, and wide."""
     yield mounted
+    mounted.read_only(False)
     mounted.widen()
     for path in mounted.folder.iterdir():
-        _remove(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _files(root: Path) -> dict[str, bytes]:
-    """All of a project but locks, by their paths."""
-    paths = (path for path in sorted(root.rglob("*")) if path.is_file() and path.suffix != ".lock")
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
-
-
-def _made_by(stage: str) -> list[str]:
-    """What dvc.yaml says that it makes."""
-    entry = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"][stage]
-    named = [out for kind in ("outs", "metrics", "plots") for out in entry.get(kind, [])]
-    return [out if isinstance(out, str) else next(iter(out)) for out in named]
+        remove(path)
 
 
 def _tells(said: str, command: str) -> None:
@@ -114,40 +97,20 @@ def test_a_stage_tells_it_and_ends_with_the_same_bytes(
     finished: Path, disk: Disk, capfd: pytest.CaptureFixture[str], stage: str, pages: int
 ) -> None:
     """With nothing left, and with too little for all that it makes."""
-    root = disk.folder / "project"
-    shutil.copytree(finished, root, ignore=shutil.ignore_patterns("cache", "mlflow.db", "mlartifacts"))
-    made = _made_by(stage)
-    for name in made:
-        _remove(root / name)
-    before, whole = _files(root), _files(finished)
+    project = Unmade.of(finished, disk.folder / "project", stage)
     disk.leave(pages)
-    assert run_stage(stage, root / "params.yaml") is ExitCode.BAD_INPUT
+    assert run_stage(stage, project.root / "params.yaml") is ExitCode.BAD_INPUT
     _tells(capfd.readouterr().err, stage)
-    new = {name: content for name, content in _files(root).items() if before.get(name) != content}
-    work = {name for name in new if name.startswith(("cache/train/", "mlartifacts/", "mlflow.db"))}  # has times in it
-    assert [name for name in new.keys() - work - DIFFERS if whole.get(name) != new[name]] == []
-    assert before.items() <= _files(root).items()
+    project.has_no_halves()
     disk.widen()
-    assert run_stage(stage, root / "params.yaml") is ExitCode.OK, capfd.readouterr().err
-    after = _files(root)
-    expected = {name for name in whole if any(name == out or name.startswith(f"{out}/") for out in made)}
-    assert expected
-    assert [name for name in expected - DIFFERS if after.get(name) != whole[name]] == []
-    assert expected <= after.keys()
-    if stage == "register":
-        settings = load_settings(root / "params.yaml").register_
-        with connected(settings, root) as client:
-            assert [found.version for found in client.search_model_versions()] == [1]
-    strange = (
-        after.keys() - whole.keys() - {name for name in after if name.startswith(("mlartifacts/", "cache/train/"))}
-    )
-    assert strange == set()
+    assert run_stage(stage, project.root / "params.yaml") is ExitCode.OK, capfd.readouterr().err
+    project.is_as_finished()
 
 
 def test_what_the_message_says_may_go_makes_the_room(finished: Path, disk: Disk) -> None:
     root = Path(shutil.copytree(finished, disk.folder / "project"))
-    for name in _made_by("pair"):
-        _remove(root / name)
+    for name in made_by("pair"):
+        remove(root / name)
     disk.leave(0)
     assert run_stage("pair", root / "params.yaml") is ExitCode.BAD_INPUT
     shutil.rmtree(root / load_settings(root / "params.yaml").run.cache)
@@ -155,11 +118,32 @@ def test_what_the_message_says_may_go_makes_the_room(finished: Path, disk: Disk)
     assert (root / "data/pairs.parquet").read_bytes() == (finished / "data/pairs.parquet").read_bytes()
 
 
+@pytest.mark.parametrize("stage", ["prepare", "pair", "register"])
+def test_a_disk_that_takes_no_writes_is_told(
+    finished: Path, disk: Disk, tmp_path: Path, capfd: pytest.CaptureFixture[str], stage: str
+) -> None:
+    """Root as well is refused there. Who copies the project, as the message says, gets on."""
+    project = Unmade.of(finished, disk.folder / "project", stage)
+    disk.read_only(True)
+    assert run_stage(stage, project.root / "params.yaml") is ExitCode.BAD_INPUT
+    said = capfd.readouterr().err
+    assert re.search(r"cannot be (written|made): Read-only file system; look at the (folder's )?rights", said), said
+    assert "Traceback" not in said
+    copied = replace(project, root=Path(shutil.copytree(project.root, tmp_path / "copy")))
+    assert run_stage(stage, copied.root / "params.yaml") is ExitCode.OK, capfd.readouterr().err
+    copied.is_as_finished()
+
+
 def test_upscale_leaves_no_half_of_a_picture(finished: Path, disk: Disk, tmp_path: Path) -> None:
     Image.new("RGB", (16, 12), (90, 120, 60)).save(tmp_path / "lr.png")
     output = disk.folder / "large.png"
     fixed = ["--params", str(finished / "params.yaml"), "--model", str(finished / "models/aligned/best")]
     command = ["upscale", str(tmp_path / "lr.png"), "-o", str(output), *fixed]
+    disk.read_only(True)
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == ExitCode.BAD_INPUT
+    assert "large.png cannot be written: Read-only file system; choose another --output" in result.stderr
+    disk.read_only(False)
     disk.leave(0)
     result = CliRunner().invoke(app, command)
     assert result.exit_code == ExitCode.BAD_INPUT
