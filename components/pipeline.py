@@ -13,8 +13,8 @@ from types import FrameType
 
 import psutil
 
-from components.errors import BadInput, DiskFull, ExitCode, tell
-from components.storage.disk import full_disk
+from components.errors import BadInput, ExitCode, tell
+from components.storage.disk import full_disk, unwritable
 from components.storage.dvc_inputs import hash_what_can_be_read
 
 _STATUS = re.compile(r"exited with (-?\d+)$")
@@ -28,7 +28,7 @@ class _StageExit(logging.Handler):
         super().__init__(logging.ERROR)
         self.status: int | None = None
         self.known_error = False
-        self.full_disk: DiskFull | None = None
+        self.disk: BadInput | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Look through the chain of causes."""
@@ -40,8 +40,8 @@ class _StageExit(logging.Handler):
             found = _STATUS.search(str(error))
             if found:
                 self.status = int(found[1])
-            if (full := full_disk(error, Path.cwd())) is not None:
-                self.full_disk = full
+            if (told := full_disk(error, Path.cwd()) or unwritable(error, Path.cwd())) is not None:
+                self.disk = told
             error = error.__cause__ or error.__context__
 
 
@@ -72,8 +72,8 @@ def reproduce(arguments: list[str]) -> int:
         return ExitCode.OK
     if watch.status is not None and watch.status != 0:
         return watch.status if watch.status > 0 else 128 - watch.status
-    if watch.full_disk is not None:  # of DVC's own cache: a stage would have told it itself
-        return tell("dp2o run", watch.full_disk)
+    if watch.disk is not None:  # of DVC's own cache: a stage would have told it itself
+        return tell("dp2o run", watch.disk)
     if stopped:
         name = signal.Signals(stopped[0]).name
         print(f"dp2o run: stopped by {name}; what is finished is kept: run the same command again", file=sys.stderr)

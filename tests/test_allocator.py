@@ -34,7 +34,9 @@ def page_faults(how: str) -> int:
     # What glibc starts with; left alone, its threshold moves with what happens to be freed first.
     fixed = {"MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": "131072"}
     command = [sys.executable, "-c", PASSES, how]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | fixed).stdout)
+    return int(
+        subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | fixed, timeout=300).stdout
+    )
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")

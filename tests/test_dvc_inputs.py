@@ -37,7 +37,7 @@ def project(tmp_path: Path) -> Path:
     make_photos(root, count=6)
     (root / "params.yaml").write_text(yaml.safe_dump(tiny_params()))
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": PIPELINE}))
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=root, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=root, check=True, timeout=300)
     return root
 
 

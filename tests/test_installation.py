@@ -39,6 +39,7 @@ def make_install(folder: Path, version: str) -> subprocess.CompletedProcess[str]
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
 
 
@@ -68,7 +69,12 @@ def test_ci_tries_what_the_readme_names() -> None:
     expression = re.search(r"sed -n '(s/.*/p)' README", (REPOSITORY / ".ci/pythons").read_text())
     assert expression is not None
     done = subprocess.run(
-        ["sed", "-n", expression[1], "README.md"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        ["sed", "-n", expression[1], "README.md"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
     )
     named = re.findall(r"3\.\d+", done.stdout)
     assert named

@@ -194,7 +194,7 @@ def test_ctrl_c_in_a_stage_ends_the_run_once_the_stage_has_ended(tmp_path: Path)
     """Through a shell that would not wait for it."""
     (tmp_path / "dvc.yaml").write_text(PIPELINE)
     (tmp_path / "slow.py").write_text(SLOW)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=tmp_path, check=True, timeout=300)
     done = subprocess.run(
         [sys.executable, *CLI, "run"],
         cwd=tmp_path,

@@ -40,7 +40,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         shutil.copy(REPOSITORY / name, source)
     build = ["wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), str(source)]
-    subprocess.run([sys.executable, "-m", "pip", *build], check=True)
+    subprocess.run([sys.executable, "-m", "pip", *build], check=True, timeout=300)
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "site")
@@ -58,8 +58,7 @@ def test_a_project_of_an_installed_package_runs(installed: Path, tmp_path: Path)
         start = "import sys; from components.cli import main; sys.exit(main())"
         return subprocess.run(
             [sys.executable, "-c", start, *arguments], cwd=at, env=environment, capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
+            check=False, timeout=300)  # fmt: skip
 
     made = dp2o("init", "x", "--photos", "shots", at=tmp_path)
     assert made.returncode == 0, made.stderr
@@ -116,5 +115,5 @@ def test_a_zip_without_git_says_what_to_do(tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
     with pytest.raises(BadInput, match=r"as a downloaded ZIP is none.*\n +git init && git add -A && git commit"):
         check_repository(tmp_path)
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True, timeout=300)
     check_repository(tmp_path)

@@ -28,7 +28,7 @@ def with_sources(root: Path, *folders: str) -> None:
 
 def prepare(root: Path) -> str:
     command = [Path(sys.executable).with_name("dp2o"), "run", "prepare"]
-    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True, timeout=300)
     return done.stdout + done.stderr
 
 
@@ -116,7 +116,7 @@ def test_prepare_alone_says_what_goes_unnoticed(tmp_path: Path) -> None:
         shutil.copy(photo, root / "mine")
     with_sources(root, "data/photos", "mine")
     command = [sys.executable, "-m", "components.prepare"]
-    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True, timeout=300)
     assert "mine is no dependency in dvc.yaml" in done.stderr
 
 

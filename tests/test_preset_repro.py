@@ -56,6 +56,7 @@ def shell(root: Path, *command: str) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
+        timeout=1800,
     )
     assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-4000:]}"
     return done.stdout

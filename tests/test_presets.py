@@ -78,7 +78,7 @@ def params(tmp_path: Path) -> Path:
     path.write_text((REPOSITORY / "params.yaml").read_text())
     identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
     for arguments in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "x"]):
-        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True, timeout=300)
     return path
 
 

@@ -32,6 +32,7 @@ def test_libraries_are_heard_when_they_warn() -> None:
         capture_output=True,
         text=True,
         check=True,
+        timeout=300,
     )
     heard = ("weights of another version", "no signature", "dp2o.train step 1")
     lines = done.stderr.splitlines()

@@ -122,7 +122,7 @@ def fail(): raise RuntimeError("thread http://a:secret-word@h")
 thread = threading.Thread(target=fail); thread.start(); thread.join()
 fail()
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 1
     assert "secret-word" not in done.stderr
     for text in ("at http://a:***@h", "in http://a:***@h", "Traceback"):

@@ -32,8 +32,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
     Raises:
         DiskFull: there is no room for it; what was at `path` is as it was.
+        BadInput: nothing may be written there.
     """
-    with tells_of_full_disk(path):
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    with tells_of_full_disk(path, folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
@@ -55,7 +57,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     A rename cannot replace a folder that has content, so the old one is moved aside first: a crash between the two
     renames leaves no folder at `path`, never a mixed one. What dead processes left beside it is removed.
     """
-    with tells_of_full_disk(path):
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    with tells_of_full_disk(path, folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         with held_folder(f".{path.name}.", path.parent) as temporary:
             yield temporary

@@ -79,7 +79,7 @@ def test_two_processes_that_share_the_policy_are_one(tmp_path: Path) -> None:
     base, control = write_base(tmp_path / "base"), write_control(tmp_path / "control")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--module"]
     child = ["tests.backbones.flux_child", str(base), str(control), str(tmp_path)]
-    subprocess.run([*launcher, *child], cwd=REPOSITORY, check=True, capture_output=True)
+    subprocess.run([*launcher, *child], cwd=REPOSITORY, check=True, capture_output=True, timeout=300)
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
     model = load(base, control)
     for row, theirs in enumerate(found):

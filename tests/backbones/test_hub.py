@@ -58,6 +58,7 @@ print(*(int(run_stage("generate", Path(root) / "params.yaml")) for root in sys.a
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return [int(code) for code in done.stdout.split()], done.stderr

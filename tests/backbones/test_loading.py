@@ -104,5 +104,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_families_are_imported_when_they_are_asked_for() -> None:
     code = "import sys, components.backbones.loading; print([m for m in sys.modules if m in ('torch', 'diffusers')])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=300
+    )
     assert done.stdout.strip() == "[]"

@@ -43,7 +43,7 @@ def later() -> float:
 def git(root: Path, *arguments: str) -> str:
     own = ("-c", "user.name=ada", "-c", "user.email=ada@example.org", "-c", "init.defaultBranch=main")
     return subprocess.run(
-        ["git", *own, *arguments], cwd=root, check=True, capture_output=True, text=True
+        ["git", *own, *arguments], cwd=root, check=True, capture_output=True, text=True, timeout=300
     ).stdout.strip()
 
 

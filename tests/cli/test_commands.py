@@ -75,12 +75,14 @@ from components.cli.app import app
 assert CliRunner().invoke(app, ["--help"]).exit_code == 0
 print(sorted({"torch", "mlflow", "diffusers", "dvc", "pyarrow", "pandas", "scipy"} & set(sys.modules)))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout.strip() == "[]"
 
 
 def test_console_script_is_installed() -> None:
-    done = subprocess.run([DP2O, "prepare", "--params", "absent.yaml"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [DP2O, "prepare", "--params", "absent.yaml"], capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 2
     assert "dp2o prepare: absent.yaml does not exist" in done.stderr
 
@@ -254,14 +256,14 @@ stages:
   killed: {cmd: kill -9 $$}
   slow: {cmd: python slow.py}
 """)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=root, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=root, check=True, timeout=300)
     return root
 
 
 @pytest.mark.parametrize(("stage", "code"), [("works", 0), ("bad_input", 2), ("killed", 137), ("absent", 2)])
 def test_run_ends_as_the_stage_ended(pipeline: Path, stage: str, code: int) -> None:
     # A process of its own: DVC keeps the streams it first saw, which a test runner has closed by the second call.
-    done = subprocess.run([DP2O, "run", stage], cwd=pipeline, capture_output=True, text=True, check=False)
+    done = subprocess.run([DP2O, "run", stage], cwd=pipeline, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == code, done.stderr
 
 

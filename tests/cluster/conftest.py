@@ -70,7 +70,7 @@ def batch(core: client.CoreV1Api) -> client.BatchV1Api:
 
 def run(*command: str) -> str:
     """Output of a command that must succeed."""
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -89,7 +89,7 @@ def image(core: client.CoreV1Api) -> str:
     """A small image whose `/stage.py` behaves as told."""
     base = os.environ.get("CLUSTER_BASE_IMAGE")
     if base is None:
-        found = subprocess.run(["podman", "image", "exists", LOCAL_BASE], check=False).returncode == 0
+        found = subprocess.run(["podman", "image", "exists", LOCAL_BASE], check=False, timeout=1800).returncode == 0
         base = LOCAL_BASE if found else PUBLIC_BASE
     return push("dp2o-test-stage", HERE / "image", "--build-arg", f"BASE={base}")
 

@@ -31,7 +31,7 @@ def podman(*arguments: str) -> str:
     Raises:
         AssertionError: with what podman said.
     """
-    done = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, f"podman {' '.join(arguments)}: {done.stderr[-3000:]}"
     return done.stdout.strip()
 
@@ -39,7 +39,11 @@ def podman(*arguments: str) -> str:
 def base_options() -> tuple[str, ...]:
     """$DP2O_IMAGE_BASE, else the Containerfile's own base."""
     base = os.environ.get("DP2O_IMAGE_BASE")
-    if not base and subprocess.run(["podman", "image", "exists", "localhost/python-base"], check=False).returncode == 0:
+    if (
+        not base
+        and subprocess.run(["podman", "image", "exists", "localhost/python-base"], check=False, timeout=1800).returncode
+        == 0
+    ):
         base = "localhost/python-base"
     return ("--build-arg", f"BASE={base}") if base else ()
 
@@ -47,7 +51,9 @@ def base_options() -> tuple[str, ...]:
 def inputs(name: str) -> str:
     """Digest of what determines an image's environment."""
     build = str(ROOT / "k8s" / "images" / "build")
-    return subprocess.run([build, "--inputs", name], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [build, "--inputs", name], capture_output=True, text=True, check=True, timeout=1800
+    ).stdout.strip()
 
 
 def build(name: str, *options: str) -> str:
@@ -61,7 +67,7 @@ def build(name: str, *options: str) -> str:
     if ready:
         return ready
     command = [str(ROOT / "k8s" / "images" / "build"), name, *NETWORK, *base_options(), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, done.stderr[-3000:]
     return f"localhost/dp2o-{name}:dev"
 

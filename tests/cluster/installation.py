@@ -34,7 +34,9 @@ STARTS_WITHIN = 420
 
 def kubectl(*arguments: str, given: str | None = None) -> str:
     """Output of a command that must succeed."""
-    done = subprocess.run(["kubectl", *arguments], input=given, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["kubectl", *arguments], input=given, capture_output=True, text=True, check=False, timeout=1800
+    )
     assert done.returncode == 0, f"kubectl {' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 
@@ -110,7 +112,7 @@ class Installation:
     def apply(self, folder: Path) -> None:
         """Apply it, and wait until every workload is as its controller wants it."""
         command = [*kustomize(), str(folder)]  # a kubectl of the cluster's age cannot render components
-        rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        rendered = subprocess.run(command, capture_output=True, text=True, check=True, timeout=1800).stdout
         kubectl("apply", "-f", "-", given=rendered)
         self.wait()
 
@@ -133,7 +135,7 @@ class Installation:
         told.append(kubectl("-n", NAMESPACE, "get", "events", "--sort-by=.lastTimestamp")[-4000:])
         for pod in self.core.list_namespaced_pod(NAMESPACE).items:
             log = ["kubectl", "-n", NAMESPACE, "logs", pod.metadata.name, "--all-containers", "--tail=30"]
-            done = subprocess.run(log, capture_output=True, text=True, check=False)
+            done = subprocess.run(log, capture_output=True, text=True, check=False, timeout=1800)
             told.append(f"--- {pod.metadata.name}\n{done.stdout[-3000:]}{done.stderr[-500:]}")
         return "\n".join(told)
 

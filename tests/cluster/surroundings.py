@@ -145,5 +145,5 @@ def _deploy(made: World, folder: Path) -> None:
         ["deploy", "--name", "align/cluster"],
     ):
         done = subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", *command], cwd=ROOT, env=variables,
-                              capture_output=True, text=True, check=False)  # fmt: skip
+                              capture_output=True, text=True, check=False, timeout=1800)  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr

@@ -70,13 +70,13 @@ def test_a_stage_in_the_image_makes_the_bytes_that_it_makes_here(components: str
     for folder in (here, there):
         (folder / "data").mkdir(parents=True)
         shutil.copytree(ROOT / "data" / "photos", folder / "data" / "photos")
-        subprocess.run(["python", "-c", SMALL, str(folder / "params.yaml")], check=True, cwd=ROOT)
+        subprocess.run(["python", "-c", SMALL, str(folder / "params.yaml")], check=True, cwd=ROOT, timeout=1800)
     for path in (there, *there.rglob("*")):
         os.chown(path, 10001, 10001)
     options = ("--volume", f"{there}:/workspace", "--env", "OMP_NUM_THREADS=1")
     run(components, "components.prepare", "--params", "/workspace/params.yaml", options=options)
     stage = ["python", "-m", "components.prepare", "--params", str(here / "params.yaml")]
-    subprocess.run(stage, check=True, cwd=ROOT)
+    subprocess.run(stage, check=True, cwd=ROOT, timeout=1800)
     made = {path.relative_to(here) for path in here.rglob("*") if path.is_file() and "photos" not in path.parts}
     assert {path.name for path in made} >= {"dataset.parquet", "quarantine.parquet", "prompts.parquet"}
     for path in made:

@@ -79,7 +79,9 @@ def installed(core: client.CoreV1Api) -> Iterator[Installation]:
 
 def uninstall(folder: Path) -> None:
     """As the docs say; what is gone already is no failure."""
-    rendered = subprocess.run([*kustomize(), str(folder)], capture_output=True, text=True, check=True).stdout
+    rendered = subprocess.run(
+        [*kustomize(), str(folder)], capture_output=True, text=True, check=True, timeout=1800
+    ).stdout
     kubectl("delete", "--ignore-not-found", "--timeout=180s", "-f", "-", given=rendered)
 
 
@@ -95,7 +97,7 @@ def used(installed: Installation) -> dict[str, str]:
         # step 3 of the docs
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--name", "*/cluster"]
         done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, check=False)  # fmt: skip
+                              text=True, check=False, timeout=1800)  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         flow_run = installed.run_reap(prefect)
     with installed.reach("dp2o-mlflow") as mlflow:

@@ -230,7 +230,9 @@ def test_the_api_server_killed_in_the_middle(place: Place) -> None:
         Waiter(launcher, launcher.submit(work("exit", "65", shard="short"))),
     ]
     until(place.running)
-    subprocess.run(["bash", "-c", str(restart)], check=True, stdout=subprocess.DEVNULL, env=dict(os.environ))
+    subprocess.run(
+        ["bash", "-c", str(restart)], check=True, stdout=subprocess.DEVNULL, env=dict(os.environ), timeout=1800
+    )
     waiters.append(Waiter(launcher, launcher.submit(work("exit", "0", shard="after"))))
     assert waiters[0].outcome(120).state is State.SUCCEEDED
     assert waiters[1].outcome().failure is Failure.CORRUPT_INPUT

@@ -39,7 +39,9 @@ def in_namespace(document: Object, namespace: str) -> Object:
 
 
 def kubectl(*arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["kubectl", *arguments], input=given, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["kubectl", *arguments], input=given, capture_output=True, text=True, check=False, timeout=1800
+    )
 
 
 @pytest.fixture(scope="module")

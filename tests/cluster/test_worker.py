@@ -123,7 +123,12 @@ def _make_pool(prefect: dict[str, str]) -> None:
     command = [sys.executable, "-m", "prefect", "work-pool", "create", "dp2o", "--type", "kubernetes", "--overwrite"]
     for _ in range(2):
         done = subprocess.run(
-            [*command, "--base-job-template", str(TEMPLATE)], env=prefect, capture_output=True, text=True, check=False
+            [*command, "--base-job-template", str(TEMPLATE)],
+            env=prefect,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=1800,
         )
         assert done.returncode == 0, done.stdout + done.stderr
     pool = httpx.get(f"{prefect['PREFECT_API_URL']}/work_pools/dp2o").json()

@@ -121,7 +121,9 @@ class World:
         environment = os.environ | self.storage | {"DVC_NO_ANALYTICS": "true", "PYTHONPATH": str(root)}
 
         def run(*command: str) -> str:
-            done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                command, cwd=root, env=environment, capture_output=True, text=True, check=False, timeout=1800
+            )
             assert done.returncode == 0, f"{' '.join(command)}: {done.stdout[-2000:]}{done.stderr[-3000:]}"
             return done.stdout
 

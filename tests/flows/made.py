@@ -15,7 +15,7 @@ PHOTOS = ("cat.jpg", "cow.jpg")
 
 def run(root: Path, *command: str) -> str:
     """Output of a command in `root`."""
-    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True, timeout=300).stdout
 
 
 def make_project(root: Path) -> Project:

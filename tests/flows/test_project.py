@@ -108,7 +108,7 @@ def test_photos_tracked_by_dvc_come_from_the_store(project: Project, store: Stor
     root = project.root
     run(root, "git", "rm", "-rq", "--cached", "data/photos")
     run(root, "dvc", "add", "-q", "data/photos")
-    subprocess.run(["rm", "-r", root / "data/photos"], check=True)
+    subprocess.run(["rm", "-r", root / "data/photos"], check=True, timeout=300)
     (photos,) = [entry for entry in Project(root).task("prepare", store.url).inputs if entry.path == "data/photos"]
     assert photos.origin == "store"
     assert photos.md5 == yaml.safe_load((root / "data/photos.dvc").read_text())["outs"][0]["md5"]

@@ -214,7 +214,9 @@ def test_a_killed_run_continues(project: Path, sampled: list[int]) -> None:
         stage.sample_candidates = killed_in_the_third_group
         stage.run(load_settings(root / "params.yaml"), root)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], check=False, capture_output=True, timeout=300
+    )
     assert done.returncode == -signal.SIGKILL
     assert len(cached(project)) == 2
     sampled.clear()

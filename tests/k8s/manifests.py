@@ -23,7 +23,9 @@ def kustomize() -> list[str]:
     if shutil.which("kustomize"):
         return ["kustomize", "build"]
     if shutil.which("kubectl"):
-        version = subprocess.run(["kubectl", "version", "--client"], capture_output=True, text=True, check=False).stdout
+        version = subprocess.run(
+            ["kubectl", "version", "--client"], capture_output=True, text=True, check=False, timeout=300
+        ).stdout
         if "Kustomize Version: v5" in version:
             return ["kubectl", "kustomize"]
     reason = "neither kustomize nor a kubectl that brings its version 5 is installed: manifests are NOT checked"
@@ -36,7 +38,7 @@ def kustomize() -> list[str]:
 def rendered(overlay: str) -> tuple[Object, ...]:
     """Every object of an overlay."""
     command = [*kustomize(), str(ROOT / "k8s" / "overlays" / overlay)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return tuple(document for document in yaml.safe_load_all(done.stdout) if document)
 

@@ -151,7 +151,13 @@ def test_what_places_the_weights_is_whole_in_its_own_layer(tmp_path: Path) -> No
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1"}
     code = f"import {run[0]} as it; print(it.__file__)"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(str(tmp_path))
@@ -166,7 +172,7 @@ def test_the_base_can_be_chosen() -> None:
 def test_inputs_follow_what_they_are_made_of() -> None:
     def digest(image: str) -> str:
         command = [str(ROOT / "k8s" / "images" / "build"), "--inputs", image]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout.strip()
 
     digests = {image: digest(image) for image in IMAGES}
     assert len(set(digests.values())) == len(IMAGES)
@@ -175,7 +181,7 @@ def test_inputs_follow_what_they_are_made_of() -> None:
 
 def test_an_unknown_image_is_refused_with_those_that_exist() -> None:
     done = subprocess.run(
-        [str(ROOT / "k8s" / "images" / "build"), "nothing"], capture_output=True, text=True, check=False
+        [str(ROOT / "k8s" / "images" / "build"), "nothing"], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 2
     assert "ci components flow mlflow" in done.stderr

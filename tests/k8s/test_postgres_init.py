@@ -38,7 +38,7 @@ def server() -> Iterator[Path]:
             shutil.chown(path, "postgres")
 
     def quietly(*command: str) -> None:
-        subprocess.run([*run, *command], check=True, stdout=subprocess.DEVNULL, cwd="/")
+        subprocess.run([*run, *command], check=True, stdout=subprocess.DEVNULL, cwd="/", timeout=300)
 
     quietly(initdb, "-D", str(data), "-U", "postgres", "--auth-local=scram-sha-256", f"--pwfile={password}")
     options = f"-c listen_addresses='' -k {base}"
@@ -51,7 +51,7 @@ def server() -> Iterator[Path]:
 def _query(server: Path, user: str, password: str, database: str, query: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PGPASSWORD": password, "PGHOST": str(server)}
     command = ["psql", "-U", user, "-d", database, "-Atc", query]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd="/")
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd="/", timeout=300)
 
 
 def test_makes_two_databases_that_see_nothing_of_each_other(server: Path, tmp_path: Path) -> None:
@@ -63,7 +63,12 @@ def test_makes_two_databases_that_see_nothing_of_each_other(server: Path, tmp_pa
     environment = os.environ | {"PGPASSWORD": "top", "PGHOST": str(server)}
     # as the image's entrypoint reads it
     done = subprocess.run(
-        ["bash", "-Eeo", "pipefail", "-c", script], capture_output=True, text=True, check=False, env=environment
+        ["bash", "-Eeo", "pipefail", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
 

@@ -156,7 +156,9 @@ def _changed_by(option: str, folder: Path, overlay: str = "gpu") -> list[Object]
     k8s = os.path.relpath(ROOT / "k8s", folder.resolve())
     content = {"resources": [f"{k8s}/overlays/{overlay}"], "components": [f"{k8s}/options/{option}"]}
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
-    done = subprocess.run([*kustomize(), str(folder.resolve())], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*kustomize(), str(folder.resolve())], capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     return [one for one in yaml.safe_load_all(done.stdout) if one not in rendered(overlay)]
 

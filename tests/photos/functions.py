@@ -84,7 +84,7 @@ def _connect(port: int) -> None:
     socket.create_connection(("127.0.0.1", port), 5).close()
 
 
-def break_out(data: bytes, photo: Photo, pids: list[int], files: list[str], port: int) -> Answer:
+def break_out(data: bytes, photo: Photo, pids: list[int], files: list[str], new: str, port: int) -> Answer:
     """What a decoder that was taken over would try; `refused`, or that it went."""
 
     def tried(work: Callable[[], object]) -> str:
@@ -103,9 +103,9 @@ def break_out(data: bytes, photo: Photo, pids: list[int], files: list[str], port
             of_processes[f"signal {number}"] = lambda pid=pid: _kill(pid)
         of_files: dict[str, Callable[[], object]] = {f"read {name}": lambda name=name: _read(name) for name in files}
         return of_processes | of_files | {
-            "write": lambda: open("/tmp/dp2o-broken-out", "wb"),
+            "write": lambda: open(new, "wb"),
             "connect": lambda: _connect(port),
-            "run": lambda: subprocess.run(["/bin/true"], check=True),
+            "run": lambda: subprocess.run(["/bin/true"], check=True, timeout=300),
         }  # fmt: skip
 
     return {name: tried(work) for name, work in attempts().items()}, NOTHING

@@ -119,8 +119,8 @@ def repository(root: Path) -> str:
     (root / "dvc.lock").write_text("schema: '2.0'\nstages: {train: {cmd: train}, register: {cmd: register}}\n")
     for command in (["init", "-q"], ["add", "params.yaml", "dvc.lock"], ["commit", "-q", "-m", "a run"]):
         author = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
-        subprocess.run(["git", *author, *command], cwd=root, check=True)
-    return subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=root, text=True).strip()
+        subprocess.run(["git", *author, *command], cwd=root, check=True, timeout=300)
+    return subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=root, text=True, timeout=300).strip()
 
 
 class Sabotaged(TinyFlow):

@@ -38,7 +38,7 @@ def trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trust:
     """Ada's key signs, and the history is anchored in a git repository."""
     public = new_keys(tmp_path / "keys")
     sign_as(monkeypatch, tmp_path / "keys", "ada")
-    subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "anchor.git")], check=True)
+    subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "anchor.git")], check=True, timeout=300)
     return Trust(True, {"ada": public["ada"]}, GitAnchor(str(tmp_path / "anchor.git"), "history"))
 
 
@@ -257,7 +257,9 @@ def test_an_anchor_that_is_gone_is_an_error_until_a_person_says_otherwise(
     tmp_path: Path,
 ) -> None:
     promote(client, 1, trust=trust)
-    subprocess.run(["git", "-C", str(tmp_path / "anchor.git"), "update-ref", "-d", "refs/heads/history"], check=True)
+    subprocess.run(
+        ["git", "-C", str(tmp_path / "anchor.git"), "update-ref", "-d", "refs/heads/history"], check=True, timeout=300
+    )
     lost = CliRunner().invoke(app, ["history", *project()])
     assert lost.exit_code == 2
     assert "has 1 records, and" in lost.stderr

@@ -135,7 +135,12 @@ sys.stdout.write(answer["image"][0])
     photo.write_bytes(encode_png(PHOTO))
     uri = tracking_uri(registered.settings.register_, registered.root)
     done = subprocess.run(
-        [sys.executable, "-c", script, uri, str(photo)], cwd="/", capture_output=True, text=True, check=True
+        [sys.executable, "-c", script, uri, str(photo)],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
     )
     restored = torch.from_numpy(decode_png(base64.b64decode(done.stdout)).copy())
     assert torch.equal(restored, expected(registered.root, registered.settings, 0))

@@ -117,7 +117,12 @@ def test_a_damaged_database_is_told_with_the_way_out(tmp_path: Path, empty_datab
     (tmp_path / "mlflow.db").write_bytes(whole)
     # in a process of its own, as people do: MLflow keeps the connection, and SQLite what it read through it
     done = subprocess.run(
-        [sys.executable, "-c", ASK, str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        [sys.executable, "-c", ASK, str(tmp_path)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
 

@@ -25,7 +25,9 @@ from tests.made import small_params
 
 
 def git(root: Path, *arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", *arguments], cwd=root, check=True, capture_output=True, text=True, timeout=300
+    ).stdout.strip()
 
 
 def commit_lock(root: Path, content: dict[str, object]) -> str:

@@ -49,8 +49,8 @@ def change_candidate(repository: str, name: str) -> None:
     """Register another model than the trained one as the candidate, by the stage itself and with its evaluation."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "clone"
-        subprocess.run(["git", "clone", "-q", repository, str(root)], check=True)
-        subprocess.run(["dvc", "pull", "-q"], cwd=root, check=True)
+        subprocess.run(["git", "clone", "-q", repository, str(root)], check=True, timeout=600)
+        subprocess.run(["dvc", "pull", "-q"], cwd=root, check=True, timeout=600)
         other = model(name)
         for path in (root / "models/aligned/best", root / "reports"):
             path.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def change_candidate(repository: str, name: str) -> None:
         evaluation = json.loads((root / "reports/evaluation.json").read_text())
         evaluation["digests"]["aligned"] = other.digest("policy")
         (root / "reports/evaluation.json").write_text(json.dumps(evaluation))
-        subprocess.run([sys.executable, "-m", "components.register"], cwd=root, check=True)
+        subprocess.run([sys.executable, "-m", "components.register"], cwd=root, check=True, timeout=600)
 
 
 def main(repository: str, given: dict[str, object]) -> Retrained:

@@ -303,7 +303,7 @@ def s3() -> Iterator[S3]:
     if "AWS_ENDPOINT_URL" not in variables:
         if not command:
             missing("no S3 server: set AWS_ENDPOINT_URL and its keys, or DP2O_CEPH_S3 to a command like ceph-s3")
-        ours = subprocess.run([command, "status"], capture_output=True, check=False).returncode != 0
+        ours = subprocess.run([command, "status"], capture_output=True, check=False, timeout=600).returncode != 0
         told = subprocess.run([command, "up"], stdout=subprocess.PIPE, text=True, check=True, timeout=600).stdout
         variables |= dict(line.removeprefix("export ").split("=", 1) for line in told.splitlines() if "=" in line)
     keys = (variables["AWS_ENDPOINT_URL"], variables["AWS_ACCESS_KEY_ID"], variables["AWS_SECRET_ACCESS_KEY"])

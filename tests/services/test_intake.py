@@ -189,7 +189,7 @@ def test_killed_at_any_point_the_next_run_ends_as_if_nothing_had_happened(inbox:
     calm.run()
     script = inbox.root / "child.py"
     script.write_text(CHILD)
-    killed = subprocess.run([sys.executable, script, inbox.root, point], check=False, env=os.environ)
+    killed = subprocess.run([sys.executable, script, inbox.root, point], check=False, env=os.environ, timeout=600)
     assert killed.returncode == -signal.SIGKILL
     inbox.run()
     assert files(inbox.root) == files(calm.root)

@@ -55,7 +55,11 @@ def test_a_file_that_ends_the_run_ends_two_and_is_set_aside_by_the_third(inbox: 
         root = inbox.root / str(number)
         project = Inbox(inbox.client, inbox.name, root)
         (root / "child.py").write_text(KILLED_BY_A_FILE)
-        codes.append(subprocess.run([sys.executable, root / "child.py", root], check=False, env=os.environ).returncode)
+        codes.append(
+            subprocess.run(
+                [sys.executable, root / "child.py", root], check=False, env=os.environ, timeout=600
+            ).returncode
+        )
     assert codes == [-signal.SIGKILL, -signal.SIGKILL, 0]
     report = json.loads((root / "reports/intake.json").read_text())
     assert report["quarantined"] == {"hostile": 1}

@@ -85,7 +85,9 @@ def put(client: Client, name: str, found: dict[str, Any], change: Callable[[Pict
 def watch(project: Project, name: str) -> tuple[int, dict[str, Any]]:
     command = [Path(sys.executable).with_name("dp2o"), "monitor", f"s3://{name}/served/", "--json"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(
+        command, cwd=project.root, capture_output=True, text=True, check=False, env=environment, timeout=600
+    )
     assert done.returncode in {0, 3}, done.stderr
     return done.returncode, json.loads(done.stdout)
 

@@ -230,5 +230,6 @@ def test_the_flow_imports_no_network_library() -> None:
         text=True,
         check=True,
         cwd=REPOSITORY,
+        timeout=600,
     )
     assert done.stdout.strip() == "False"

@@ -243,7 +243,9 @@ def history(remote: Remote) -> dict[str, Any]:
     environment = os.environ | remote.registry.environment()
     command = [sys.executable, "-m", "components.register", "history", "--json"]
     root = remote.clone(remote.path.parent / "history")
-    text = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True, env=environment).stdout
+    text = subprocess.run(
+        command, cwd=root, check=True, capture_output=True, text=True, env=environment, timeout=600
+    ).stdout
     found: dict[str, Any] = json.loads(text)
     return found
 
@@ -261,4 +263,4 @@ make_champion(settings, root, f"{settings.register_.model_name}@candidate")
 """
     environment = os.environ | remote.registry.environment()
     environment["PYTHONPATH"] = str(REPOSITORY)
-    subprocess.run([sys.executable, "-c", code, str(root)], check=True, env=environment)
+    subprocess.run([sys.executable, "-c", code, str(root)], check=True, env=environment, timeout=600)

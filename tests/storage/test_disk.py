@@ -13,7 +13,7 @@ from components.entry import run_stage
 from components.errors import DiskFull, ExitCode
 from components.storage import disk, publish
 from components.storage.cache import CacheFolder
-from components.storage.disk import full_disk
+from components.storage.disk import full_disk, unwritable
 from components.storage.publish import atomic_folder, write_text
 from components.train.checkpoints import TrainingState, newest, save
 from tests.drawn import make_photos, write
@@ -38,11 +38,33 @@ def test_libraries_say_it_in_many_ways(error: Exception, tmp_path: Path) -> None
     assert full_disk(OSError(errno.EACCES, "no"), tmp_path) is None
 
 
-def test_torchs_failed_write_counts_where_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    error = RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0")
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"),
+        FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/var/tmp', '/srv/project']"),
+    ],
+)
+def test_a_failed_write_counts_where_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     assert full_disk(error, tmp_path) is None
     monkeypatch.setattr(disk, "_free", lambda place: 0)
     assert full_disk(error, tmp_path) is not None
+
+
+def test_missing_rights_are_told_where_something_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rights that a file lacks which is read are another matter: whoever reads it knows what it is."""
+    error = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    assert unwritable(error, tmp_path / "x", tmp_path) is None  # root may write here
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    told = unwritable(error, tmp_path / "x", tmp_path)
+    assert str(told).endswith(
+        f"x cannot be written: Permission denied; look at the rights of {tmp_path}, or copy the project to where you "
+        "may write"
+    )
+    assert unwritable(error, tmp_path) is None
+    assert unwritable(OSError(errno.EROFS, os.strerror(errno.EROFS)), tmp_path) is not None
 
 
 def full(path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.made import REPOSITORY
 
 
 def made(root: Path, *command: str) -> None:
-    subprocess.run(["git", *command], cwd=root, check=True, capture_output=True)
+    subprocess.run(["git", *command], cwd=root, check=True, capture_output=True, timeout=300)
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def test_a_kill_while_writing_leaves_the_old_content(tmp_path: Path, kind: str) 
         write("old")
         write("new")
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False, timeout=300)
     assert done.returncode == -signal.SIGKILL
     place = tmp_path / "it/inner" if kind == "folder" else tmp_path / "it"
     assert place.read_text() == "old"

@@ -39,7 +39,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_a_killed_process_s_private_folder_goes_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gigabytes of weights, after a server that the kernel killed."""
     code = "import os; from components.serving.private import private_folder; private_folder(); os.kill(os.getpid(), 9)"
-    subprocess.run([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)}, check=False)
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)}, check=False, timeout=300)
     assert len(names(tmp_path)) == 1
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     mine = [private_folder() for _ in range(2)]

@@ -10,7 +10,8 @@ DO_STAGES = "tests/ways_out/test_stages.py::test_who_does_what_a_stage_says_gets
 UNPARTED = "tests/ways_out/test_stages.py::test_a_stage_that_has_no_parts_runs_without_them"
 RESTORED = "tests/ways_out/test_stages.py::test_a_damaged_file_of_the_pipeline_is_restored_with_git"
 TYPED = "tests/ways_out/test_commands.py::test_who_types_what_a_command_says_gets_on"
-WITH_ROOM = "tests/storage/test_disk.py::test_a_stage_tells_it_and_goes_on_when_there_is_room"
+WITH_ROOM = "tests/ways_out/test_full_disk.py::test_a_stage_tells_it_and_ends_with_the_same_bytes"
+WITH_RIGHTS = "tests/ways_out/test_full_disk.py::test_a_disk_that_takes_no_writes_is_told"
 SETTINGS = "tests/test_agreement.py::test_who_takes_the_way_out_gets_on"
 PARTS = "tests/task/test_run.py::test_parts_and_their_gathering_give_the_bytes_of_one_run"
 ANCHORED = (
@@ -47,6 +48,7 @@ KINDS = [
     Kind(r"[Ff]ind out who|who else may write|who writes", said="whoever wrote that must be found"),
     Kind(r"registry's database from its backup", said="the backup is the operator's"),
     Kind(r"", said="a model, a permission or a cluster must be brought from elsewhere", within="flows/launchers/"),
+    Kind(r"copy the project to where", WITH_RIGHTS),
     # --- stages, their parts and files
     Kind(r"leave --shard out|run it without --shard|cannot be sharded", UNPARTED),
     Kind(r"--publish|--gather|publish (it|one)|generate\.shards", PARTS),

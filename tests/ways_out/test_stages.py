@@ -175,9 +175,9 @@ def test_a_damaged_file_of_the_pipeline_is_restored_with_git(project: Path, name
     (project / "dvc.lock").write_text("schema: '2.0'\nstages:\n  prepare: {cmd: python -m components.prepare}\n")
     git = ["git", "-C", str(project), "-c", "user.name=a", "-c", "user.email=a@b"]
     for arguments in (["init", "-q"], ["add", "dvc.yaml", "dvc.lock"], ["commit", "-q", "-m", "x"]):
-        subprocess.run([*git, *arguments], check=True)
+        subprocess.run([*git, *arguments], check=True, timeout=300)
     (project / name).write_text("stages: [")
     with pytest.raises(BadInput, match="restore it with git"):
         follow_settings(project)
-    subprocess.run([*git, "checkout", "-q", name], check=True)
+    subprocess.run([*git, "checkout", "-q", name], check=True, timeout=300)
     follow_settings(project)
