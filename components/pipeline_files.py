@@ -16,22 +16,19 @@ from pydantic import SecretStr
 from components.artifacts.lock import Lock
 from components.errors import BadInput
 from components.settings import Part, PrepareSettings, Settings, load_settings
+from components.settings.prepare import PHOTO_SETTINGS
 from components.storage.dvc_inputs import is_utf8, linked_folders
 from components.storage.publish import write_text
 
 USES_BASE = ("generate", "train", "evaluate")
 """Stages that load the base model."""
-
-
-PHOTO_SETTINGS = ("sources", "align_sources", "lr_sources", "align_lr_sources")
-"""Of block prepare: lists of folders."""
 CODE = "components"
 """Of this project: code that is missing is DVC's to say."""
 
 
 def photo_folders(prepare: PrepareSettings) -> list[Path]:
-    """All folders that prepare reads."""
-    return [folder for setting in PHOTO_SETTINGS for folder in getattr(prepare, setting)]
+    """All folders that prepare reads, each once."""
+    return list(dict.fromkeys(folder for _, folder in prepare.folders))
 
 
 def untracked_folders(settings: Settings, root: Path) -> list[tuple[str, str]]:
@@ -113,7 +110,9 @@ def _photo_folders_before(root: Path) -> set[str]:
     try:
         params = yaml.safe_load(file.read_text())["stages"].get("prepare", {}).get("params", {})
         prepare = params.get("params.yaml", {}).get("prepare", {})
-        return {Path(path).as_posix() for key in PHOTO_SETTINGS for path in prepare.get(key) or []}
+        paths = [path for key in PHOTO_SETTINGS for path in prepare.get(key) or []]
+        paths += [both[side] for both in prepare.get("pairs") or [] for side in ("lr", "hr")]
+        return {Path(path).as_posix() for path in paths}
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{file} is damaged ({error}): restore it with git") from error
 

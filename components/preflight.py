@@ -10,7 +10,6 @@ from components.errors import BadInput
 from components.evaluate.peers import peer_digest
 from components.metrics.weights import required
 from components.photos.folder import any_photo
-from components.pipeline_files import PHOTO_SETTINGS
 from components.pipeline_status import status_of
 from components.process import resolve_device
 from components.settings import Settings, load_settings
@@ -45,12 +44,11 @@ def check_run(root: Path, named: Sequence[str], force: bool = False, single: boo
 
 
 def _photos(settings: Settings, root: Path) -> Iterator[str]:
-    for setting in PHOTO_SETTINGS:
-        for folder in getattr(settings.prepare, setting):
-            if not (root / folder).is_dir():
-                yield f"prepare.{setting}: {root / folder} is not a folder; name one that holds photos"
-            elif not any_photo(root / folder):
-                yield f"prepare.{setting}: {root / folder} holds no photo; put some in, or name another folder"
+    for setting, folder in settings.prepare.folders:
+        if not (root / folder).is_dir():
+            yield f"prepare.{setting}: {root / folder} is not a folder; name one that holds photos"
+        elif not any_photo(root / folder):
+            yield f"prepare.{setting}: {root / folder} holds no photo; put some in, or name another folder"
 
 
 def _model(settings: Settings, root: Path) -> Iterator[str]:

@@ -69,6 +69,16 @@ ROWS: list[tuple[Changes, str, Changes]] = [
         {"prepare.sources": ["photos"]},
     ),
     (
+        {"prepare.pairs": [{"lr": "data", "hr": "photos"}]},
+        r"prepare.pairs\[0\].lr names data, and stages write data/dataset: the two must lie apart",
+        {"prepare.pairs": [{"lr": "photos", "hr": "photos"}]},
+    ),
+    (
+        {"prepare.pairs": [{"lr": "old", "hr": "photos"}, {"lr": "old", "hr": "photos"}]},
+        "prepare.pairs names old with photos more than once: name it once",
+        {"prepare.pairs": [{"lr": "old", "hr": "photos"}]},
+    ),
+    (
         {"prepare.max_pixels": 100},
         "so that no photo can be used: raise it to 4096 at least",
         {"prepare.max_pixels": 4096},

@@ -156,3 +156,29 @@ def test_a_run_that_cannot_work_is_refused_before_a_stage(tmp_path: Path) -> Non
     with pytest.raises(BadInput) as of_prepare:
         check_run(root, ["prepare"])
     assert "models/none" not in str(of_prepare.value)
+
+
+def test_both_folders_of_pairs_are_noticed_and_forgotten(tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / "dvc.yaml", tmp_path)
+    values = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    values["prepare"] |= {"sources": [], "pairs": [{"lr": "set/LR", "hr": "set/HR"}, {"lr": "both", "hr": "both"}]}
+    for folder in ("set/LR", "set/HR", "both", "data/photos", values["backbone"]["path"]):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    settings = load_settings(tmp_path / "params.yaml")
+    assert [path for stage, path in untracked_folders(settings, tmp_path)] == ["set/LR", "set/HR", "both"]
+    told = [text for check in CHECKS["prepare"] for text in check(settings, tmp_path)]
+    assert [text.split(": ")[0] for text in told] == [
+        f"prepare.pairs[{n}].{side}" for n in (0, 1) for side in ("lr", "hr")
+    ]
+    assert follow_settings(tmp_path)[:3] == [
+        f"prepare depends on {folder} now, as params.yaml names it" for folder in ("set/LR", "set/HR", "both")
+    ]
+    (tmp_path / "dvc.lock").write_text(
+        yaml.safe_dump({"stages": {"prepare": {"params": {"params.yaml": {"prepare": values["prepare"]}}}}})
+    )
+    values["prepare"]["pairs"] = [{"lr": "both", "hr": "both"}]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    assert follow_settings(tmp_path) == [
+        f"prepare depends on {folder} no more, as params.yaml names it no more" for folder in ("set/LR", "set/HR")
+    ]

@@ -24,6 +24,7 @@ from components.pair import stage as pair
 from components.prepare import stage as prepare
 from components.score import stage as score
 from components.settings import Settings
+from components.settings.prepare import PHOTO_SETTINGS
 from components.storage import digests
 from components.storage.hub import source
 from components.storage.publish import write_json
@@ -111,9 +112,13 @@ class Study:
         if not params.is_file():
             raise BadInput(f"{params} does not exist: name the project's folder with --project")
         values = merged(yaml.safe_load(params.read_text()), recipe.settings)
-        for setting in ("sources", "align_sources", "lr_sources", "align_lr_sources"):
+        for setting in PHOTO_SETTINGS:
             folders = values["prepare"].get(setting, [])
             values["prepare"][setting] = [str((project / folder).resolve()) for folder in folders]
+        values["prepare"]["pairs"] = [
+            {side: str((project / folder).resolve()) for side, folder in both.items()}
+            for both in values["prepare"].get("pairs") or []
+        ]
         root, backbone, prompt = project.resolve(), values["backbone"], values["prepare"].get("prompt") or {}
         for block, key in ((backbone, "path"), (backbone, "base"), (prompt, "model")):
             if block.get(key):

@@ -28,8 +28,16 @@ def digest(data: bytes, photo: NDArray[np.uint8]) -> Answer:
     return {"digest": digests.of_pixels(photo)}, NOTHING
 
 
-def crops(data: bytes, photo: NDArray[np.uint8], side: int, count: int) -> Answer:
-    """`choose_crops`, and the pixels of the crops, [N, side, side, 3]."""
-    corners = choose_crops(photo, side, count)
-    cut = [photo[y : y + side, x : x + side] for x, y in corners]
-    return {"corners": corners}, np.stack(cut) if cut else np.zeros((0, side, side, 3), np.uint8)
+def crops(
+    data: bytes, photo: NDArray[np.uint8], side: int, count: int, within: tuple[int, int] | None = None
+) -> Answer:
+    """`choose_crops`, and the pixels of the crops, [N, side, side, 3]; of the upper left part of so many rows and
+    columns where `within` says so."""
+    part = photo if within is None else photo[: within[0], : within[1]]
+    return cut(data, photo, choose_crops(part, side, count), side)
+
+
+def cut(data: bytes, photo: NDArray[np.uint8], corners: list[tuple[int, int]], side: int) -> Answer:
+    """The pixels of the crops whose upper left corners are given, [N, side, side, 3]."""
+    found = [photo[y : y + side, x : x + side] for x, y in corners]
+    return {"corners": corners}, np.stack(found) if found else np.zeros((0, side, side, 3), np.uint8)

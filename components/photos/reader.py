@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 Crop = tuple[int, int, NDArray[np.uint8]]
 """Left and upper edge in the photo, and pixels [side, side, 3]."""
 
-PIXELS, DIGEST, CROPS = (f"components.photos.answers:{name}" for name in ("pixels", "digest", "crops"))
+PIXELS, DIGEST, CROPS, CUT = (f"components.photos.answers:{name}" for name in ("pixels", "digest", "crops", "cut"))
 MOST_PROCESSES = 4
 """Children by default, on machines with as many cores. More would wait for the parent."""
 AHEAD = 2
@@ -50,13 +50,13 @@ class PhotoReader:
     Args:
         limits: of each picture.
         processes: children at most; 0: as many as there are cores, up to MOST_PROCESSES.
-        functions: `module:name` of what may be asked for by `call` beside `pixels`, `digest` and `crops`.
+        functions: `module:name` of what may be asked for by `call` beside `pixels`, `digest`, `crops` and `cut`.
     """
 
     def __init__(self, limits: Limits, processes: int = 0, functions: tuple[str, ...] = ()) -> None:
         self.limits = limits
         self.processes = processes or min(_cores(), MOST_PROCESSES)
-        self._functions = (PIXELS, DIGEST, CROPS, *functions)
+        self._functions = (PIXELS, DIGEST, CROPS, CUT, *functions)
         self._free = threading.BoundedSemaphore(self.processes)
         self._lock = threading.Lock()
         self._idle: list[Decoder] = []
@@ -94,9 +94,23 @@ class PhotoReader:
             raise UnusablePhotoError(Reason.HOSTILE, "its decoder gave a digest that is none")
         return found
 
-    def crops(self, data: bytes, side: int, count: int) -> list[Crop]:
-        """`choose_crops`, with the pixels of each crop; raises as `pixels` does. Nothing is logged: `digest` did."""
-        answer = self._call(CROPS, data, 1, side=side, count=count)
+    def crops(self, data: bytes, side: int, count: int, within: tuple[int, int] | None = None) -> list[Crop]:
+        """`choose_crops`, with the pixels of each crop; raises as `pixels` does. Nothing is logged: `digest` did.
+
+        Args:
+            within: rows and columns of the upper left part that is cut from; all of it by default.
+        """
+        return self._cut(self._call(CROPS, data, 1, side=side, count=count, within=within), side, count)
+
+    def cut(self, data: bytes, corners: list[tuple[int, int]], side: int) -> list[Crop]:
+        """The crops with these upper left corners (x, y); raises as `pixels` does. Nothing is logged."""
+        found = self._cut(self._call(CUT, data, 1, corners=corners, side=side), side, len(corners))
+        if [(x, y) for x, y, _ in found] != corners:
+            raise UnusablePhotoError(Reason.HOSTILE, "its decoder gave other crops than it was asked for")
+        return found
+
+    def _cut(self, answer: Answer, side: int, count: int) -> list[Crop]:
+        """The crops of an answer, checked: a file may have taken its decoder over."""
         cut = answer.pixels
         try:
             corners = [(int(x), int(y)) for x, y in answer.values["corners"]]

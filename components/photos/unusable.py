@@ -21,6 +21,10 @@ class Reason(StrEnum):
     EMPTY = "empty"
     LINK = "link"
     """Leads nowhere, or back to where it is."""
+    UNPAIRED = "unpaired"
+    """Of a folder of pairs: without a partner, or with more than one."""
+    MISALIGNED = "misaligned"
+    """LR and HR of a pair are of another scale than the settings', or do not lie on each other."""
     HOSTILE = "hostile"
     """What its decoder died of, or took too long or too much memory for; in intake something else as well as a picture.
     """

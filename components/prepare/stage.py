@@ -5,27 +5,29 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from components.artifacts import paths, tables
 from components.artifacts.shards import Shard, encode_png, write_shard
 from components.errors import BadInput
 from components.photos.degradation import crop_generator, degrade
 from components.photos.limits import Limits
-from components.photos.reader import Crop, PhotoReader
-from components.photos.reading import SUFFIXES
+from components.photos.reader import PhotoReader
 from components.photos.unusable import Reason, UnusablePhotoError, printable
 from components.pipeline_files import untracked_folders
-from components.prepare.sources import Photo, photos
+from components.prepare.aligned import LOOK
+from components.prepare.pairs import cut_together, usable_pairs
+from components.prepare.sources import Photo, Seen, Source, named_photos, prompts_of, set_aside
 from components.prepare.split import split_photos
 from components.progress import progress
-from components.prompts.manifest import read_prompts
-from components.settings import PrepareSettings, PromptSettings, Settings
+from components.settings import PrepareSettings, Settings
 from components.settings.populated import check_images
 from components.storage import digests
 from components.storage.publish import atomic_folder
@@ -35,27 +37,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("dp2o.prepare")
 
-
-@dataclass(frozen=True)
-class Source:
-    """A photo that can be used."""
-
-    photo: Photo
-    digest: str
-    """sha256 of the file."""
-    prompt: str
-    """Of the manifest or the fixed one; a captioner's is made per LR."""
-    has_hr: bool
-    """True for an HR photo that is degraded, False for a real LR image."""
-
-    @property
-    def name(self) -> str:
-        """Path relative to its source folder, for people."""
-        return self.photo.name
+_Cut = tuple[int, int, NDArray[np.uint8], NDArray[np.uint8] | None]
+"""Left and upper edge of a crop in its photo, its pixels, and those of its LR where that is real."""
 
 
 def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
-    """Publish the dataset of all photos in the four `prepare.*sources`.
+    """Publish the dataset of all photos in the four `prepare.*sources`, and of the pairs in `prepare.pairs`.
 
     Two runs give the same bytes. An LR image depends on its photo, its crop and `prepare.seed` alone.
 
@@ -69,17 +56,18 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     _warn_of_untracked(settings, root)
     captions = _captions(settings, root)
     limits = Limits(prepare.max_pixels, prepare.max_bytes, prepare.seconds_a_photo)
-    with PhotoReader(limits, settings.run.workers) as reader:
+    with PhotoReader(limits, settings.run.workers, (LOOK,) if prepare.pairs else ()) as reader:
         _publish(settings, root, reader, captions)
 
 
 def _publish(settings: Settings, root: Path, reader: PhotoReader, captions: CaptionCache | None) -> None:
     prepare = settings.prepare
     quarantine: list[tables.Row] = []
-    seen: dict[str, str] = {}
-    seen_lr: dict[str, str] = {}
+    seen: Seen = {}
+    seen_lr: Seen = {}
     sources = [
         *_usable(root, "sources", prepare, reader, quarantine, seen, has_hr=True),
+        *usable_pairs(root, prepare, reader, quarantine, seen, seen_lr),
         *_usable(root, "lr_sources", prepare, reader, quarantine, seen_lr, has_hr=False),
     ]
     # After the others, so that a photo that is in both stays where it was: validation and test never grow or shrink.
@@ -92,7 +80,7 @@ def _publish(settings: Settings, root: Path, reader: PhotoReader, captions: Capt
     except BadInput as error:
         raise BadInput(f"{error} ({_count_reasons(quarantine)})") from error
     twice = UnusablePhotoError(Reason.DUPLICATE, "the same file is in prepare.sources or prepare.lr_sources")
-    quarantine += [_set_aside(source.name, twice) for source in for_align if source.digest in splits]
+    quarantine += [set_aside(source.name, twice) for source in for_align if source.digest in splits]
     sources += [source for source in for_align if source.digest not in splits]
     splits |= {source.digest: "align" for source in for_align if source.digest not in splits}
     sources.sort(key=lambda source: source.digest)
@@ -132,7 +120,7 @@ def _usable(
     prepare: PrepareSettings,
     reader: PhotoReader,
     quarantine: list[tables.Row],
-    seen: dict[str, str],
+    seen: Seen,
     *,
     has_hr: bool,
 ) -> Iterator[Source]:
@@ -148,37 +136,21 @@ def _usable(
 
     folders: list[Path] = getattr(prepare, setting)
     for folder in folders:
-        base = root / folder
-        if not base.is_dir():
-            raise BadInput(f"prepare.{setting}: {base} is not a folder; name one that holds photos")
-        found, aside = photos(base)
-        quarantine += [_set_aside(entry.name, entry.problem) for entry in aside if entry.problem]
-        if not found and not aside:
-            raise BadInput(f"prepare.{setting}: {base} holds no photo ({', '.join(sorted(SUFFIXES))})")
-        prompt_of = _prompts(base, {photo.name for photo in found}, prepare.prompt)
+        found, aside = named_photos(root / folder, setting)
+        quarantine += aside
+        prompt_of = prompts_of(root / folder, {photo.name for photo in found}, prepare.prompt)
         results = reader.each(found, judged)
         for photo, outcome in progress(results, desc=f"check {folder}", unit="photo", total=len(found)):
             if isinstance(outcome, UnusablePhotoError):
-                quarantine.append(_set_aside(photo.name, outcome))
+                quarantine.append(set_aside(photo.name, outcome))
                 continue
             digest, pixels = outcome
             if pixels in seen:
-                problem = UnusablePhotoError(Reason.DUPLICATE, f"same pixels as {seen[pixels]}")
-                quarantine.append(_set_aside(photo.name, problem))
+                problem = UnusablePhotoError(Reason.DUPLICATE, f"same pixels as {seen[pixels][0]}")
+                quarantine.append(set_aside(photo.name, problem))
                 continue
-            seen[pixels] = photo.name
+            seen[pixels] = (photo.name, digest)
             yield Source(photo, digest, prompt_of(photo.name), has_hr)
-
-
-def _prompts(folder: Path, known: set[str], prompt: PromptSettings) -> Callable[[str], str]:
-    """Prompt by file name: the fixed one, or the manifest's, where a photo without a row has the empty prompt."""
-    if prompt.kind != "column":
-        return lambda name: prompt.text
-    found = read_prompts(folder / prompt.manifest, prompt.column, known)
-    if len(found) < len(known):
-        without = len(known) - len(found)
-        logger.warning("%s: %d of %d photos have no row: their prompt is empty", prompt.manifest, without, len(known))
-    return lambda name: found.get(name, "")
 
 
 def _warn_of_untracked(settings: Settings, root: Path) -> None:
@@ -238,17 +210,17 @@ def _members(
     for source, outcome in progress(cut, desc="prepare", unit="photo", total=len(sources)):
         if isinstance(outcome, UnusablePhotoError):
             raise BadInput(f"{printable(source.name)} could be read at first, and now cannot ({outcome}): run again")
-        for x, y, crop in outcome:
-            lr = hr = crop
+        for x, y, crop, real_lr in outcome:
+            lr, hr = crop if real_lr is None else real_lr, crop
             degradation = ""
-            if source.has_hr:
+            if source.has_hr and real_lr is None:
                 rng = crop_generator(prepare.seed, source.digest, x, y)
                 lr, drawn = degrade(hr, rng, prepare.degradation, prepare.scale)
                 degradation = json.dumps(drawn, sort_keys=True)
             lr_id = digests.of_pixels(lr)
             if lr_id in taken:
                 detail = f"LR of the crop at {x}, {y} has the same pixels as one of {taken[lr_id]}"
-                quarantine.append(_set_aside(source.name, UnusablePhotoError(Reason.DUPLICATE, detail)))
+                quarantine.append(set_aside(source.name, UnusablePhotoError(Reason.DUPLICATE, detail)))
                 continue
             taken[lr_id] = source.name
             rows.append(
@@ -275,16 +247,12 @@ def _members(
             yield members
 
 
-def _crops(prepare: PrepareSettings, reader: PhotoReader, source: Source) -> list[Crop]:
-    data = source.photo.read(prepare.max_bytes)
-    if digests.of_bytes(data) != source.digest:
-        raise BadInput(f"{printable(source.name)} changed while it was used: run again once it stays as it is")
+def _crops(prepare: PrepareSettings, reader: PhotoReader, source: Source) -> list[_Cut]:
+    if source.lr is not None:
+        return [(x, y, hr, lr) for (_, _, lr), (x, y, hr) in cut_together(source, source.lr, prepare, reader)]
+    data = source.photo.read_again(prepare.max_bytes, source.digest)
     side = prepare.crop if source.has_hr else prepare.crop // prepare.scale
-    return reader.crops(data, side, prepare.crops_per_photo)
-
-
-def _set_aside(name: str, problem: UnusablePhotoError) -> tables.Row:
-    return {"stage": "prepare", "file": printable(name), "reason": str(problem.reason), "detail": problem.detail}
+    return [(x, y, crop, None) for x, y, crop in reader.crops(data, side, prepare.crops_per_photo)]
 
 
 def _count_reasons(quarantine: list[tables.Row]) -> str:

@@ -43,7 +43,7 @@ from components.settings.objectives import (
 )
 from components.settings.pair import PairSettings
 from components.settings.part import Part, row_of
-from components.settings.prepare import PrepareSettings, PromptSettings, SplitSettings
+from components.settings.prepare import PairFolders, PrepareSettings, PromptSettings, SplitSettings
 from components.settings.project import Settings
 from components.settings.read import WHERE_AND_HOW, load_settings
 from components.settings.register import RegisterSettings
@@ -91,6 +91,7 @@ __all__ = [
     "MixtureSettings",
     "NoisyObjective",
     "ObjectiveSettings",
+    "PairFolders",
     "PairSettings",
     "ParetoBuilder",
     "Part",

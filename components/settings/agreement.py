@@ -95,7 +95,7 @@ def _every_split_gets_photos(settings: "Settings") -> Iterator[str]:
 def _photos_can_be_used(settings: "Settings") -> Iterator[str]:
     prepare = settings.prepare
     least = max(prepare.min_side, prepare.crop)
-    if prepare.sources and least**2 > prepare.max_pixels:
+    if (prepare.sources or prepare.pairs) and least**2 > prepare.max_pixels:
         yield (
             f"prepare.max_pixels {prepare.max_pixels} is less than the {least} x {least} px that prepare.min_side and "
             f"prepare.crop ask for, so that no photo can be used: raise it to {least**2} at least"
@@ -131,6 +131,7 @@ def _lists_name_things_once(settings: "Settings") -> Iterator[str]:
         "prepare.align_sources": settings.prepare.align_sources,
         "prepare.lr_sources": settings.prepare.lr_sources,
         "prepare.align_lr_sources": settings.prepare.align_lr_sources,
+        "prepare.pairs": [f"{both.lr} with {both.hr}" for both in settings.prepare.pairs],
     }
     for place, values in lists.items():
         named = [str(value) for value in values]

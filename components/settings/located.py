@@ -59,19 +59,12 @@ def _folders_are_apart(settings: "Settings", root: Path) -> Iterator[str]:
         path in (root / cache).resolve().parents for path in outputs.values()
     ):
         yield f"run.cache is {cache}, which stages write, or which holds what they write: name another folder"
-    folders = {
-        "sources": prepare.sources,
-        "align_sources": prepare.align_sources,
-        "lr_sources": prepare.lr_sources,
-        "align_lr_sources": prepare.align_lr_sources,
-    }
     written = outputs | {f"run.cache {cache}": (root / cache).resolve()}
-    for setting, named in folders.items():
-        for folder in named:
-            place = (root / folder).resolve()
-            clash = [name for name, path in written.items() if place in (path, *path.parents) or path in place.parents]
-            if clash:
-                yield (
-                    f"prepare.{setting} names {folder}, and stages write {clash[0]}: the two must lie apart; name a "
-                    "folder with nothing but photos"
-                )
+    for setting, folder in prepare.folders:
+        place = (root / folder).resolve()
+        clash = [name for name, path in written.items() if place in (path, *path.parents) or path in place.parents]
+        if clash:
+            yield (
+                f"prepare.{setting} names {folder}, and stages write {clash[0]}: the two must lie apart; name a "
+                "folder with nothing but photos"
+            )

@@ -9,6 +9,9 @@ from components.settings.block import Block, Count, Fraction, Positive
 from components.settings.degradation import DegradationSettings
 from components.storage.hub import source
 
+PHOTO_SETTINGS = ("sources", "align_sources", "lr_sources", "align_lr_sources")
+"""Lists of folders."""
+
 
 class SplitSettings(Block):
     align: Fraction
@@ -61,11 +64,24 @@ class PromptSettings(Block):
         return self
 
 
+class PairFolders(Block):
+    """Folders of real pairs; one may be the other, where names tell the sides apart.
+
+    Attributes:
+        lr: of the LR images.
+        hr: of the HR images.
+    """
+
+    lr: Path
+    hr: Path
+
+
 class PrepareSettings(Block):
     sources: list[Path]
     align_sources: list[Path] = []
     lr_sources: list[Path] = []
     align_lr_sources: list[Path] = []
+    pairs: list[PairFolders] = []
     crop: Count
     scale: Count
     crops_per_photo: Count
@@ -83,6 +99,18 @@ class PrepareSettings(Block):
     def _crop_divides(self) -> "PrepareSettings":
         if self.crop % self.scale:
             raise ValueError(f"crop {self.crop} is not a multiple of scale {self.scale}: the LR would not fit its HR")
-        if not self.sources and not self.lr_sources:
-            raise ValueError("sources and lr_sources are both empty: name at least one folder of photos")
+        if not self.sources and not self.lr_sources and not self.pairs:
+            raise ValueError("sources, lr_sources and pairs are all empty: name at least one folder of photos")
         return self
+
+    @property
+    def folders(self) -> list[tuple[str, Path]]:
+        """All folders that prepare reads, each after the setting that names it."""
+        return [
+            *((setting, folder) for setting in PHOTO_SETTINGS for folder in getattr(self, setting)),
+            *(
+                (f"pairs[{number}].{side}", folder)
+                for number, both in enumerate(self.pairs)
+                for side, folder in (("lr", both.lr), ("hr", both.hr))
+            ),
+        ]

@@ -61,7 +61,7 @@ KINDS = [
         r"|[Rr]un \{…\} (first|again)|its stage must run again|dvc repro|`dp2o run` makes",
         DO_STAGES,
     ),
-    Kind(r"prepare\.\{…\}|cannot fill the splits|add photos|prepare\.(sources|crop|split|prompt)", DO_STAGES),
+    Kind(r"prepare\.\{…\}|cannot fill the splits|add photos|prepare\.(sources|crop|split|prompt|pairs)", DO_STAGES),
     # --- the command again, another option, another name
     Kind(r"run (it|the same|the same command) again|run the same|delete or rename|run from|[Rr]un again", WITH_ROOM),
     Kind(r"run\.workers|train\.(learning_rate|beta)", TRAINED_AGAIN),

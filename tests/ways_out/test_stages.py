@@ -15,6 +15,7 @@ from components.entry import run_stage
 from components.errors import BadInput, ExitCode
 from components.pipeline_files import follow_settings
 from tests.drawn import write
+from tests.prepare.test_pairs import write_pair
 
 Change = Callable[[Path], object]
 pytestmark = pytest.mark.slow
@@ -69,6 +70,12 @@ def _few_photos(root: Path) -> None:
 def _photos_back(root: Path) -> None:
     for path in (root / "aside").iterdir():
         path.rename(root / "photos" / path.name)
+
+
+def _real_pairs(root: Path) -> None:
+    for seed in range(3):
+        write_pair(root, f"Canon_00{seed}", seed, "set/{}_LR4.png", "set/{}_HR.png")
+    write(root, {"prepare.pairs": [{"lr": "set", "hr": "set"}]})
 
 
 def nothing(root: Path) -> None:
@@ -132,6 +139,20 @@ ROWS: list[tuple[str, Change, str, Change, tuple[str, ...]]] = [
         both(removed("photos"), lambda root: (root / "photos").mkdir()),
         "holds no photo",
         settings(prepare__sources=["more", "old"], prepare__min_side=8, prepare__crop=32),
+        (),
+    ),
+    (
+        "prepare",
+        settings(prepare__pairs=[{"lr": "more", "hr": "more"}]),
+        "makes a pair: .*name the folders of LR and HR whose files are named alike, but for marks such as _LR4 and _HR",
+        _real_pairs,
+        (),
+    ),
+    (
+        "prepare",
+        settings(prepare__pairs=[{"lr": "old", "hr": "photos"}]),
+        "all 1 pairs of old and photos are of scale 2, prepare.scale is 4 .*name folders of scale 4",
+        _real_pairs,
         (),
     ),
 ]
