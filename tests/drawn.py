@@ -125,6 +125,7 @@ CHOICES: dict[str, list[Any]] = {
     "train.beta": [0.0, 1.0, 300.0, float("inf"), float("nan")],
     "train.anchor": [0.0, 0.5],
     "train.margin_cap": [0.0, 0.1],
+    "train.winner_stop": [0.0, 0.05],
     "train.held_out_groups": [0, 1, 2, 100],
     "train.noise_shared_by": ["group", "pair"],
     "train.t_distribution": ["uniform", "logit_normal", "sampler"],

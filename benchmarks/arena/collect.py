@@ -126,7 +126,7 @@ def _entry(
     composition = plan.study.recipe.compositions[name]
     trainings = [training for _, training in sorted(one.judged.items())]
     figures = comparisons.table.means(name)
-    passes = [training.passes for training in trainings]
+    passes = [training.spent for training in trainings]
     tries = (plan.rewards(name) or {}) if len(plan.study.recipe.search.factors) > 1 else {}
     rate = trainings[0].settings.train.learning_rate / trainings[0].factor
     seconds = [(training.trained or {})["seconds"] for training in trainings]
@@ -150,7 +150,7 @@ def _entry(
             judge=passes[0].judge,
             training=round(float(np.mean([own.training for own in passes]))),
         ),
-        steps=[training.settings.train.steps for training in trainings],
+        steps=[training.steps for training in trainings],
         seconds=Seconds(training=float(np.mean(seconds)), judging=float(np.mean(judging))),
         figures={key: value for key, value in figures.items() if key != WIN},
         differences={key: column[name] for key, column in against_base.items() if key != WIN and name in column},

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from benchmarks.arena.budget import Passes, before_training, of_steps, steps_within
 from benchmarks.arena.recipe import BASE, Composition, Recipe, Tree, merged
 from components.artifacts import tables
+from components.artifacts.training import TrainingSummary
 from components.errors import BadInput, Diverged
 from components.generate import stage as generate
 from components.pair import stage as pair
@@ -70,6 +71,17 @@ class Training:
     settings: Settings
     passes: Passes
     root: Path
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the finished training, which train.winner_stop may end early."""
+        return int((self.trained or {}).get("steps", self.settings.train.steps))
+
+    @property
+    def spent(self) -> Passes:
+        """The passes of these steps, and of its data."""
+        taken = (self.trained or {}).get("training_passes", self.passes.training)
+        return replace(self.passes, training=int(taken))
 
     @property
     def trained(self) -> Tree | None:
@@ -243,7 +255,17 @@ class Study:
         except Diverged as error:
             failure = str(error)
             logger.warning("%s: %s", training, error)
-        found = {"seconds": time.perf_counter() - began, "failure": failure}
+        found = {"seconds": time.perf_counter() - began, "failure": failure, **self._taken(training, failure)}
         write_json(training.root / "trained.json", found)
         logger.info("%s: training took %.0f s", training, found["seconds"])
         return found
+
+    def _taken(self, training: Training, failure: str | None) -> Tree:
+        """Steps and passes of a training that ended before its last step as it was told to; else nothing."""
+        if failure is not None:
+            return {}
+        steps = TrainingSummary.read(training.root).steps
+        if steps == training.settings.train.steps:
+            return {}
+        groups = groups_of(tables.read_rows(training.root / "data/pairs.parquet", tables.PAIRS))
+        return {"steps": steps, "training_passes": of_steps(training.settings, groups, training.passes, steps).training}

@@ -85,7 +85,11 @@ def _arithmetic(plan: Plan) -> list[str]:
     )
     if settings.pair.builder.losers and workload.rows < 2 * workload.pairs:
         apart = 2 * workload.pairs / workload.rows
-        text += f" With noise of each pair's own it would be {2 * pairs:,} rows, {apart:g} times the cost."
+        text += f" With a draw for each pair it would be {2 * pairs:,} rows, {apart:g} times the cost."
+    if settings.train.noise == "own":
+        text += " The candidates' own noise, train.noise own, is drawn again from their numbers and costs nothing."
+    if settings.train.winner_stop:
+        text += " train.winner_stop reads the log and costs nothing; what it ends early, costs less."
     return [*lines, *_wrapped([text])]
 
 

@@ -13,7 +13,7 @@ from components.artifacts import paths, tables
 from components.artifacts.evaluation import Evaluation
 from components.artifacts.shards import Shard, ShardFolder, ShardReader
 from components.errors import BadInput
-from components.judge.diagnosis import diagnose
+from components.judge.diagnosis import Finding, diagnose, stopped
 from components.pages.charts import fixed
 from components.progress import progress
 from components.redaction import redacted
@@ -73,7 +73,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         spread=curves.spread_chart(evaluation),
         validation=curves.validation_charts(validation, directions),
         training=curves.training_charts(training, _start_of(settings.train)),
-        findings=diagnose(curves.rows_of(training), curves.rows_of(validation)),
+        findings=_findings(settings.train, training, validation),
         sliders=sliders,
         versions=list(dict.fromkeys(version for slider in sliders for version in slider.versions)),
         groups=_groups(settings, root, dataset, inputs, candidates, pairs, rewarded),
@@ -96,6 +96,13 @@ def _csv(root: Path, name: Path, columns: tuple[str, ...]) -> curves.Table:
     if not path.is_file():
         raise BadInput(f"{path} does not exist; run train first")
     return curves.read_csv(path.read_text(), name.as_posix(), columns)
+
+
+def _findings(train: TrainSettings, training: curves.Table, validation: curves.Table) -> list[Finding]:
+    """What went wrong in the training, and what ended it early, if anything did."""
+    rows = curves.rows_of(training)
+    end = stopped(rows, train.winner_stop)
+    return ([] if end is None else [end]) + diagnose(rows, curves.rows_of(validation))
 
 
 def _start_of(train: TrainSettings) -> float | None:

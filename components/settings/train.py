@@ -24,6 +24,8 @@ class TrainSettings(Block):
         safeguard: mu of Diffusion-SDPO: losers' gradients are held back so that a step keeps so much of the winner's
             own progress; 0 = off.
         noise: fresh draws epsilon anew in each step; own takes the noise that each candidate was sampled from.
+        winner_stop: training ends where the winners' error of the last steps lies by more than this share above the
+            reference's; 0 = it never does.
         held_out_groups: at least so many groups, whole photos of them, are not trained on; validation measures the
             share of their pairs that the policy prefers.
     """
@@ -32,6 +34,7 @@ class TrainSettings(Block):
     anchor: Annotated[float, Field(ge=0.0)]
     margin_cap: Annotated[float, Field(ge=0.0)] = 0.0
     safeguard: Fraction = 0.0
+    winner_stop: Annotated[float, Field(ge=0.0)] = 0.0
     held_out_groups: Annotated[int, Field(ge=0)] = 0
     noise: Literal["fresh", "own"] = "fresh"
     noise_shared_by: Literal["group", "pair"]

@@ -19,7 +19,7 @@ from components.artifacts.training import TrainingSummary
 from components.backbones.base import Backbone
 from components.backbones.loading import load_backbone
 from components.errors import BadInput
-from components.judge.diagnosis import diagnose
+from components.judge.diagnosis import diagnose, stopped
 from components.judge.guards import GUARDS
 from components.metrics.suite import Suite
 from components.process import resolve_device
@@ -96,7 +96,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     else:
         backbone.policy = accelerator.unwrap_model(backbone.policy)
     publish(backbone, {"last": state.policy | state.average, "best": state.best_policy}, root / paths.ALIGNED)
-    write_curves(state, root, key["model"])
+    write_curves(state, root, key["model"], settings.train.winner_stop)
 
 
 def determined_by(settings: Settings, root: Path, backbone: Backbone, validation: Validation) -> dict[str, Any]:
@@ -138,8 +138,8 @@ def batches_of(
     return batches, PairAccuracy(batches, own, list(held.values()), partial(processes.share, accelerator))
 
 
-def write_curves(state: TrainingState, root: Path, reference_digest: str) -> None:
-    """Publish models/aligned/summary.json and the curves."""
+def write_curves(state: TrainingState, root: Path, reference_digest: str, winner_stop: float) -> None:
+    """Publish models/aligned/summary.json and the curves, and say what went wrong."""
     summary = TrainingSummary(
         reference_digest=reference_digest,
         steps=state.step,
@@ -158,6 +158,8 @@ def write_curves(state: TrainingState, root: Path, reference_digest: str) -> Non
         summary.base_validation_reward, state.best_reward, state.best_step, summary.last_validation_reward,
         state.step,
     )  # fmt: skip
+    if (end := stopped(state.log, winner_stop)) is not None:
+        logger.warning("%s", end)
     for finding in diagnose(state.log, state.validation):
         logger.warning("%s", finding)
 

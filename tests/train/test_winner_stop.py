@@ -1,0 +1,76 @@
+"""A training that ends where its winners' error rises."""
+
+import logging
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from components.artifacts import paths
+from components.artifacts.training import TrainingSummary
+from components.errors import ResumeLater
+from components.judge.diagnosis import STOP_STEPS, stopped
+from components.train.stage import write_curves
+from tests.train.rig import trainer
+from tests.train.test_trainer import flat, stop_at, without_speed
+
+RISING: dict[str, Any] = {"steps": 40, "learning_rate": 5e-3, "beta": 5000.0, "validate_every": 7, "checkpoint_every": 9}
+"""A learning rate at which the winners' error rises within some steps."""
+
+
+def row(step: int, winner: float) -> dict[str, float]:
+    return {"step": step, "policy_winner": winner, "reference_winner": 0.1}
+
+
+def test_the_verdict_is_of_ten_steps_together() -> None:
+    healthy, worse = [row(n, 0.1) for n in range(1, 21)], [row(n, 0.12) for n in range(21, 31)]
+    assert stopped([*healthy, *worse], 0.1) is not None
+    assert stopped([*healthy, *worse], 0.2) is None  # .2 is not above .2
+    assert stopped([*healthy, *worse], 0.0) is None
+    assert stopped([*healthy, *worse[:5]], 0.11) is None  # half of the ten steps, so .1
+    assert stopped([*healthy, *worse[:5]], 0.09) is not None
+    assert stopped(worse[:9], 0.1) is None  # too few
+    assert stopped([], 0.1) is None
+    assert stopped([{"step": n, "loss": 1.0} for n in range(20)], 0.1) is None  # an objective without winners
+    text = str(stopped([*healthy, *worse], 0.1))
+    assert text.startswith("stopped by its winners' error: after step 30 the policy's error on winners, over 10 steps, ")
+    assert "was 20.0% above the reference's, train.winner_stop is 0.1; set train.safeguard: 0.9" in text
+
+
+def test_it_ends_where_the_rule_says_and_says_so(
+    project: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    free = trainer(project, str(tmp_path / "free"), **RISING).run()
+    assert free.step == 40
+    limit = 0.02
+    first = next(n for n in range(1, 41) if stopped(free.log[:n], limit))
+    assert STOP_STEPS <= first < 40
+    held = trainer(project, str(tmp_path / "held"), winner_stop=limit, **RISING).run()
+    assert held.step == first
+    assert without_speed(held) == without_speed(free)[:first]
+    assert held.validation[-1]["step"] == first
+    saved = sorted(path.name for path in (tmp_path / "held").iterdir())
+    assert saved[-1] == f"step-{first:07d}"
+
+    with caplog.at_level(logging.WARNING, "dp2o.train"):
+        write_curves(held, tmp_path, "digest", limit)
+    assert f"stopped by its winners' error: after step {first} " in caplog.text
+    assert TrainingSummary.read(tmp_path).steps == first
+    assert len((tmp_path / paths.TRAINING_CURVE).read_text().splitlines()) == first + 1
+
+    again = trainer(
+        project, str(tmp_path / "held"), validate=lambda: pytest.fail("validated again"), winner_stop=limit, **RISING
+    ).run()
+    assert again.step == first
+
+
+def test_a_run_that_was_interrupted_stops_at_the_same_step(project: Path, tmp_path: Path) -> None:
+    plan = RISING | {"winner_stop": 0.02}
+    straight = trainer(project, str(tmp_path / "straight"), **plan).run()
+    with pytest.raises(ResumeLater):
+        trainer(project, str(tmp_path / "stopped"), validate=stop_at(2, signal.SIGTERM), **plan).run()
+    resumed = trainer(project, str(tmp_path / "stopped"), **plan).run()
+    assert resumed.step == straight.step < 40
+    assert torch.equal(flat(resumed.policy), flat(straight.policy))
