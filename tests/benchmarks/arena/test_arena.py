@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 from benchmarks.arena import __main__ as arena
-from benchmarks.arena import recipe
+from benchmarks.arena import added, recipe
 from benchmarks.arena.collect import finished
 from benchmarks.arena.judge import Bench, schema
 from benchmarks.arena.results import Results
@@ -150,6 +150,73 @@ def test_tables_go_between_the_markers_of_a_page(made: Path, capsys: pytest.Capt
     page.write_text("# Arena\n")
     assert arena.main(command(made, "--report-only", "--docs", str(page))) == 2
     assert "lacks the lines <!-- figures: arena -->" in capsys.readouterr().err
+
+
+def theirs(made: Path, folder: Path, **changes: object) -> Path:
+    """An arena of somebody else: ours, with its control under another name."""
+    folder.mkdir()
+    document = json.loads((made / "out/results.json").read_text()) | changes
+    document["compositions"]["their method"] = document["compositions"].pop("winners only")
+    (folder / "results.json").write_text(json.dumps(document))
+    columns = schema(["psnr", "ssim", "ssim_y"])
+    rows = tables.read_rows(made / "out/results.parquet", columns)
+    renamed = [row | {"composition": row["composition"].replace("winners only", "their method")} for row in rows]
+    tables.write_rows(folder / "results.parquet", columns, renamed)
+    return folder
+
+
+def test_others_add_a_row_to_results(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "out", tmp_path / "out", symlinks=True)
+    places = ("--out", str(tmp_path / "out"), "--page", str(tmp_path / "page.html"))
+    assert arena.main(command(made, *places, "--add", str(theirs(made, tmp_path / "theirs")))) == 0
+    before, after = Results.read(made / "out"), Results.read(tmp_path / "out")
+    assert list(after.compositions) == [*before.compositions, "their method"]
+    added_one, same = after.compositions["their method"], after.compositions["winners only"]
+    assert (added_one.figures, added_one.each_seed, added_one.passes) == (same.figures, same.each_seed, same.passes)
+    assert added_one.differences["reward"].mean == same.differences["reward"].mean
+    assert after.matrix["their method"]["winners only"].mean == 0.0
+    assert after.matrix["dp2o"]["their method"].mean == before.matrix["dp2o"]["winners only"].mean
+    assert "their method" in (tmp_path / "page.html").read_text()
+    rows = tables.read_rows(tmp_path / "out/results.parquet", schema(["psnr", "ssim", "ssim_y"]))
+    assert len(rows) == 7 * after.restorations
+    assert arena.main(command(made, *places)) == 0  # it stays
+    assert Results.read(tmp_path / "out") == after
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "message"),
+    [
+        ({"digests": {}}, [], "differs in the base's weights and in the metrics and in the dataset"),
+        ({"passes": 81}, [], "has network passes 81, ours 80"),
+        ({"checkpoint": "best"}, [], "has checkpoint best, ours last"),
+        ({}, ["--added", "dp2o"], "dp2o is in both arenas: give it another name"),
+        ({}, ["--added", "kto"], "there is no kto among them"),
+    ],
+)
+def test_rows_that_cannot_be_compared_are_refused(
+    made: Path,
+    tmp_path: Path,
+    changes: dict[str, object],
+    more: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = (made / "out/results.json").read_bytes()
+    assert arena.main(command(made, "--add", str(theirs(made, tmp_path / "theirs", **changes)), *more)) == 2
+    assert message in capsys.readouterr().err
+    assert (made / "out/results.json").read_bytes() == before
+
+
+def test_a_row_that_lacks_restorations_is_refused(made: Path, tmp_path: Path) -> None:
+    other = theirs(made, tmp_path / "theirs")
+    columns = schema(["psnr", "ssim", "ssim_y"])
+    rows = tables.read_rows(other / "results.parquet", columns)
+    last = max(number for number, row in enumerate(rows) if row["composition"] == "their method")
+    tables.write_rows(other / "results.parquet", columns, rows[:last] + rows[last + 1 :])
+    ours = Results.read(made / "out")
+    with pytest.raises(BadInput, match=r"their method with seed \d has \d+ of the \d+ restorations that the base has"):
+        added.add(other, ours, ["psnr", "ssim", "ssim_y"], tmp_path, None)
+    assert not added.folder_of(tmp_path).exists()
 
 
 def study_of(root: Path, **changes: object) -> Study:
