@@ -120,6 +120,7 @@ CHOICES: dict[str, list[Any]] = {
         {"kind": "min_max", "fidelity": 0.0},
         {"kind": "min_max", "realism": 0.0},
     ],
+    "pair.dial": [[], [0.0, 1.0], [0.5], [0.0, 0.0]],
     "pair.filters": [[], ["strength"], [{"kind": "strength", "soft_below": 0.5, "margin_scale": 0.5}], ["nothing"]],
     "train.objective": ["dp2o", "soft", "margin", "ipo", "capo", "dmpo", "winners_only", "nothing"],
     "train.beta": [0.0, 1.0, 300.0, float("inf"), float("nan")],

@@ -203,7 +203,7 @@ class Study:
         one = self.recipe.compositions[name]
         settings = self._of_seed(name, one, seed)
         root = self._pairs(settings)
-        groups = groups_of(tables.read_rows(root / "data/pairs.parquet", tables.PAIRS))
+        groups = groups_of(tables.read_dialled(root / "data/pairs.parquet", tables.PAIRS))
         before = before_training(settings, self.lr_images)
         if one.steps is None:
             steps, passes = steps_within(settings, groups, before, self.recipe.passes)
@@ -267,5 +267,5 @@ class Study:
         steps = TrainingSummary.read(training.root).steps
         if steps == training.settings.train.steps:
             return {}
-        groups = groups_of(tables.read_rows(training.root / "data/pairs.parquet", tables.PAIRS))
+        groups = groups_of(tables.read_dialled(training.root / "data/pairs.parquet", tables.PAIRS))
         return {"steps": steps, "training_passes": of_steps(training.settings, groups, training.passes, steps).training}

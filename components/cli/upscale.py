@@ -45,7 +45,7 @@ class _Wanted:
     @property
     def needs_base(self) -> bool:
         """Whether the base restores too."""
-        return self.compare or self.mixture.branch != "policy"
+        return self.compare or self.mixture.needs_base
 
     @property
     def named(self) -> str:
@@ -111,6 +111,14 @@ Power = Annotated[
     typer.Option(min=0.0, max=8.0, help="Annealed guidance: the larger, the later the aligned model has a say."),
 ]
 Start = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the steps that the base makes alone.")]
+Preference = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Of a model with a dial: 0 for fidelity to 1 for realism; default: it is told none.",
+    ),
+]
 BestOf = Annotated[
     int,
     typer.Option(
@@ -133,6 +141,7 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")
         "dp2o upscale photo.jpg -o large.png",
         "dp2o upscale photo.jpg --seed 7   (another plausible restoration, to photo-x4.png)",
         "dp2o upscale photo.jpg --strength 0.5 --compare   (half of the alignment, beside LR and base)",
+        "dp2o upscale photo.jpg --preference 0.2   (a model with a dial: nearer to fidelity than to realism)",
         "dp2o upscale photo.jpg --best-of 8   (the seed that is rewarded most)",
         "dp2o upscale holiday/ -o large/ --name '{stem}.jpg'   (all below the folder; again, it goes on)",
         "dp2o upscale *.jpg --scale 2",
@@ -152,6 +161,7 @@ def upscale(
     strength: Strength = 1.0,
     power: Power = 0.0,
     start: Start = 0.0,
+    preference: Preference = None,
     best_of: BestOf = 1,
     compare: Compare = False,
     tile: Tile = 0,
@@ -172,7 +182,7 @@ def upscale(
     from components.upscale.size import Size  # noqa: PLC0415
 
     with command("upscale", params) as context:
-        mixture = MixtureSettings(strength=strength, power=power, start=start)
+        mixture = MixtureSettings(strength=strength, power=power, start=start, preference=preference)
         size = Size(scale, width, megapixels)
         wanted = _Wanted(output, name, size, seed, max_pixels, prompt, force, mixture, best_of, compare)
         if name is not None:

@@ -57,8 +57,8 @@ def stopped(training: Curve, limit: float) -> Finding | None:
         return None
     return Finding(
         "stopped by its winners' error",
-        f"after step {last[-1]['step']:.0f} the policy's error on winners, over {STOP_STEPS} steps, was {rise:.1%} above "
-        f"the reference's, train.winner_stop is {limit:g}",
+        f"after step {last[-1]['step']:.0f} the policy's error on winners, over {STOP_STEPS} steps, was {rise:.1%} "
+        f"above the reference's, train.winner_stop is {limit:g}",
         "set train.safeguard: 0.9 or train.anchor, lower train.learning_rate, or raise train.winner_stop",
     )
 

@@ -52,7 +52,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     evaluation = Evaluation.read(root)
     dataset = {row["lr_id"]: row for row in tables.read_rows(root / paths.DATASET_ROWS, tables.DATASET)}
     candidates = tables.read_rows(root / paths.CANDIDATE_ROWS, tables.CANDIDATES)
-    pairs = tables.read_rows(root / paths.PAIRS, tables.PAIRS)
+    pairs = tables.read_dialled(root / paths.PAIRS, tables.PAIRS)
     inputs = ShardFolder(root / paths.DATASET)
     headings, peers = peer_table(evaluation)
     sliders = _sliders(settings, root, dataset, inputs)
@@ -153,7 +153,7 @@ def _groups(
 ) -> list[GroupView]:
     metrics, scores = tables.read_any(root / paths.SCORES)
     metrics = [name for name in metrics if name not in ("lr_id", "index", "split", "reward")]
-    groups = {row["lr_id"]: row for row in tables.read_rows(root / paths.GROUPS, tables.GROUPS)}
+    groups = {row["lr_id"]: row for row in choices.midway(tables.read_dialled(root / paths.GROUPS, tables.GROUPS))}
     shown = choices.evenly(
         choices.by_gain({lr_id: row["sigma"] for lr_id, row in groups.items()}), settings.report.groups_shown
     )
@@ -172,7 +172,7 @@ def _groups(
         ],
         shown,
     )
-    pairs_of = _by_lr(pairs, shown)
+    pairs_of = _by_lr(choices.midway(pairs), shown)
     weights = [row["weight"] for rows in pairs_of.values() for row in rows]
     images = ShardFolder(root / paths.CANDIDATES)
     views = []

@@ -26,6 +26,7 @@ class TrainSettings(Block):
         noise: fresh draws epsilon anew in each step; own takes the noise that each candidate was sampled from.
         winner_stop: training ends where the winners' error of the last steps lies by more than this share above the
             reference's; 0 = it never does.
+        dial_dropout: share of groups, with pair.dial, whose place on it the policy is not told.
         held_out_groups: at least so many groups, whole photos of them, are not trained on; validation measures the
             share of their pairs that the policy prefers.
     """
@@ -35,6 +36,7 @@ class TrainSettings(Block):
     margin_cap: Annotated[float, Field(ge=0.0)] = 0.0
     safeguard: Fraction = 0.0
     winner_stop: Annotated[float, Field(ge=0.0)] = 0.0
+    dial_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     held_out_groups: Annotated[int, Field(ge=0)] = 0
     noise: Literal["fresh", "own"] = "fresh"
     noise_shared_by: Literal["group", "pair"]

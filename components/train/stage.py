@@ -69,9 +69,11 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         )
     dataset = tables.read_rows(root / paths.DATASET_ROWS, tables.DATASET)
     candidates = tables.read_rows(root / paths.CANDIDATE_ROWS, tables.CANDIDATES)
-    pairs = tables.read_rows(root / paths.PAIRS, tables.PAIRS)
+    pairs = tables.read_dialled(root / paths.PAIRS, tables.PAIRS)
     require_columns(settings.train.objective, pairs)
     backbone = load_backbone(settings, root, accelerator.device)
+    if settings.pair.dial:
+        backbone.add_dial()
     validation = validation_of(settings, root, dataset, accelerator)
     key = determined_by(settings, root, backbone, validation)
     photos = {row["lr_id"]: row["source"] for row in dataset}

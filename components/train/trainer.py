@@ -91,7 +91,7 @@ class Trainer:
             )
 
     def run(self) -> TrainingState:
-        """Train up to `settings.steps`, or where `settings.winner_stop` ends it, from the newest checkpoint if there is one.
+        """Train up to `settings.steps`, from the newest checkpoint if there is one; `winner_stop` may end it earlier.
 
         Raises:
             ResumeLater: SIGTERM or SIGINT came, and the state up to the last finished step is saved; or the processes

@@ -16,37 +16,39 @@ from components.train.stage import write_curves
 from tests.train.rig import trainer
 from tests.train.test_trainer import flat, stop_at, without_speed
 
-RISING: dict[str, Any] = {"steps": 40, "learning_rate": 5e-3, "beta": 5000.0, "validate_every": 7, "checkpoint_every": 9}
+RISING: dict[str, Any] = {"steps": 30, "learning_rate": 5e-3, "beta": 5000.0, "validate_every": 7}
 """A learning rate at which the winners' error rises within some steps."""
 
 
 def row(step: int, winner: float) -> dict[str, float]:
-    return {"step": step, "policy_winner": winner, "reference_winner": 0.1}
+    return {"step": step, "policy_winner": winner, "reference_winner": 0.5}
 
 
 def test_the_verdict_is_of_ten_steps_together() -> None:
-    healthy, worse = [row(n, 0.1) for n in range(1, 21)], [row(n, 0.12) for n in range(21, 31)]
-    assert stopped([*healthy, *worse], 0.1) is not None
-    assert stopped([*healthy, *worse], 0.2) is None  # .2 is not above .2
+    healthy, worse = [row(n, 0.5) for n in range(1, 21)], [row(n, 0.625) for n in range(21, 31)]
+    assert stopped([*healthy, *worse], 0.125) is not None
+    assert stopped([*healthy, *worse], 0.25) is None  # .25 is not above .25
     assert stopped([*healthy, *worse], 0.0) is None
-    assert stopped([*healthy, *worse[:5]], 0.11) is None  # half of the ten steps, so .1
-    assert stopped([*healthy, *worse[:5]], 0.09) is not None
-    assert stopped(worse[:9], 0.1) is None  # too few
-    assert stopped([], 0.1) is None
-    assert stopped([{"step": n, "loss": 1.0} for n in range(20)], 0.1) is None  # an objective without winners
-    text = str(stopped([*healthy, *worse], 0.1))
-    assert text.startswith("stopped by its winners' error: after step 30 the policy's error on winners, over 10 steps, ")
-    assert "was 20.0% above the reference's, train.winner_stop is 0.1; set train.safeguard: 0.9" in text
+    assert stopped([*healthy, *worse[:5]], 0.13) is None  # half of the ten steps, so .125
+    assert stopped([*healthy, *worse[:5]], 0.12) is not None
+    assert stopped(worse[:9], 0.125) is None  # too few
+    assert stopped([], 0.125) is None
+    assert stopped([{"step": n, "loss": 1.0} for n in range(20)], 0.125) is None  # an objective without winners
+    text = str(stopped([*healthy, *worse], 0.125))
+    assert text.startswith(
+        "stopped by its winners' error: after step 30 the policy's error on winners, over 10 steps, "
+    )
+    assert "was 25.0% above the reference's, train.winner_stop is 0.125; set train.safeguard: 0.9" in text
 
 
 def test_it_ends_where_the_rule_says_and_says_so(
     project: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     free = trainer(project, str(tmp_path / "free"), **RISING).run()
-    assert free.step == 40
+    assert free.step == 30
     limit = 0.02
-    first = next(n for n in range(1, 41) if stopped(free.log[:n], limit))
-    assert STOP_STEPS <= first < 40
+    first = next(n for n in range(1, 31) if stopped(free.log[:n], limit))
+    assert STOP_STEPS <= first < 30
     held = trainer(project, str(tmp_path / "held"), winner_stop=limit, **RISING).run()
     assert held.step == first
     assert without_speed(held) == without_speed(free)[:first]
@@ -72,5 +74,5 @@ def test_a_run_that_was_interrupted_stops_at_the_same_step(project: Path, tmp_pa
     with pytest.raises(ResumeLater):
         trainer(project, str(tmp_path / "stopped"), validate=stop_at(2, signal.SIGTERM), **plan).run()
     resumed = trainer(project, str(tmp_path / "stopped"), **plan).run()
-    assert resumed.step == straight.step < 40
+    assert resumed.step == straight.step < 30
     assert torch.equal(flat(resumed.policy), flat(straight.policy))
