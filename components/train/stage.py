@@ -72,7 +72,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     pairs = tables.read_dialled(root / paths.PAIRS, tables.PAIRS)
     require_columns(settings.train.objective, pairs)
     backbone = load_backbone(settings, root, accelerator.device)
-    if settings.pair.dial:
+    if any(row["preference"] is not None for row in pairs):
         backbone.add_dial()
     validation = validation_of(settings, root, dataset, accelerator)
     key = determined_by(settings, root, backbone, validation)

@@ -254,6 +254,8 @@ def test_one_model_goes_from_one_reward_to_the_other_as_the_dial_is_turned(
     plan = {"steps": 40, "learning_rate": 4e-3, "beta": 20.0, "groups_per_step": 4, "micro_batch": 4}
     chosen = trainer(root, str(tmp_path), model, validate_every=100, checkpoint_every=100, **plan)
     images = Shaded(root)
+    with pytest.raises(BadInput, match="is of places on a dial, which the policy lacks"):
+        PairBatches(chosen.settings, tiny_model(), groups, images, chosen.accelerator)
     chosen.batches = PairBatches(chosen.settings, model, groups, images, chosen.accelerator)
     chosen.run()
     lrs = torch.cat([images.lr(group.lr_id) for group in groups.values()])[::2]
@@ -296,5 +298,3 @@ def test_from_scores_to_a_picture_with_the_dial(tmp_path: Path, tiny_folder: Pat
     assert not np.array_equal(*ends)
     alone = Upscaler.load(last, settings.backbone, CPU)
     assert np.array_equal(alone(lr, 0, mixture=MixtureSettings(preference=1.0)), ends[1])  # needs no base
-    with pytest.raises(BadInput, match=r"is of places on a dial, and pair\.dial is off: set pair\.dial"):
-        train.run(write_params(tmp_path, **changes | {"pair": {"top": 1}}), tmp_path)

@@ -111,7 +111,8 @@ class PairBatches:
 
         if not backbone.has_dial and any(group.preference is not None for group in groups.values()):
             raise BadInput(
-                "data/pairs.parquet is of places on a dial, and pair.dial is off: set pair.dial, or run pair again"
+                "data/pairs.parquet is of places on a dial, which the policy lacks: set pair.dial to [] and run pair "
+                "again"
             )
 
     def of_step(self, step: int) -> list[PairBatch]:
