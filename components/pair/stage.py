@@ -73,9 +73,11 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
             f"{settings.pair.builder.least} scored candidates, {set_aside.unpaired} of which pair.builder "
             f"{settings.pair.builder.kind} makes none{emptied}); " + _way_out(set_aside)
         )
-    dialled = tables.with_dial if settings.pair.dial else lambda schema: schema
-    tables.write_rows(root / paths.GROUPS, dialled(tables.GROUPS), group_rows)
-    tables.write_rows(root / paths.PAIRS, dialled(tables.PAIRS), pair_rows)
+    for path, schema, found in (
+        (root / paths.GROUPS, tables.GROUPS, group_rows),
+        (root / paths.PAIRS, tables.PAIRS, pair_rows),
+    ):
+        tables.write_rows(path, tables.with_dial(schema) if settings.pair.dial else schema, found)
     logger.info(
         "%d pairs in %d groups (%s); set aside: %d groups with too few scored candidates, %d of which the builder "
         "makes none, %d whose pairs the filters dropped; weights vary by %.2f of their mean",
@@ -143,11 +145,13 @@ def rows_of(
     pair_rows: list[tables.Row] = []
     for place in settings.dial or (None,):
         own = settings if place is None else settings.at(place)
-        marked = {} if place is None else {tables.PREFERENCE.name: place}
+        marked: tables.Row = {} if place is None else {tables.PREFERENCE.name: place}
         paired = [one for scores in groups if (one := _paired(scores, own, set_aside))]
-        if paired:
-            for collected, found in zip((group_rows, pair_rows), rows(paired, own), strict=True):
-                collected += [row | marked for row in found]
+        if not paired:
+            continue
+        own_groups, own_pairs = rows(paired, own)
+        group_rows += [row | marked for row in own_groups]
+        pair_rows += [row | marked for row in own_pairs]
     return group_rows, pair_rows
 
 
