@@ -188,6 +188,12 @@ class Study:
         rows = tables.read_rows(self.shared / "data/dataset.parquet", tables.DATASET)
         return sum(row["split"] == "align" for row in rows)
 
+    @cached_property
+    def without_hr(self) -> int:
+        """LR images to train on without an HR image."""
+        rows = tables.read_rows(self.shared / "data/dataset.parquet", tables.DATASET)
+        return sum(row["split"] == "align" and not row["has_hr"] for row in rows)
+
     def training(self, name: str, factor: float, seed: int) -> Training:
         """A training of a composition, whose pairs are made for it, as its length follows from them.
 
@@ -202,6 +208,11 @@ class Study:
     def _training(self, name: str, factor: float, seed: int) -> Training:
         one = self.recipe.compositions[name]
         settings = self._of_seed(name, one, seed)
+        if not settings.train.source.of_pairs and self.without_hr:
+            raise BadInput(
+                f"composition {name!r}: passes of train.source {settings.train.source.kind} are counted for LR images "
+                f"with HR, and {self.without_hr} have none: set prepare.align_lr_sources to []"
+            )
         root = self._pairs(settings)
         groups = groups_of(tables.read_dialled(root / "data/pairs.parquet", tables.PAIRS))
         before = before_training(settings, self.lr_images)

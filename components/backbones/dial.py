@@ -67,7 +67,8 @@ class DialledNetwork(nn.Module):
             return embedded
         if self.dial is None:
             raise LookupError("a preference is told to a network without a dial")
-        return embedded + self.dial(preference)
+        added: Tensor = self.dial(preference)
+        return embedded + added
 
 
 def preferring(condition: Condition, preference: Tensor | float) -> Condition:

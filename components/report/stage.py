@@ -58,7 +58,8 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     sliders = _sliders(settings, root, dataset, inputs)
     directions = {name: row.higher_is_better for name, row in evaluation.metrics.items()}
     rewarded = [name for name, row in evaluation.metrics.items() if row.in_reward]
-    training = _csv(root, paths.TRAINING_CURVE, curves.TRAINING_COLUMNS)
+    logged = curves.TRAINING_COLUMNS if settings.train.source.of_pairs else curves.COMMON_COLUMNS
+    training = _csv(root, paths.TRAINING_CURVE, logged)
     validation = _csv(root, paths.VALIDATION_CURVE, ("step", "reward"))
     page = Page(
         verdict=judge(evaluation),
@@ -107,7 +108,7 @@ def _findings(train: TrainSettings, training: curves.Table, validation: curves.T
 
 def _start_of(train: TrainSettings) -> float | None:
     """The loss before the first step: of weights that are 1 on average, without the winners' own error."""
-    return None if train.anchor > 0 else train.objective.loss_at_zero
+    return None if train.anchor > 0 or not train.source.of_pairs else train.objective.loss_at_zero
 
 
 def _sliders(settings: Settings, root: Path, dataset: dict[str, tables.Row], inputs: ShardFolder) -> list[Slider]:

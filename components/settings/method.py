@@ -19,6 +19,7 @@ def method_fits(settings: "Settings") -> Iterator[str]:
     yield from _rewards_have_a_side(settings)
     yield from _pairs_fit_groups(settings)
     yield from _dial_has_two_ends(settings)
+    yield from _source_has_what_is_asked(settings)
 
 
 def _pairs_fit_the_objective(settings: "Settings") -> Iterator[str]:
@@ -122,3 +123,27 @@ def _dial_has_two_ends(settings: "Settings") -> Iterator[str]:
     for name, metrics in (("score.fr", settings.score.fr), ("score.nr", settings.score.nr)):
         if not metrics:
             yield f"pair.dial turns from fidelity to realism, and {name} is empty: name a metric there, or set it to []"
+
+
+def _source_has_what_is_asked(settings: "Settings") -> Iterator[str]:
+    source, train = settings.train.source, settings.train
+    if source.of_pairs:
+        return
+    family = settings.backbone.family
+    if not FAMILIES[family].limits.rewarded:
+        yield (
+            f"train.source {source.kind} is for this project's own models, backbone.family is {family}, whose decoder "
+            "passes no gradient on: set it to pairs"
+        )
+    of_pairs = {
+        "train.anchor": (train.anchor, 0),
+        "train.margin_cap": (train.margin_cap, 0),
+        "train.safeguard": (train.safeguard, 0),
+        "train.winner_stop": (train.winner_stop, 0),
+        "train.held_out_groups": (train.held_out_groups, 0),
+        "train.noise": (train.noise, "fresh"),
+        "pair.dial": (list(settings.pair.dial), []),
+    }
+    for name, (value, off) in of_pairs.items():
+        if value != off:
+            yield f"{name} {value} is of pairs, and train.source {source.kind} has none: set it to {off}"

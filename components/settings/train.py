@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from components.settings.block import Block, Count, Fraction, Positive
 from components.settings.objectives import OBJECTIVE_KINDS, AnyObjective, ObjectiveSettings
 from components.settings.part import fold
+from components.settings.sources import AnySource, PairsSource
 
 SHORT_TRAIN = ("beta",)
 """Keys of the block that are short for settings of its objective."""
@@ -19,6 +20,7 @@ class TrainSettings(Block):
     """Objective, noise, optimiser and validation.
 
     Attributes:
+        source: what a step is made of: pairs, or LR images whose restorations are rewarded (`bird_sr`).
         objective: `objective: dp2o` beside `beta: 300` is short for `objective: {kind: dp2o, beta: 300}`.
         margin_cap: a pair whose z is above it gives no gradient; 0 = no cap.
         safeguard: mu of Diffusion-SDPO: losers' gradients are held back so that a step keeps so much of the winner's
@@ -31,6 +33,7 @@ class TrainSettings(Block):
             share of their pairs that the policy prefers.
     """
 
+    source: AnySource = PairsSource()
     objective: AnyObjective
     anchor: Annotated[float, Field(ge=0.0)]
     margin_cap: Annotated[float, Field(ge=0.0)] = 0.0

@@ -112,6 +112,10 @@ class GroupImages:
         """LR `[1, 3, h, w]` in [0, 1]."""
         return to_tensor(self._lr_shards[self._row(lr_id)["shard"]].image(f"{lr_id}.lr.png"))
 
+    def hr(self, lr_id: str) -> Tensor:
+        """HR `[1, 3, H, W]` in [0, 1] of an LR that has one."""
+        return to_tensor(self._lr_shards[self._row(lr_id)["shard"]].image(f"{lr_id}.hr.png"))
+
     def prompt(self, lr_id: str) -> str:
         """Prompt of the LR; empty where there is none."""
         return str(self._row(lr_id)["prompt"])

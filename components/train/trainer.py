@@ -28,6 +28,9 @@ from components.train.limits import within
 
 logger = logging.getLogger("dp2o.train")
 
+SHOWN = ("loss", "accuracy", "reward")
+"""Of a step's log, what stands beside the bar, as far as the batches have it."""
+
 
 class StopRequest:
     """Remembers that the process was asked to end, by SIGTERM or Ctrl-C, so that the loop can end between two steps."""
@@ -133,8 +136,8 @@ class Trainer:
             while not self._ended(state):
                 self._step(state, optimizer)
                 average.update(self.accelerator.unwrap_model(self.backbone.policy), state.step)
-                last = state.log[-1]
-                bar.set_postfix(loss=f"{last['loss']:.4f}", accuracy=f"{last['accuracy']:.3f}", refresh=False)
+                shown = {name: state.log[-1][name] for name in SHOWN if name in state.log[-1]}
+                bar.set_postfix({name: f"{value:.4f}" for name, value in shown.items()}, refresh=False)
                 bar.update()
                 ended = self._ended(state)
                 if ended or state.step % self.settings.validate_every == 0:

@@ -223,6 +223,10 @@ def test_what_a_method_costs_beside_the_arithmetic_is_said(tmp_path: Path) -> No
     assert "train.noise own" in own
     assert "3 places (pair.dial) make 3 groups" in dial
     assert "train.winner_stop" in stop
+    (bird,) = table.of_the_method(write_params(tmp_path, train={"source": "bird_sr"}))
+    assert "train.source bird_sr" in bird
+    rewarded = workload(write_params(tmp_path, train={"source": "bird_sr", "groups_per_step": 8}))
+    assert (rewarded.step_rows, rewarded.pairs) == (8, 0)
     # so small a part of a pass: the layers' operations against those of the smallest network, a row each
     config = tiny_flow.read_config(REPOSITORY / "components/backbones/weights/tiny_flow")
     width = 4 * config.channels[0]
