@@ -71,7 +71,7 @@ def _place(setting: str, place: Path, pipeline: bool) -> Iterator[str]:
 
 
 def _metrics(settings: Settings, root: Path) -> Iterator[str]:
-    for name in settings.score.all_metrics:
+    for name in dict.fromkeys([*settings.score.all_metrics, *settings.train.source.metrics]):
         yield from _refusal_of(partial(required, name))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.arena import collect, page, recipe, text
+from benchmarks.arena import added, collect, page, recipe, text
 from benchmarks.arena.judge import Bench
 from benchmarks.arena.results import Results
 from benchmarks.arena.study import Study
@@ -30,6 +30,7 @@ EXAMPLES = """examples:
   python -m benchmarks.arena --only "winners only" ipo --seeds 0 1 --passes 10000 --factors 1
   python -m benchmarks.arena --set evaluate.seeds=2 prepare.crops_per_photo=2 --out cache/small
   python -m benchmarks.arena --report-only --docs docs/arena.md write page and tables from what is there
+  python -m benchmarks.arena --add ../theirs/cache/arena        rows of others' compositions beside ours
 """
 
 
@@ -51,6 +52,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--threads", type=int, default=1, help="torch threads of this process; default 1, as processes divide the work")
     add("--prepare-only", action="store_true", help="stop once the candidates are scored")
     add("--report-only", action="store_true", help="train and judge nothing")
+    add("--add", type=Path, metavar="FOLDER", help="take compositions of another arena's folder; trains nothing")
+    add("--added", nargs="+", metavar="NAME", help="with --add: these of theirs; default all that ours has not")
     add("--page", type=Path, default=Path("reports/arena.html"), help="default reports/arena.html")
     add("--docs", type=Path, help="a markdown page whose tables are replaced by those found")
     return parser.parse_args(arguments)
@@ -109,7 +112,13 @@ def run(asked: argparse.Namespace) -> None:
         return
     bench = Bench.load(study)
     bench.base()
-    if not asked.report_only:
+    if asked.add is not None:
+        ours = publish(study, bench, asked)
+        if ours is None:
+            raise BadInput(f"{study.out}: nothing is judged yet that theirs could stand beside: run ours first")
+        names = added.add(asked.add, ours, bench.metrics, study.out, asked.added)
+        logging.getLogger("dp2o.arena").info("added %s of %s", ", ".join(names), asked.add)
+    elif not asked.report_only:
         work(list(Plan(study).pieces()), study, bench, lambda: publish(study, bench, asked))
     if publish(study, bench, asked) is None:
         raise BadInput(f"{study.out}: nothing is judged yet; leave --report-only out")

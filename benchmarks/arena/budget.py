@@ -34,7 +34,12 @@ class Passes:
 
 
 def before_training(settings: Settings, lr_images: int) -> Passes:
-    """Passes of the M candidates of each LR image: those of the composition, whatever else was sampled."""
+    """Passes of the M candidates of each LR image: those of the composition, whatever else was sampled.
+
+    None where training is without pairs, as it looks at no candidate.
+    """
+    if not settings.train.source.of_pairs:
+        return Passes(0, 0, 0)
     candidates = lr_images * (settings.pair.candidates or settings.generate.candidates)
     guided = getattr(settings.backbone, "guidance_scale", 1.0) > 1.0
     steps: int = getattr(settings.backbone, "steps")  # noqa: B009  # every family has it, each in its own block
@@ -52,6 +57,8 @@ def rows(group: Group, noise_shared_by: str) -> int:
 def of_step(settings: Settings, groups: Mapping[str, Group], step: int) -> int:
     """Passes of optimiser step `step`, exactly: groups differ in their number of candidates."""
     train = settings.train
+    if not train.source.of_pairs:  # an image with HR through the policy and through two metrics
+        return 3 * train.groups_per_step
     chosen = schedule.groups_of_step(list(groups), step, train.groups_per_step, train.seed)
     return 2 * sum(rows(groups[lr_id], train.noise_shared_by) for lr_id in chosen)
 

@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 
+from benchmarks.arena import added
+from benchmarks.arena.added import Other
 from benchmarks.arena.judge import schema
 from benchmarks.arena.results import Difference, Entry, Passes, Results, Seconds
 from benchmarks.arena.study import Study, Training, claimed, read_json
@@ -17,6 +20,7 @@ from components.artifacts.tables import Row
 from components.judge.bootstrap import ClusterBootstrap
 from components.judge.guards import GUARDS
 from components.metrics.table import info
+from components.settings.gate import GateSettings
 from components.storage import digests
 
 ROWS = "results.parquet"
@@ -60,16 +64,35 @@ def write(study: Study, metrics: Sequence[str], metric_digests: Mapping[str, str
         rows: list[Row] = []
         for folder in dict.fromkeys(folders):
             rows += tables.read_rows(folder / "rows.parquet", schema(list(metrics)))
-        results = _results(
-            plan, judged, rows, metrics, {"base": base_digest, "metrics": digests.of_json(metric_digests)}
-        )
+        known = {"base": base_digest, "metrics": digests.of_json(metric_digests), "shared": _shared_digest(study)}
+        others = {
+            name: one
+            for name, one in added.read(study.out, known, metrics).items()
+            if name not in study.recipe.compositions
+        }
+        rows += [row for one in others.values() for row in one.rows]
+        results = _results(plan, judged, others, rows, metrics, known)
         tables.write_rows(study.out / ROWS, schema(list(metrics)), rows)
         results.write(study.out)
     return results
 
 
+def _shared_digest(study: Study) -> str:
+    """Of the dataset, and of how the model is sampled and judged."""
+    shared = study.settings({}).model_dump(mode="json")
+    dataset = digests.of_file(study.shared / "data/dataset.parquet")
+    places = ("path", "base", "restorer")  # of this machine; what is there is in the base's digest
+    sampled = {name: value for name, value in shared["backbone"].items() if name not in places}
+    return digests.of_json([dataset, sampled, shared["evaluate"]])
+
+
 def _results(
-    plan: Plan, judged: Mapping[str, Judged], rows: Sequence[Row], metrics: Sequence[str], known: Mapping[str, str]
+    plan: Plan,
+    judged: Mapping[str, Judged],
+    added_ones: Mapping[str, Other],
+    rows: Sequence[Row],
+    metrics: Sequence[str],
+    known: Mapping[str, str],
 ) -> Results:
     study, recipe = plan.study, plan.study.recipe
     settings = study.settings({})
@@ -80,18 +103,17 @@ def _results(
     comparisons = Comparisons(table, bootstrap, evaluate.confidence)
     base = table.base_means()
     shown = [name for name in (*figures, WIN) if name in base]
+    names = [*judged, *added_ones]
     against_base = {
-        name: comparisons.column({one: comparisons.from_base(one, name) for one in judged}) for name in shown
+        name: comparisons.column({one: comparisons.from_base(one, name) for one in names}) for name in shown
     }
-    others = [name for name in judged if name != recipe.standard] if recipe.standard in judged else []
+    others = [name for name in names if name != recipe.standard] if recipe.standard in names else []
     over = comparisons.column({name: comparisons.between(name, recipe.standard) for name in others})
-    shared = study.settings({}).model_dump(mode="json")
-    dataset = digests.of_file(study.shared / "data/dataset.parquet")
-    places = ("path", "base", "restorer")  # of this machine; what is there is in the base's digest
-    sampled = {name: value for name, value in shared["backbone"].items() if name not in places}
-    entries = {
-        name: _entry(plan, name, one, comparisons, base, against_base, over.get(name)) for name, one in judged.items()
+    figures_of = {
+        name: _figures(name, comparisons, base, against_base, over.get(name), settings.gate) for name in names
     }
+    entries = {name: _entry(plan, name, one, figures_of[name]) for name, one in judged.items()}
+    entries |= {name: one.entry.model_copy(update=figures_of[name]) for name, one in added_ones.items()}
     first = next(iter(next(iter(judged.values())).judged.values()))
     return Results(
         complete=all(done(piece) for piece in plan.pieces()),
@@ -108,34 +130,45 @@ def _results(
         base_validation=curve(first.root)[0]["reward"],
         higher_is_better={name: _higher(name) for name in shown if name != WIN},
         compositions=entries,
-        matrix=comparisons.matrix(list(judged)),
+        matrix=comparisons.matrix(names),
         best=best(entries, recipe.seeds),
-        digests={**known, "shared": digests.of_json([dataset, sampled, shared["evaluate"]])},
+        digests=dict(known),
     )
 
 
-def _entry(
-    plan: Plan,
+def _figures(
     name: str,
-    one: Judged,
     comparisons: Comparisons,
     base: Mapping[str, float],
     against_base: Mapping[str, Mapping[str, Difference]],
     over: Difference | None,
-) -> Entry:
+    gate: GateSettings,
+) -> dict[str, Any]:
+    """What of an entry follows from rows."""
+    figures = comparisons.table.means(name)
+    rewards = {
+        seed: float((own["reward"] - comparisons.table.base["reward"]).mean())
+        for seed, own in sorted(comparisons.table.trainings[name].items())
+    }
+    return {
+        "figures": {key: value for key, value in figures.items() if key != WIN},
+        "differences": {key: column[name] for key, column in against_base.items() if key != WIN and name in column},
+        "each_seed": {str(seed): reward for seed, reward in rewards.items()},
+        "win_rate": _win_rate(against_base[WIN][name]),
+        "over_standard": over,
+        "broken": broken(figures, base, gate),
+    }
+
+
+def _entry(plan: Plan, name: str, one: Judged, found: Mapping[str, Any]) -> Entry:
     composition = plan.study.recipe.compositions[name]
     trainings = [training for _, training in sorted(one.judged.items())]
-    figures = comparisons.table.means(name)
-    passes = [training.passes for training in trainings]
+    passes = [training.spent for training in trainings]
     tries = (plan.rewards(name) or {}) if len(plan.study.recipe.search.factors) > 1 else {}
     rate = trainings[0].settings.train.learning_rate / trainings[0].factor
     seconds = [(training.trained or {})["seconds"] for training in trainings]
     judging = [(read_json(training.root / "judged.json") or {})["seconds"] for training in trainings]
     before = passes[0].rollouts + passes[0].judge
-    rewards = {
-        seed: float((own["reward"] - comparisons.table.base["reward"]).mean())
-        for seed, own in sorted(comparisons.table.trainings[name].items())
-    }
     return Entry(
         table=composition.table,
         about=composition.about,
@@ -150,15 +183,10 @@ def _entry(
             judge=passes[0].judge,
             training=round(float(np.mean([own.training for own in passes]))),
         ),
-        steps=[training.settings.train.steps for training in trainings],
+        steps=[training.steps for training in trainings],
         seconds=Seconds(training=float(np.mean(seconds)), judging=float(np.mean(judging))),
-        figures={key: value for key, value in figures.items() if key != WIN},
-        differences={key: column[name] for key, column in against_base.items() if key != WIN and name in column},
-        each_seed={str(seed): reward for seed, reward in rewards.items()},
-        win_rate=_win_rate(against_base[WIN][name]),
-        over_standard=over,
         curve=averaged([curve(own.root) for own in trainings], before, float(np.mean([p.training for p in passes]))),
-        broken=broken(figures, base, plan.study.settings({}).gate),
+        **found,
     )
 
 

@@ -36,6 +36,8 @@ def pictures(study: Study, results: Results) -> list[Shown]:
         lr = decode_png((folder / f"{lr_id}.lr.png").read_bytes())
         versions = {"LR": data_uri(enlarged(lr, *base.shape[:2])), BASE: data_uri(base)}
         for name, one in results.compositions.items():
+            if name not in study.recipe.compositions:  # added: its pictures stayed where it was trained
+                continue
             training = plan.final(name, one.seeds[0])
             assert training is not None  # it is judged
             versions[name] = data_uri(decode_png((training.root / "pictures" / f"{lr_id}.png").read_bytes()))

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from benchmarks.arena.budget import Passes, before_training, of_steps, steps_within
 from benchmarks.arena.recipe import BASE, Composition, Recipe, Tree, merged
 from components.artifacts import tables
+from components.artifacts.training import TrainingSummary
 from components.errors import BadInput, Diverged
 from components.generate import stage as generate
 from components.pair import stage as pair
@@ -71,6 +72,17 @@ class Training:
     settings: Settings
     passes: Passes
     root: Path
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the finished training, which train.winner_stop may end early."""
+        return int((self.trained or {}).get("steps", self.settings.train.steps))
+
+    @property
+    def spent(self) -> Passes:
+        """The passes of these steps, and of its data."""
+        taken = (self.trained or {}).get("training_passes", self.passes.training)
+        return replace(self.passes, training=int(taken))
 
     @property
     def trained(self) -> Tree | None:
@@ -181,6 +193,12 @@ class Study:
         rows = tables.read_rows(self.shared / "data/dataset.parquet", tables.DATASET)
         return sum(row["split"] == "align" for row in rows)
 
+    @cached_property
+    def without_hr(self) -> int:
+        """LR images to train on without an HR image."""
+        rows = tables.read_rows(self.shared / "data/dataset.parquet", tables.DATASET)
+        return sum(row["split"] == "align" and not row["has_hr"] for row in rows)
+
     def training(self, name: str, factor: float, seed: int) -> Training:
         """A training of a composition, whose pairs are made for it, as its length follows from them.
 
@@ -195,8 +213,13 @@ class Study:
     def _training(self, name: str, factor: float, seed: int) -> Training:
         one = self.recipe.compositions[name]
         settings = self._of_seed(name, one, seed)
+        if not settings.train.source.of_pairs and self.without_hr:
+            raise BadInput(
+                f"composition {name!r}: passes of train.source {settings.train.source.kind} are counted for LR images "
+                f"with HR, and {self.without_hr} have none: set prepare.align_lr_sources to []"
+            )
         root = self._pairs(settings)
-        groups = groups_of(tables.read_rows(root / "data/pairs.parquet", tables.PAIRS))
+        groups = groups_of(tables.read_dialled(root / "data/pairs.parquet", tables.PAIRS))
         before = before_training(settings, self.lr_images)
         if one.steps is None:
             steps, passes = steps_within(settings, groups, before, self.recipe.passes)
@@ -248,7 +271,17 @@ class Study:
         except Diverged as error:
             failure = str(error)
             logger.warning("%s: %s", training, error)
-        found = {"seconds": time.perf_counter() - began, "failure": failure}
+        found = {"seconds": time.perf_counter() - began, "failure": failure, **self._taken(training, failure)}
         write_json(training.root / "trained.json", found)
         logger.info("%s: training took %.0f s", training, found["seconds"])
         return found
+
+    def _taken(self, training: Training, failure: str | None) -> Tree:
+        """Steps and passes of a training that ended before its last step as it was told to; else nothing."""
+        if failure is not None:
+            return {}
+        steps = TrainingSummary.read(training.root).steps
+        if steps == training.settings.train.steps:
+            return {}
+        groups = groups_of(tables.read_dialled(training.root / "data/pairs.parquet", tables.PAIRS))
+        return {"steps": steps, "training_passes": of_steps(training.settings, groups, training.passes, steps).training}

@@ -15,8 +15,12 @@ FILES: dict[str, tuple[str, pa.Schema]] = {
         tables.scores_schema(["<metric>"]),
     ),
     "data/score_quarantine.parquet": ("one row a score that is missing", tables.SCORE_QUARANTINE),
-    "data/groups.parquet": ("one row an LR image of the align split that has pairs", tables.GROUPS),
-    "data/pairs.parquet": ("one row a preference pair", tables.PAIRS),
+    "data/groups.parquet": (
+        "one row an LR image of the align split that has pairs; with pair.dial one a place on the dial, and a last column "
+        "`preference` (double): its share of realism in the reward",
+        tables.GROUPS,
+    ),
+    "data/pairs.parquet": ("one row a preference pair; with pair.dial and `preference`, as groups", tables.PAIRS),
     "reports/evaluation.parquet": (
         "one row a restoration of the test split",
         tables.evaluation_schema(["<metric>"]),

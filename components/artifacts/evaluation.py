@@ -146,6 +146,7 @@ class Mixture(Section):
     """Base and aligned model mixed while they sample, see `settings.mixture`.
 
     Attributes:
+        preference: that a policy with a dial was told; None where it was told none.
         passes: predictions of one sampling, by either branch.
         measures: the reward, then all metrics.
     """
@@ -153,6 +154,7 @@ class Mixture(Section):
     strength: float
     power: float
     start: float
+    preference: float | None = None
     passes: int
     measures: dict[str, MixtureMeasure]
 

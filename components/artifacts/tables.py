@@ -132,6 +132,26 @@ PAIRS = pa.schema(
 )
 
 
+PREFERENCE = _column("preference", pa.float64(), "with pair.dial: the share of realism in the reward that it is of")
+
+
+def with_dial(schema: pa.Schema) -> pa.Schema:
+    """GROUPS or PAIRS where pair.dial has places."""
+    return schema.append(PREFERENCE)
+
+
+def read_dialled(path: Path, schema: pa.Schema) -> list[Row]:
+    """Rows of GROUPS or PAIRS; without a dial their `preference` is None.
+
+    Raises:
+        BadInput: as `read_rows`.
+    """
+    dialled = with_dial(schema)
+    if path.is_file() and PREFERENCE.name in read_any(path)[0]:
+        return read_rows(path, dialled)
+    return [row | {PREFERENCE.name: None} for row in read_rows(path, schema)]
+
+
 def scores_schema(metrics: Sequence[str]) -> pa.Schema:
     """Schema of data/scores.parquet for the given metric columns (raw values, not direction-aligned).
 

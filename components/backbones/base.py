@@ -98,6 +98,17 @@ class Backbone(Protocol):
     def stores_latents(self) -> bool:
         """Whether a candidate's latents are kept beside its image; False where `encode(image)` gives them again."""
 
+    @property
+    def has_dial(self) -> bool:
+        """Whether the policy can be told a preference, see `backbones.dial`."""
+
+    def add_dial(self) -> None:
+        """Give the policy a dial that changes nothing yet; the reference gets none.
+
+        Raises:
+            BadInput: the family has no place for one.
+        """
+
     def noise_shape(self, height: int, width: int) -> tuple[int, ...]:
         """Shape of one candidate's whole noise for an output of height x width px: x_T and every stochastic step.
 

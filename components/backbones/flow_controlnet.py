@@ -147,6 +147,15 @@ class FlowControlNet(ABC):
         tokens = [-(-side // self.multiple) for side in (height, width)]
         return (int(self.vae.config.latent_channels), TOKEN * tokens[0], TOKEN * tokens[1])
 
+    @property
+    def has_dial(self) -> bool:
+        return False
+
+    def add_dial(self) -> None:
+        raise BadInput(
+            "pair.dial is for this project's own models, and a ControlNet has no place for a dial: set it to []"
+        )
+
     def noise_shape(self, height: int, width: int) -> tuple[int, ...]:
         return self.sampler.noise_shape(self.latent_shape(height, width))
 

@@ -12,7 +12,7 @@ Latents are the picture's pixels, or a smaller picture that the family decodes.
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from components.backbones.base import Branch, Condition, Predictor, gradients_of
+from components.backbones.dial import PREFERENCE, DialledNetwork
 from components.backbones.model_config import CONFIG, read_json, write_config
 from components.backbones.samplers.levels import SIGMA_FLOOR
 from components.backbones.samplers.residual_euler import ResidualEuler
@@ -40,15 +41,20 @@ class ResidualFlowConfig:
         scale: HR size over LR size.
         kappa: standard deviation of the noise at sigma = 1, in units of the residual's.
         shift: of the sampler's steps towards high noise, see `ResidualEuler`.
+        dial: whether the network has one, see `backbones.dial`.
     """
 
     scale: int = 4
     kappa: float = 0.4
     shift: float = 1.0
+    dial: bool = False
 
 
 class ResidualFlow(ABC):
-    """A pixel-space backbone; `network(noisy, context, sigma)` predicts r, all `[B, 3, H, W]`, sigma `[B]`."""
+    """A pixel-space backbone; `network(noisy, context, sigma)` predicts r, all `[B, 3, H, W]`, sigma `[B]`.
+
+    A `DialledNetwork` may be called with a preference `[B]` after them.
+    """
 
     sample_block: int | None = None
     stores_latents = False
@@ -112,7 +118,7 @@ class ResidualFlow(ABC):
     def predict(self, x: Tensor, t: Tensor, condition: Condition, branch: Branch) -> Tensor:
         network = self.policy if branch == "policy" else self.reference
         with gradients_of(branch):
-            return self._velocity(network, x, self._context(condition), t)
+            return self._velocity(network, x, self._context(condition), t, _preference(condition, branch))
 
     def predictor(self, branch: Branch) -> Predictor:
         """See `Backbone`; where no gradient is asked for, a copy in a faster memory layout predicts."""
@@ -120,7 +126,7 @@ class ResidualFlow(ABC):
             return lambda x, t, condition: self.predict(x, t, condition, branch)
         # The policy may have learned since the last call; its copy costs a hundredth of the denoising.
         network = _innermost(self._unwrapped()) if branch == "policy" else self._frozen
-        return lambda x, t, condition: self._velocity(network, x, self._context(condition), t)
+        return lambda x, t, condition: self._velocity(network, x, self._context(condition), t, _preference(condition, branch))
 
     def error(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branch: Branch) -> Tensor:
         return self.squared_errors(latents, condition, t, noise, branch).mean(dim=(1, 2, 3))
@@ -136,17 +142,35 @@ class ResidualFlow(ABC):
 
     def digest(self, branch: Branch) -> str:
         network = self._unwrapped() if branch == "policy" else self.reference
-        return model_digest(self.config, network.state_dict())
+        return model_digest(self._config_of(network), network.state_dict())
+
+    @property
+    def has_dial(self) -> bool:
+        return _has_dial(self._unwrapped())
+
+    def add_dial(self) -> None:
+        """See `Backbone`; before the policy is wrapped.
+
+        Raises:
+            BadInput: the network has no place for one.
+        """
+        network = self._unwrapped()
+        if not isinstance(network, DialledNetwork):
+            raise BadInput(f"pair.dial: {type(network).__name__} is no network that takes a dial: set pair.dial to []")
+        network.add_dial()
 
     def save(self, folder: Path) -> None:
-        write_model(folder, self.config, self._unwrapped().state_dict())
+        network = self._unwrapped()
+        write_model(folder, self._config_of(network), network.state_dict())
 
     def load_policy(self, folder: Path) -> None:
-        """Replace the policy's weights by those of a saved folder; the reference stays.
+        """Replace the policy's weights by those of a saved folder, with a dial where it has one; the reference stays.
 
         Raises:
             BadInput: the folder holds another architecture.
         """
+        if read_json(folder, "residual flow").get("dial"):
+            self.add_dial()
         unwrapped = self._unwrapped()
         unwrapped.load_state_dict(read_weights(folder, unwrapped.state_dict()))
 
@@ -154,9 +178,16 @@ class ResidualFlow(ABC):
     def _frozen(self) -> nn.Module:
         return _innermost(self.reference)
 
+    def _config_of(self, network: nn.Module) -> ResidualFlowConfig:
+        """The configuration, with what a training has added to this network."""
+        return replace(self.config, dial=_has_dial(network))
+
     @staticmethod
-    def _velocity(network: nn.Module, noisy: Tensor, context: Tensor, sigma: Tensor) -> Tensor:
-        predicted = network(noisy, context, sigma)
+    def _velocity(
+        network: nn.Module, noisy: Tensor, context: Tensor, sigma: Tensor, preference: Tensor | None = None
+    ) -> Tensor:
+        told = () if preference is None else (preference,)  # a network without a dial takes none
+        predicted = network(noisy, context, sigma, *told)
         velocity: Tensor = (noisy - predicted) / sigma.clamp_min(SIGMA_FLOOR).view(-1, 1, 1, 1)
         return velocity
 
@@ -167,12 +198,21 @@ class ResidualFlow(ABC):
         return inner
 
 
+def _preference(condition: Condition, branch: Branch) -> Tensor | None:
+    """What the dial of a branch is told; the reference is told nothing."""
+    return condition.encodings.get(PREFERENCE) if branch == "policy" else None
+
+
+def _has_dial(network: nn.Module) -> bool:
+    return isinstance(network, DialledNetwork) and network.dial is not None
+
+
 def _innermost(network: nn.Module) -> nn.Module:
     """A copy for sampling: channels innermost are up to 1.4 times faster on a CPU, but slower with a backward pass."""
     return copy.deepcopy(network).eval().to(memory_format=torch.channels_last)
 
 
-LATER = (("second_look_blocks", 0),)
+LATER = (("second_look_blocks", 0), ("dial", False))
 """Keys of a configuration that models are older than, with the value that leaves them as they were."""
 
 
@@ -227,5 +267,8 @@ def stored_weights(folder: Path) -> dict[str, Tensor]:
 
 def write_model(folder: Path, config: ResidualFlowConfig, state: Mapping[str, Tensor]) -> None:
     """Write configuration and float32 weights into an existing folder."""
-    write_config(folder, asdict(config))
+    described = asdict(config)
+    if not config.dial:  # a file of before there were dials has the same bytes
+        del described["dial"]
+    write_config(folder, described)
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, folder / WEIGHTS)

@@ -178,7 +178,7 @@ class RestorerFlow(ResidualFlow):
         """A model with fresh weights from torch's global generator; the restorer's digest is that of its files."""
         restorer = load_restorer(config.restorer, root, device)
         config = replace(config, restorer_digest=restorer.digest)
-        return cls(config, StochasticBranch(config.channels, config.blocks, config.embedding), restorer, steps, device)
+        return cls(config, _branch(config), restorer, steps, device)
 
     @classmethod
     def load(
@@ -196,7 +196,7 @@ class RestorerFlow(ResidualFlow):
                 those the branch was trained on, and was not asked for by name, or enlarges by another factor.
         """
         config = read_config(folder, restorer, look)
-        policy = StochasticBranch(config.channels, config.blocks, config.embedding)
+        policy = _branch(config)
         policy.load_state_dict(read_weights(folder, policy.state_dict()))
         loaded = load_restorer(config.restorer, folder, device)
         if restorer and (found := loaded.scale(device)) != config.scale:
@@ -265,6 +265,11 @@ class RestorerFlow(ResidualFlow):
 
     def _context(self, condition: Condition) -> Tensor:
         return context(condition)
+
+
+def _branch(config: RestorerFlowConfig) -> StochasticBranch:
+    """With fresh weights."""
+    return StochasticBranch(config.channels, config.blocks, config.embedding, config.dial)
 
 
 def context(condition: Condition) -> Tensor:

@@ -21,6 +21,7 @@ from components.backbones.controlnet.split_unet import Features, SplitUNet
 from components.backbones.samplers.ddpm import DDPM, NoiseLevels
 from components.backbones.states import state_digest
 from components.backbones.upsampling import upsample
+from components.errors import BadInput
 from components.settings import SD2ControlNetSettings
 from components.storage import digests
 
@@ -106,6 +107,15 @@ class SD2ControlNet:
             BadInput: the folder lacks its files, or they are of another ControlNet or adapter.
         """
         control_branch.load(self.policy, folder)
+
+    @property
+    def has_dial(self) -> bool:
+        return False
+
+    def add_dial(self) -> None:
+        raise BadInput(
+            "pair.dial is for this project's own models, and a ControlNet has no place for a dial: set it to []"
+        )
 
     def noise_shape(self, height: int, width: int) -> tuple[int, ...]:
         return self.sampler.noise_shape(self.latent_shape(height, width))

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from components.backbones.dial import DialledNetwork
+
 CONTEXT = 7
 """Channels: the restored picture (3), its difference to the upsampled LR (3), and the residual's unit (1)."""
 
@@ -48,16 +50,17 @@ class Level(nn.ModuleList):
         return x
 
 
-class StochasticBranch(nn.Module):
+class StochasticBranch(DialledNetwork):
     """Predicts the residual in units of its scale, `[B, 3, H, W]`.
 
     Args:
         channels: width of each level; each works at half the resolution of the one before.
         blocks: residual blocks of each level, on the way down; the way up has the same, but for the lowest level.
         embedding: width of the noise level's embedding.
+        dial: whether it has one.
     """
 
-    def __init__(self, channels: tuple[int, ...], blocks: tuple[int, ...], embedding: int) -> None:
+    def __init__(self, channels: tuple[int, ...], blocks: tuple[int, ...], embedding: int, dial: bool = False) -> None:
         super().__init__()
         self.multiple = 2 ** (len(channels) - 1)
         self.frequencies = nn.Buffer(2.0 ** torch.linspace(-2.0, 4.0, FREQUENCIES) * math.pi, persistent=False)
@@ -80,15 +83,22 @@ class StochasticBranch(nn.Module):
         nn.init.zeros_(self.leave.weight)
         if self.leave.bias is not None:
             nn.init.zeros_(self.leave.bias)
+        self._width = embedding
+        if dial:
+            self.add_dial()
 
-    def forward(self, noisy: Tensor, context: Tensor, sigma: Tensor) -> Tensor:
-        """Predict from `noisy` `[B, 3, H, W]`, `context` `[B, 7, H, W]` and sigma `[B]` in (0, 1].
+    @property
+    def embedding_width(self) -> int:
+        return self._width
+
+    def forward(self, noisy: Tensor, context: Tensor, sigma: Tensor, preference: Tensor | None = None) -> Tensor:
+        """Predict from `noisy` `[B, 3, H, W]`, `context` `[B, 7, H, W]`, sigma `[B]` in (0, 1] and a dial's `[B]`.
 
         Sizes that halving does not divide are padded for the network, and its output is cropped.
         """
         height, width = noisy.shape[-2:]
         phases = sigma.view(-1, 1) * self.frequencies
-        embedded = self.embed(torch.cat([phases.sin(), phases.cos()], dim=1))
+        embedded = self.told(self.embed(torch.cat([phases.sin(), phases.cos()], dim=1)), preference)
         x = torch.cat([noisy, context], dim=1)
         x = self.enter(F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), "replicate"))
         skips = []

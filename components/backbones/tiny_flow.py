@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.backbones.base import Condition
+from components.backbones.dial import DialledNetwork
 from components.backbones.model_config import CONFIG, read_json
 from components.backbones.residual_flow import (
     ResidualFlow,
@@ -42,7 +43,7 @@ class TinyFlowConfig(ResidualFlowConfig):
     residual_std: float = 0.1
 
 
-class ResidualUNet(nn.Module):
+class ResidualUNet(DialledNetwork):
     """diffusers' UNet2DModel on pixel-unshuffled input, `[B, 3, H, W]` in and out."""
 
     def __init__(self, config: TinyFlowConfig) -> None:
@@ -64,9 +65,21 @@ class ResidualUNet(nn.Module):
             up_block_types=("UpBlock2D",) * levels,
             add_attention=False,
         )
+        if config.dial:
+            self.add_dial()
 
-    def forward(self, noisy: Tensor, upsampled: Tensor, sigma: Tensor) -> Tensor:
+    @property
+    def embedding_width(self) -> int:
+        return int(self.unet.time_embedding.linear_2.out_features)
+
+    def add_dial(self) -> None:
+        super().add_dial()
+        self.unet.class_embedding = nn.Identity()  # what is given as class labels is added to the embedding as it is
+
+    def forward(self, noisy: Tensor, upsampled: Tensor, sigma: Tensor, preference: Tensor | None = None) -> Tensor:
         """Predict the scaled residual from `noisy` and `upsampled` (centred) `[B, 3, H, W]`, sigma `[B]` in (0, 1].
+
+        `preference` `[B]` is told to the dial.
 
         Sizes that folding and down-sampling do not divide are padded for the network, and its output is cropped.
         """
@@ -75,7 +88,8 @@ class ResidualUNet(nn.Module):
             torch.cat([noisy, upsampled], dim=1), (0, -width % self.multiple, 0, -height % self.multiple), "replicate"
         )
         folded = F.pixel_unshuffle(both, self.unshuffle)
-        predicted: Tensor = self.unet(folded, sigma * 1000.0, return_dict=False)[0]
+        added = None if self.dial is None else self.told(folded.new_zeros(len(folded), 1), preference)
+        predicted: Tensor = self.unet(folded, sigma * 1000.0, added, return_dict=False)[0]
         return F.pixel_shuffle(predicted, self.unshuffle)[..., :height, :width]
 
 

@@ -24,6 +24,7 @@ from components.cli.upscale_options import (
     Output,
     Photos,
     Power,
+    Preference,
     Prompt,
     Scale,
     Seed,
@@ -67,7 +68,7 @@ class _Wanted:
     @property
     def needs_base(self) -> bool:
         """Whether the base restores too."""
-        return self.compare or self.mixture.branch != "policy"
+        return self.compare or self.mixture.needs_base
 
     @property
     def named(self) -> str:
@@ -84,6 +85,7 @@ class _Wanted:
         "dp2o upscale photo.jpg -o large.png",
         "dp2o upscale photo.jpg --seed 7   (another plausible restoration, to photo-x4.png)",
         "dp2o upscale photo.jpg --strength 0.5 --compare   (half of the alignment, beside LR and base)",
+        "dp2o upscale photo.jpg --preference 0.2   (a model with a dial: nearer to fidelity than to realism)",
         "dp2o upscale photo.jpg --best-of 8   (the seed that is rewarded most)",
         "dp2o upscale holiday/ -o large/ --name '{stem}.jpg'   (all below the folder; again, it goes on)",
         "dp2o upscale holiday/ --dry-run   (which photos, how long, how much memory)",
@@ -104,6 +106,7 @@ def upscale(
     strength: Strength = 1.0,
     power: Power = 0.0,
     start: Start = 0.0,
+    preference: Preference = None,
     best_of: BestOf = 1,
     compare: Compare = False,
     dry_run: DryRun = False,
@@ -125,7 +128,7 @@ def upscale(
     from components.upscale.size import Size  # noqa: PLC0415
 
     with command("upscale", params) as context:
-        mixture = MixtureSettings(strength=strength, power=power, start=start)
+        mixture = MixtureSettings(strength=strength, power=power, start=start, preference=preference)
         size = Size(scale, width, megapixels)
         wanted = _Wanted(output, name, size, seed, max_pixels, prompt, force, mixture, best_of, compare, dry_run)
         if name is not None:

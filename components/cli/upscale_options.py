@@ -62,6 +62,14 @@ Power = Annotated[
     typer.Option(min=0.0, max=8.0, help="Annealed guidance: the larger, the later the aligned model has a say."),
 ]
 Start = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the steps that the base makes alone.")]
+Preference = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Of a model with a dial: 0 for fidelity to 1 for realism; default: it is told none.",
+    ),
+]
 BestOf = Annotated[
     int,
     typer.Option(

@@ -20,6 +20,8 @@ RUNAWAY_Z = 10.0
 """Mean z from which the gradient of -log sigmoid(z) is below 5e-5."""
 DEAD_Z = -4.0
 """Mean z below which most pairs are badly misranked."""
+STOP_STEPS = 10
+"""Steps over which the winners' errors are taken before a training is stopped for them: t makes single steps differ."""
 MEMORISED = 0.1
 """Rise of the accuracy on pairs that are trained on, of which held-out pairs show less than a fifth."""
 
@@ -40,6 +42,25 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.seen}; {self.change}"
+
+
+def stopped(training: Curve, limit: float) -> Finding | None:
+    """Why a training ends before its last step, or has ended: the setting train.winner_stop; None where it goes on.
+
+    Args:
+        training: rows of its log so far; no verdict is given on fewer than STOP_STEPS.
+        limit: share by which the winners' error may lie above the reference's; 0 for any.
+    """
+    last = training[-STOP_STEPS:]
+    rise = _rise(last, "winner")
+    if not limit or len(last) < STOP_STEPS or not rise > limit:
+        return None
+    return Finding(
+        "stopped by its winners' error",
+        f"after step {last[-1]['step']:.0f} the policy's error on winners, over {STOP_STEPS} steps, was {rise:.1%} "
+        f"above the reference's, train.winner_stop is {limit:g}",
+        "set train.safeguard: 0.9 or train.anchor, lower train.learning_rate, or raise train.winner_stop",
+    )
 
 
 def diagnose(training: Curve, validation: Curve = ()) -> list[Finding]:

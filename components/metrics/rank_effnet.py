@@ -46,17 +46,21 @@ class Backbone(nn.Module):
         # Depthwise convolutions run 2.5 times faster on a CPU when the channels are innermost.
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
-    @torch.no_grad()
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Pooled features `[M, size]` of images `[M, 3, H, W]` in [0, 1]."""
+        pooled = [part for layer in self.maps(images) for part in (layer.mean((2, 3)), layer.std((2, 3)))]
+        return torch.cat(pooled, dim=1)
+
+    def maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Feature maps `[M, C, h, w]` of the stem and of each pooled stage."""
         normalised = (images * 255 - 127) / 128  # as it was trained
         layer = self._stem(normalised.contiguous(memory_format=torch.channels_last))
-        pooled = [layer]
+        kept = [layer]
         for position, block in enumerate(self._blocks):
             layer = block(layer)
             if position in _STAGES:
-                pooled.append(layer)
-        return torch.cat([part for layer in pooled for part in (layer.mean((2, 3)), layer.std((2, 3)))], dim=1)
+                kept.append(layer)
+        return kept
 
 
 def build(row: MetricInfo, device: torch.device, folder: Path) -> RankMetric:

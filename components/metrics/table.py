@@ -30,6 +30,7 @@ class MetricInfo:
     """One row of the table.
 
     `batched`: False where the network takes one image at a time, so that the adapter loops.
+    `differentiable`: whether `metrics.gradients` has its gradient.
     `min_size`: shortest image side in px at which the metric is defined. `value_range`: typical raw values, as text.
     """
 
@@ -42,6 +43,7 @@ class MetricInfo:
     pyiqa_name: str | None = None
     weights: tuple[WeightFile, ...] = ()
     batched: bool = True
+    differentiable: bool = False
 
 
 _PYIQA = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights"
@@ -118,17 +120,39 @@ _ONE_ALIGN = WeightFile(
 _AFINE = (_hosted("afine.pth"), _CLIP_VIT_B32)
 
 _ROWS = (
-    MetricInfo("psnr", Kind.FR, True, "~0 .. ~40 dB", 1, "peak signal-to-noise ratio over RGB", "psnr"),
+    MetricInfo(
+        "psnr", Kind.FR, True, "~0 .. ~40 dB", 1, "peak signal-to-noise ratio over RGB", "psnr", differentiable=True
+    ),
     MetricInfo("ssim", Kind.FR, True, "0 .. 1", 11, "structural similarity of the luma of YIQ", "ssim"),
-    MetricInfo("psnr_y", Kind.FR, True, "~0 .. ~40 dB", 1, "PSNR over Y of YCbCr, the papers' protocol"),
+    MetricInfo(
+        "psnr_y", Kind.FR, True, "~0 .. ~40 dB", 1, "PSNR over Y of YCbCr, the papers' protocol", differentiable=True
+    ),
     MetricInfo("ssim_y", Kind.FR, True, "0 .. 1", 11, "SSIM over Y of YCbCr, the papers' protocol"),
     MetricInfo("ms_ssim", Kind.FR, True, "0 .. 1", 161, "SSIM over five scales", "ms_ssim"),
     MetricInfo("gmsd", Kind.FR, False, "0 .. ~0.35", 4, "spread of the gradient-magnitude similarity", "gmsd"),
     MetricInfo("vif", Kind.FR, True, "0 .. ~1", 41, "visual information fidelity", "vif"),
     MetricInfo("fsim", Kind.FR, True, "0 .. 1", 32, "phase congruency and gradient similarity", "fsim"),
-    MetricInfo("stlpips", Kind.FR, False, "0 .. ~1", 32, "shift-tolerant LPIPS, AlexNet", "stlpips", (STLPIPS_ALEX,)),
     MetricInfo(
-        "stlpips-vgg", Kind.FR, False, "0 .. ~1", 32, "shift-tolerant LPIPS, VGG16", "stlpips-vgg", (STLPIPS_VGG,)
+        "stlpips",
+        Kind.FR,
+        False,
+        "0 .. ~1",
+        32,
+        "shift-tolerant LPIPS, AlexNet",
+        "stlpips",
+        (STLPIPS_ALEX,),
+        differentiable=True,
+    ),
+    MetricInfo(
+        "stlpips-vgg",
+        Kind.FR,
+        False,
+        "0 .. ~1",
+        32,
+        "shift-tolerant LPIPS, VGG16",
+        "stlpips-vgg",
+        (STLPIPS_VGG,),
+        differentiable=True,
     ),
     MetricInfo("niqe", Kind.NR, False, "~2 .. ~20", 96, "distance to natural-scene statistics", "niqe", (NIQE,)),
     MetricInfo("brisque", Kind.NR, False, "~0 .. ~150", 32, "SVM on natural-scene statistics", "brisque", (BRISQUE,)),
@@ -142,6 +166,7 @@ _ROWS = (
         "our ranking head on EfficientNet-Lite0, trained for crops of 128 px",
         None,
         (EFFICIENTNET_LITE0,),
+        differentiable=True,
     ),
     MetricInfo("rank_nss", Kind.NR, True, "~-40 .. ~40", 64, "our ranking head on natural-scene statistics"),
     MetricInfo(

@@ -65,17 +65,19 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     path = root / paths.SCORES
     set_aside = SetAside()
     groups = group_scores(settings, root, path, set_aside)
-    paired = [one for scores in groups if (one := _paired(scores, settings.pair, set_aside))]
-    if not paired:
+    group_rows, pair_rows = rows_of(groups, settings.pair, set_aside)
+    if not pair_rows:
         emptied = f", {set_aside.emptied} whose pairs the filters dropped" if set_aside.emptied else ""
         raise BadInput(
             f"{path}: no group of the align split gives a pair ({set_aside.small} with fewer than "
             f"{settings.pair.builder.least} scored candidates, {set_aside.unpaired} of which pair.builder "
             f"{settings.pair.builder.kind} makes none{emptied}); " + _way_out(set_aside)
         )
-    group_rows, pair_rows = rows(paired, settings.pair)
-    tables.write_rows(root / paths.GROUPS, tables.GROUPS, group_rows)
-    tables.write_rows(root / paths.PAIRS, tables.PAIRS, pair_rows)
+    for path, schema, found in (
+        (root / paths.GROUPS, tables.GROUPS, group_rows),
+        (root / paths.PAIRS, tables.PAIRS, pair_rows),
+    ):
+        tables.write_rows(path, tables.with_dial(schema) if settings.pair.dial else schema, found)
     logger.info(
         "%d pairs in %d groups (%s); set aside: %d groups with too few scored candidates, %d of which the builder "
         "makes none, %d whose pairs the filters dropped; weights vary by %.2f of their mean",
@@ -133,6 +135,24 @@ def _paired(scores: GroupScores, settings: PairSettings, set_aside: SetAside) ->
         return None
     set_aside.stood_in += any(pair.stand_in for pair in pairs)
     return Paired(scores, rewards, pairs)
+
+
+def rows_of(
+    groups: list[GroupScores], settings: PairSettings, set_aside: SetAside
+) -> tuple[list[tables.Row], list[tables.Row]]:
+    """`rows` of all groups; with a dial those of each of its places, whose rewards and weights are its own."""
+    group_rows: list[tables.Row] = []
+    pair_rows: list[tables.Row] = []
+    for place in settings.dial or (None,):
+        own = settings if place is None else settings.at(place)
+        marked: tables.Row = {} if place is None else {tables.PREFERENCE.name: place}
+        paired = [one for scores in groups if (one := _paired(scores, own, set_aside))]
+        if not paired:
+            continue
+        own_groups, own_pairs = rows(paired, own)
+        group_rows += [row | marked for row in own_groups]
+        pair_rows += [row | marked for row in own_pairs]
+    return group_rows, pair_rows
 
 
 def rows(paired: list[Paired], settings: PairSettings) -> tuple[list[tables.Row], list[tables.Row]]:

@@ -138,7 +138,7 @@ def hours(
         ),
         stage(
             "train",
-            f"{steps:,} steps of {workload.step_rows:,} rows",
+            f"{'at most ' if settings.train.winner_stop else ''}{steps:,} steps of {workload.step_rows:,} rows",
             steps * workload.step_rows * row,
             training,
             used.training,

@@ -8,6 +8,7 @@ from components.plan.estimate import FSDP, GIB, sampling_precision, training_pre
 from components.plan.figures import total
 from components.plan.plan import GpuPlan, Plan
 from components.plan.published import SCORING_HOURS
+from components.settings import Settings
 from components.settings.families import FAMILIES
 
 TERA = 1e12
@@ -83,10 +84,34 @@ def _arithmetic(plan: Plan) -> list[str]:
         f"A step gives {pairs:,} pairs of {settings.train.groups_per_step} groups from {workload.step_rows:,} rows, "
         "each for policy and reference."
     )
-    if settings.pair.builder.losers and workload.rows < 2 * workload.pairs:
+    if not settings.train.source.of_pairs:
+        text = f"A step takes {settings.train.groups_per_step} LR images and no pairs."
+    elif settings.pair.builder.losers and workload.rows < 2 * workload.pairs:
         apart = 2 * workload.pairs / workload.rows
-        text += f" With noise of each pair's own it would be {2 * pairs:,} rows, {apart:g} times the cost."
-    return [*lines, *_wrapped([text])]
+        text += f" With a draw for each pair it would be {2 * pairs:,} rows, {apart:g} times the cost."
+    return [*lines, *_wrapped([" ".join([text, *of_the_method(settings)])])]
+
+
+def of_the_method(settings: Settings) -> list[str]:
+    """A sentence on what each chosen part of a method costs a training, where it is not in the arithmetic."""
+    told = []
+    if not settings.train.source.of_pairs:
+        told.append(
+            f"Of train.source {settings.train.source.kind} counted is a policy pass with its backward pass, and a "
+            "reference pass too many; decoding, metrics and their gradients are not. An LR image without HR takes a "
+            "sampling of policy and of reference. Candidates, scores and pairs are made, as the pipeline does, and not "
+            "used."
+        )
+    if settings.train.noise == "own":
+        told.append("The candidates' own noise (train.noise own) is drawn again from their numbers, and costs nothing.")
+    if places := len(settings.pair.dial):
+        told.append(
+            f"The dial's {places} places (pair.dial) make {places} groups of an LR image from the same candidates and "
+            "scores; its two layers cost less than a thousandth of a pass."
+        )
+    if settings.train.winner_stop:
+        told.append("train.winner_stop reads the log and costs nothing; what it ends early costs less.")
+    return told
 
 
 def _memory(plan: Plan) -> list[str]:

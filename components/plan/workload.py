@@ -107,6 +107,8 @@ def shape_of(settings: Settings, block: int) -> Shape:
 def _group(settings: Settings) -> tuple[int, int]:
     """Rows and pairs of one group at most, see `pair.builders` and `train.groups`."""
     builder = settings.pair.builder
+    if not settings.train.source.of_pairs:
+        return 1, 0
     rows, pairs = builder.counts(settings.pair.candidates or settings.generate.candidates)
     if builder.losers and settings.train.noise_shared_by == "pair":
         return 2 * pairs, pairs

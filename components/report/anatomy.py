@@ -26,7 +26,7 @@ def anatomy_lines(evaluation: Evaluation, training: Table) -> list[str]:
         listed = ", ".join(f"{name} {value:+.2f}" for name, value in found.reward_against.items())
         lines.append(f"Within an image the reward goes with (Spearman; better is positive): {listed}.")
     for who in ("winner", "loser"):
-        policy, reference = training[f"policy_{who}"], training[f"reference_{who}"]
+        policy, reference = training.get(f"policy_{who}", []), training.get(f"reference_{who}", [])
         known = [(p, r) for p, r in zip(policy, reference, strict=True) if _known(p) and _known(r) and r > 0]
         last = known[len(known) // 2 :]  # the second half of the training
         if last:

@@ -1,6 +1,7 @@
 """Which images and groups are shown: spread evenly over what happened, so that a page cannot flatter. Pure."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def evenly(ordered: Sequence[str], count: int) -> list[str]:
@@ -24,3 +25,10 @@ def mean_by_image(rows: Sequence[Mapping[str, object]], model: str) -> dict[str,
         if row["model"] == model:
             collected.setdefault(str(row["lr_id"]), []).append(float(str(row["reward"])))
     return {lr_id: sum(values) / len(values) for lr_id, values in collected.items()}
+
+
+def midway(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of groups or pairs; of those of several places on a dial, the ones nearest to its middle."""
+    places = {row["preference"] for row in rows if row["preference"] is not None}
+    middle = min(places, key=lambda place: (abs(place - 0.5), place), default=None)
+    return [dict(row) for row in rows if row["preference"] == middle]

@@ -11,6 +11,8 @@ from components.pages.charts import Chart, Series, short
 
 Table = dict[str, list[float]]
 
+COMMON_COLUMNS = ("step", "loss", "gradient_norm", "learning_rate")
+"""What every training logs; a chart whose columns one lacks is not drawn."""
 TRAINING_COLUMNS = (
     "step",
     "loss",
@@ -24,6 +26,7 @@ TRAINING_COLUMNS = (
     "gradient_norm",
     "learning_rate",
 )
+"""What a training on pairs logs."""
 
 
 def read_csv(text: str, name: str, columns: Sequence[str]) -> Table:
@@ -55,7 +58,7 @@ def rows_of(table: Table) -> list[dict[str, float]]:
 
 
 def _line(training: Table, column: str, name: str, style: str, smooth: bool = True) -> Series:
-    points = zip(training["step"], training[column], strict=True)
+    points = zip(training["step"], training.get(column, []), strict=column in training)
     return Series(name, style, [(step, value) for step, value in points if math.isfinite(value)], smooth)
 
 
@@ -106,6 +109,13 @@ def training_charts(training: Table, start: float | None) -> list[Chart]:
         Chart(
             "Losers' error", "Denoising error on losers. It should rise away from the reference.", "step", pair("loser")
         ),
+        Chart(
+            "Reward of restorations",
+            "Mean over the step's images: what the policy's restorations get, and the HR images' own.",
+            "step",
+            [_line(training, "hr_reward", "HR", "base"), _line(training, "reward", "policy", "aligned")],
+        ),
+        Chart("Distortion", "Mean distance from the HR images. Lower is better.", "step", single("distortion", "D")),
         Chart("Gradient norm", "Before clipping.", "step", single("gradient_norm", "gradient norm")),
         Chart(
             "Spread of the pair weights",

@@ -46,17 +46,23 @@ def _charts(evaluation: Evaluation) -> list[Chart]:
 
 
 def _curve(mixtures: Mapping[str, Mixture], fidelity: str, name: str, higher_is_better: bool) -> Chart:
+    dialled = sorted(
+        (mixture for mixture in mixtures.values() if mixture.preference is not None),
+        key=lambda mixture: (mixture.preference or 0.0, mixture.strength, mixture.power, mixture.start),
+    )
+    untold = [mixture for mixture in mixtures.values() if mixture.preference is None]
     constant = sorted(
-        (mixture for mixture in mixtures.values() if not (mixture.power or mixture.start)),
+        (mixture for mixture in untold if not (mixture.power or mixture.start)),
         key=lambda mixture: mixture.strength,
     )
     annealed = sorted(
-        (mixture for mixture in mixtures.values() if mixture.power or mixture.start),
+        (mixture for mixture in untold if mixture.power or mixture.start),
         key=lambda mixture: (mixture.power, mixture.start, mixture.strength),
     )
     lines = [
         _line("strength", "aligned", [(f"{mixture.strength:g}", mixture) for mixture in constant], fidelity, name),
         _line("annealed", "winner", [(_annealing(mixture), mixture) for mixture in annealed], fidelity, name),
+        _line("preference", "loser", [(f"{mixture.preference:g}", mixture) for mixture in dialled], fidelity, name),
     ]
     side = "higher" if higher_is_better else "lower"
     return Chart(

@@ -13,7 +13,7 @@ from components.artifacts import paths, tables
 from components.artifacts.evaluation import Evaluation
 from components.artifacts.shards import Shard, ShardFolder, ShardReader
 from components.errors import BadInput
-from components.judge.diagnosis import diagnose
+from components.judge.diagnosis import Finding, diagnose, stopped
 from components.pages.charts import fixed
 from components.progress import progress
 from components.redaction import redacted
@@ -52,13 +52,14 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     evaluation = Evaluation.read(root)
     dataset = {row["lr_id"]: row for row in tables.read_rows(root / paths.DATASET_ROWS, tables.DATASET)}
     candidates = tables.read_rows(root / paths.CANDIDATE_ROWS, tables.CANDIDATES)
-    pairs = tables.read_rows(root / paths.PAIRS, tables.PAIRS)
+    pairs = tables.read_dialled(root / paths.PAIRS, tables.PAIRS)
     inputs = ShardFolder(root / paths.DATASET)
     headings, peers = peer_table(evaluation)
     sliders = _sliders(settings, root, dataset, inputs)
     directions = {name: row.higher_is_better for name, row in evaluation.metrics.items()}
     rewarded = [name for name, row in evaluation.metrics.items() if row.in_reward]
-    training = _csv(root, paths.TRAINING_CURVE, curves.TRAINING_COLUMNS)
+    logged = curves.TRAINING_COLUMNS if settings.train.source.of_pairs else curves.COMMON_COLUMNS
+    training = _csv(root, paths.TRAINING_CURVE, logged)
     validation = _csv(root, paths.VALIDATION_CURVE, ("step", "reward"))
     page = Page(
         verdict=judge(evaluation),
@@ -73,7 +74,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         spread=curves.spread_chart(evaluation),
         validation=curves.validation_charts(validation, directions),
         training=curves.training_charts(training, _start_of(settings.train)),
-        findings=diagnose(curves.rows_of(training), curves.rows_of(validation)),
+        findings=_findings(settings.train, training, validation),
         sliders=sliders,
         versions=list(dict.fromkeys(version for slider in sliders for version in slider.versions)),
         groups=_groups(settings, root, dataset, inputs, candidates, pairs, rewarded),
@@ -98,9 +99,16 @@ def _csv(root: Path, name: Path, columns: tuple[str, ...]) -> curves.Table:
     return curves.read_csv(path.read_text(), name.as_posix(), columns)
 
 
+def _findings(train: TrainSettings, training: curves.Table, validation: curves.Table) -> list[Finding]:
+    """What went wrong in the training, and what ended it early, if anything did."""
+    rows = curves.rows_of(training)
+    end = stopped(rows, train.winner_stop)
+    return ([] if end is None else [end]) + diagnose(rows, curves.rows_of(validation))
+
+
 def _start_of(train: TrainSettings) -> float | None:
     """The loss before the first step: of weights that are 1 on average, without the winners' own error."""
-    return None if train.anchor > 0 else train.objective.loss_at_zero
+    return None if train.anchor > 0 or not train.source.of_pairs else train.objective.loss_at_zero
 
 
 def _sliders(settings: Settings, root: Path, dataset: dict[str, tables.Row], inputs: ShardFolder) -> list[Slider]:
@@ -146,7 +154,7 @@ def _groups(
 ) -> list[GroupView]:
     metrics, scores = tables.read_any(root / paths.SCORES)
     metrics = [name for name in metrics if name not in ("lr_id", "index", "split", "reward")]
-    groups = {row["lr_id"]: row for row in tables.read_rows(root / paths.GROUPS, tables.GROUPS)}
+    groups = {row["lr_id"]: row for row in choices.midway(tables.read_dialled(root / paths.GROUPS, tables.GROUPS))}
     shown = choices.evenly(
         choices.by_gain({lr_id: row["sigma"] for lr_id, row in groups.items()}), settings.report.groups_shown
     )
@@ -165,7 +173,7 @@ def _groups(
         ],
         shown,
     )
-    pairs_of = _by_lr(pairs, shown)
+    pairs_of = _by_lr(choices.midway(pairs), shown)
     weights = [row["weight"] for rows in pairs_of.values() for row in rows]
     images = ShardFolder(root / paths.CANDIDATES)
     views = []

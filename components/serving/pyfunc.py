@@ -32,7 +32,9 @@ SIGNATURE = ModelSignature(
         ]
     ),
     outputs=Schema([ColSpec("string", "image")]),
-    params=ParamSchema([ParamSpec(name, "double", value) for name, value in MixtureSettings().model_dump().items()]),
+    params=ParamSchema(
+        [ParamSpec(name, "double", known.default) for name, known in MixtureSettings.model_fields.items()]
+    ),
 )
 """In: `image`, base64 of a photo file (PNG, JPEG, WebP, TIFF); `seed`, 0 where absent; `prompt`, where
 absent the training's own. Parameters, of all rows: those of `MixtureSettings`. Out: `image`, base64 PNG."""

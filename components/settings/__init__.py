@@ -58,6 +58,7 @@ from components.settings.scalarisers import (
     WinRateScalariser,
 )
 from components.settings.score import ScoreSettings
+from components.settings.sources import BirdSource, PairsSource
 from components.settings.train import TrainSettings, ValidationLimit
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "WHERE_AND_HOW",
     "BackboneSettings",
     "BestVsWorstBuilder",
+    "BirdSource",
     "Block",
     "BuilderSettings",
     "CaPOObjective",
@@ -93,6 +95,7 @@ __all__ = [
     "ObjectiveSettings",
     "PairFolders",
     "PairSettings",
+    "PairsSource",
     "ParetoBuilder",
     "Part",
     "PixelFlowSettings",

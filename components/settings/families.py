@@ -39,6 +39,8 @@ class Limits:
         needs_gpu: a plan is made for GPUs where none is named.
         trained_side: output side that its base was trained at, px: larger pictures repeat what they show, so they are
             restored in tiles. None: any size.
+        dial: its policy can be told a preference, pair.dial.
+        rewarded: train.source may be bird_sr: it is a flow whose decoder passes gradients on.
         stochastic: its sampler draws noise in its steps, so that no single noise leads to a sample.
     """
 
@@ -50,6 +52,8 @@ class Limits:
     needs_gpu: bool = False
     trained_side: int | None = None
     stochastic: bool = False
+    dial: bool = False
+    rewarded: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Family:
     levels: Code | None = None
 
 
-_OWN = Limits(controls=frozenset({"gain", "steps"}), sampler_levels=True)
+_OWN = Limits(controls=frozenset({"gain", "steps"}), sampler_levels=True, dial=True, rewarded=True)
 _CONTROLNET = Limits(prompts=True, half_precision=True, spread=True, needs_gpu=True, trained_side=512)
 
 FAMILIES: dict[str, Family] = {

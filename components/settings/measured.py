@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 INFO = Code("components.metrics.table:info")
 """Name to its row of the table."""
+TABLE = Code("components.metrics.table:TABLE")
+"""All rows by name."""
 _SIDE = {"fr": ("FR", "NR", "nr"), "nr": ("NR", "FR", "fr")}
 """Setting of `score` to the kind it takes, the other kind, and where that belongs."""
 
@@ -33,6 +35,7 @@ def metrics_fit(settings: "Settings") -> Iterator[str]:
         except BadInput as error:
             yield f"{place}: {error}"
     yield from _kinds(settings, rows)
+    yield from _gradients(settings)
     crop = settings.prepare.crop
     for name, row in rows.items():
         if row.min_size > crop and not (named[name] == "drift.metric" and not settings.intake.source):
@@ -40,6 +43,28 @@ def metrics_fit(settings: "Settings") -> Iterator[str]:
                 f"prepare.crop is {crop} px, and metric {name} ({named[name]}) judges pictures of {row.min_size} px at "
                 f"least: raise prepare.crop to {_multiple(row.min_size, settings.prepare.scale)}, or take it out of "
                 f"{named[name]}"
+            )
+
+
+def _gradients(settings: "Settings") -> Iterator[str]:
+    source = settings.train.source
+    if source.of_pairs:
+        return
+    for key, kind, name in zip(("distortion", "reward"), ("FR", "NR"), source.metrics, strict=True):
+        try:
+            row = INFO(name)
+        except BadInput as error:
+            yield f"train.source.{key}: {error}"
+            continue
+        if str(row.kind) != kind:
+            yield f"train.source.{key} is {name}, a metric of kind {row.kind}: take one of kind {kind}"
+        elif not row.differentiable:
+            known = [one for one, other in TABLE.function.items() if other.differentiable and str(other.kind) == kind]
+            yield f"train.source.{key} is {name}, which has no gradient here: take one of {', '.join(known)}"
+        elif row.min_size > settings.prepare.crop:
+            yield (
+                f"prepare.crop is {settings.prepare.crop} px, and metric {name} (train.source.{key}) judges pictures "
+                f"of {row.min_size} px at least: raise prepare.crop, or take another metric"
             )
 
 

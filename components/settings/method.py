@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from components.settings.builders import BUILDER_KINDS
+from components.settings.families import FAMILIES
 from components.settings.filters import FILTER_KINDS
 from components.settings.scalarisers import SidesSettings
 
@@ -17,6 +18,8 @@ def method_fits(settings: "Settings") -> Iterator[str]:
     yield from _filters_keep_what_others_gave(settings)
     yield from _rewards_have_a_side(settings)
     yield from _pairs_fit_groups(settings)
+    yield from _dial_has_two_ends(settings)
+    yield from _source_has_what_is_asked(settings)
 
 
 def _pairs_fit_the_objective(settings: "Settings") -> Iterator[str]:
@@ -104,3 +107,43 @@ def _pairs_fit_groups(settings: "Settings") -> Iterator[str]:
             )
     if "align" not in settings.generate.splits:
         yield "generate.splits lacks align: training has no candidates without it"
+
+
+def _dial_has_two_ends(settings: "Settings") -> Iterator[str]:
+    told = [mixture.name for mixture in settings.evaluate.mixtures if mixture.preference is not None]
+    if not settings.pair.dial:
+        if told:
+            yield f"evaluate.mixtures {told[0]} is for a policy with a dial: set pair.dial, or take it out"
+        return
+    if not FAMILIES[settings.backbone.family].limits.dial:
+        yield (
+            f"pair.dial is for this project's own models, backbone.family is {settings.backbone.family}, whose "
+            "networks have no place for it: set it to []"
+        )
+    for name, metrics in (("score.fr", settings.score.fr), ("score.nr", settings.score.nr)):
+        if not metrics:
+            yield f"pair.dial turns from fidelity to realism, and {name} is empty: name a metric there, or set it to []"
+
+
+def _source_has_what_is_asked(settings: "Settings") -> Iterator[str]:
+    source, train = settings.train.source, settings.train
+    if source.of_pairs:
+        return
+    family = settings.backbone.family
+    if not FAMILIES[family].limits.rewarded:
+        yield (
+            f"train.source {source.kind} is for this project's own models, backbone.family is {family}, whose decoder "
+            "passes no gradient on: set it to pairs"
+        )
+    of_pairs = {
+        "train.anchor": (train.anchor, 0),
+        "train.margin_cap": (train.margin_cap, 0),
+        "train.safeguard": (train.safeguard, 0),
+        "train.winner_stop": (train.winner_stop, 0),
+        "train.held_out_groups": (train.held_out_groups, 0),
+        "train.noise": (train.noise, "fresh"),
+        "pair.dial": (list(settings.pair.dial), []),
+    }
+    for name, (value, off) in of_pairs.items():
+        if value != off:
+            yield f"{name} {value} is of pairs, and train.source {source.kind} has none: set it to {off}"

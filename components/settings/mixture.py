@@ -18,24 +18,35 @@ class MixtureSettings(Block):
             the alignment is exaggerated.
         power: the larger, the later in a sampling the aligned model has a say: annealed guidance; 0 = from the start.
         start: share of the steps that the base makes alone; costs no second prediction at strength 1 and power 0.
+        preference: what a policy with a dial is told, 0 for fidelity to 1 for realism; None tells it nothing. At
+            strength 1 it costs no second prediction.
     """
 
     strength: Strength = 1.0
     power: Power = 0.0
     start: Fraction = 0.0
+    preference: Fraction | None = Field(default=None, exclude_if=lambda preference: preference is None)
+
+    @property
+    def needs_base(self) -> bool:
+        """Whether the base predicts in some step."""
+        return (self.strength, self.power, self.start) != (1.0, 0.0, 0.0)
 
     @property
     def branch(self) -> Literal["policy", "reference"] | None:
         """The branch that this is, whatever the number of steps; None for a mixture."""
         if self.strength == 0.0:
             return "reference"
-        return "policy" if (self.strength, self.power, self.start) == (1.0, 0.0, 0.0) else None
+        return None if self.needs_base or self.preference is not None else "policy"
 
     @property
     def name(self) -> str:
         """For people, such as `strength 1, power 2`."""
         told = {"power": self.power, "start": self.start}
-        return ", ".join([f"strength {self.strength:g}", *(f"{key} {value:g}" for key, value in told.items() if value)])
+        words = [f"strength {self.strength:g}", *(f"{key} {value:g}" for key, value in told.items() if value)]
+        if self.preference is not None:
+            words = [f"preference {self.preference:g}", *(words if self.needs_base else [])]
+        return ", ".join(words)
 
     def weights(self, steps: int) -> tuple[float, ...]:
         """w of each of `steps` steps, the noisiest first: strength (i/T)^power, and 0 where i/T is below `start`.

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from components.settings.block import Block, Count, Fraction, Positive
 from components.settings.objectives import OBJECTIVE_KINDS, AnyObjective, ObjectiveSettings
 from components.settings.part import fold
+from components.settings.sources import AnySource, PairsSource
 
 SHORT_TRAIN = ("beta",)
 """Keys of the block that are short for settings of its objective."""
@@ -19,19 +20,26 @@ class TrainSettings(Block):
     """Objective, noise, optimiser and validation.
 
     Attributes:
+        source: what a step is made of: pairs, or LR images whose restorations are rewarded (`bird_sr`).
         objective: `objective: dp2o` beside `beta: 300` is short for `objective: {kind: dp2o, beta: 300}`.
         margin_cap: a pair whose z is above it gives no gradient; 0 = no cap.
         safeguard: mu of Diffusion-SDPO: losers' gradients are held back so that a step keeps so much of the winner's
             own progress; 0 = off.
         noise: fresh draws epsilon anew in each step; own takes the noise that each candidate was sampled from.
+        winner_stop: training ends where the winners' error of the last steps lies by more than this share above the
+            reference's; 0 = it never does.
+        dial_dropout: share of groups, with pair.dial, whose place on it the policy is not told.
         held_out_groups: at least so many groups, whole photos of them, are not trained on; validation measures the
             share of their pairs that the policy prefers.
     """
 
+    source: AnySource = PairsSource()
     objective: AnyObjective
     anchor: Annotated[float, Field(ge=0.0)]
     margin_cap: Annotated[float, Field(ge=0.0)] = 0.0
     safeguard: Fraction = 0.0
+    winner_stop: Annotated[float, Field(ge=0.0)] = 0.0
+    dial_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     held_out_groups: Annotated[int, Field(ge=0)] = 0
     noise: Literal["fresh", "own"] = "fresh"
     noise_shared_by: Literal["group", "pair"]

@@ -25,6 +25,7 @@ class Group:
         winner, loser: positions in `candidates`; loser is -1 where the pair has none.
         weight, gap: as in data/pairs.parquet.
         margin, label_noise, target: likewise; None where a pair has none.
+        preference: place on the dial that the pairs are of, which the policy is told; None without a dial.
     """
 
     lr_id: str
@@ -36,6 +37,7 @@ class Group:
     margin: tuple[float, ...] | None = None
     label_noise: tuple[float, ...] | None = None
     target: tuple[float, ...] | None = None
+    preference: float | None = None
 
     def by_position(self, device: torch.device) -> Pairs:
         """Pairs over errors of `candidates` (noise shared by the group)."""
@@ -68,15 +70,16 @@ class Group:
 
 
 def groups_of(pair_rows: Sequence[Row]) -> dict[str, Group]:
-    """Groups by lr_id, from rows of data/pairs.parquet."""
-    by_lr: dict[str, list[Row]] = defaultdict(list)
+    """Groups by lr_id, with a dial by lr_id and place on it, from rows of data/pairs.parquet."""
+    by_place: dict[tuple[str, float], list[Row]] = defaultdict(list)
     for row in pair_rows:
-        by_lr[row["lr_id"]].append(row)
+        by_place[row["lr_id"], row.get("preference") or 0.0].append(row)
     groups = {}
-    for lr_id, rows in sorted(by_lr.items()):
+    for (lr_id, _), rows in sorted(by_place.items()):
+        preference = rows[0].get("preference")
         used = sorted({row["winner"] for row in rows} | {row["loser"] for row in rows if row["loser"] >= 0})
         place = {index: position for position, index in enumerate(used)}
-        groups[lr_id] = Group(
+        groups[lr_id if preference is None else f"{lr_id} {preference}"] = Group(
             lr_id,
             tuple(used),
             tuple(place[row["winner"]] for row in rows),
@@ -86,6 +89,7 @@ def groups_of(pair_rows: Sequence[Row]) -> dict[str, Group]:
             _column(rows, "margin"),
             _column(rows, "label_noise"),
             _column(rows, "target"),
+            preference,
         )
     return groups
 
@@ -107,6 +111,10 @@ class GroupImages:
     def lr(self, lr_id: str) -> Tensor:
         """LR `[1, 3, h, w]` in [0, 1]."""
         return to_tensor(self._lr_shards[self._row(lr_id)["shard"]].image(f"{lr_id}.lr.png"))
+
+    def hr(self, lr_id: str) -> Tensor:
+        """HR `[1, 3, H, W]` in [0, 1] of an LR that has one."""
+        return to_tensor(self._lr_shards[self._row(lr_id)["shard"]].image(f"{lr_id}.hr.png"))
 
     def prompt(self, lr_id: str) -> str:
         """Prompt of the LR; empty where there is none."""

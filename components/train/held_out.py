@@ -26,7 +26,7 @@ def set_aside(
     """Groups to train on and groups held out, at least `count`, with all groups of their photos.
 
     Args:
-        groups: by lr_id.
+        groups: by name.
         photos: source photo by lr_id; groups of one photo are alike, so that they stay together.
         count: least number of groups held out; 0 = none.
         seed: of the draw of photos.
@@ -34,17 +34,17 @@ def set_aside(
     Raises:
         BadInput: nothing would be left to train on, or a group is of an LR that no photo is known of.
     """
-    check_known(groups, photos)
+    check_known([group.lr_id for group in groups.values()], photos)
     of_photo: dict[str, dict[str, Group]] = defaultdict(dict)
-    for lr_id, group in groups.items():
-        of_photo[photos[lr_id]][lr_id] = group
+    for name, group in groups.items():
+        of_photo[photos[group.lr_id]][name] = group
     chosen = held_out_photos(list(of_photo), {photo: len(own) for photo, own in of_photo.items()}, count, seed)
-    held = {lr_id: group for photo in chosen for lr_id, group in of_photo[photo].items()}
+    held = {name: group for photo in chosen for name, group in of_photo[photo].items()}
     if len(held) == len(groups):
         raise BadInput(
             f"train.held_out_groups {count} takes all {len(groups)} groups, as whole photos do: lower it, or add photos"
         )
-    return {lr_id: group for lr_id, group in groups.items() if lr_id not in held}, held
+    return {name: group for name, group in groups.items() if name not in held}, held
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,10 @@ class PairAccuracy:
         return {"pair_accuracy": sum(own) / len(own), "held_out_pair_accuracy": sum(held) / len(held)}
 
     def _accuracy(self, backbone: Backbone, group: Group) -> float:
-        device = self.batches.accelerator.device
         draws = [self.batches.drawn(backbone, -1 - number, group) for number in range(DRAWS)]
         preferred = 0.0
         for one in draws:
-            condition = self.batches.conditions.of([group.lr_id], device).repeat(len(one.clean))
+            condition = self.batches.condition_of([group], [one])
             with self.batches.accelerator.autocast():
                 policy, reference = backbone.errors(one.clean, condition, one.t, one.noise)
             z = reward_margin(policy, reference, one.pairs, 1.0)

@@ -4,6 +4,7 @@ There is no generator whose state could be lost or depend on the number of proce
 processes, draw exactly what an undisturbed run on one draws.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -74,6 +75,18 @@ def draw_noise(
     again = (occurrence,) if occurrence else ()
     generator = torch.Generator("cpu").manual_seed(seed_of("noise", settings.seed, step, lr_id, *again))
     return draw_times(settings, generator, draws, sampled), torch.randn((draws, *shape), generator=generator)
+
+
+def told(settings: TrainSettings, step: int, lr_id: str, preference: float | None, occurrence: int) -> float | None:
+    """The place on the dial that the policy is told of a group at a step; not a number where it is told none.
+
+    None is told of a share `dial_dropout` of the groups, so that the policy can be asked without one; and of none of a
+    negative step, which is not trained on.
+    """
+    if preference is None or step < 0:
+        return preference
+    key = seed_of("dial", settings.seed, step, lr_id, preference, occurrence)
+    return math.nan if np.random.default_rng(key).random() < settings.dial_dropout else preference
 
 
 def learning_rate(settings: TrainSettings, step: int) -> float:

@@ -3,7 +3,7 @@
 import csv
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,20 @@ from components.artifacts.training import TrainingSummary
 from components.backbones.base import Backbone
 from components.backbones.loading import load_backbone
 from components.errors import BadInput
-from components.judge.diagnosis import diagnose
+from components.judge.diagnosis import diagnose, stopped
 from components.judge.guards import GUARDS
+from components.metrics.base import digest as metric_digest
 from components.metrics.suite import Suite
 from components.process import resolve_device
 from components.rewards.alignment import rewarded_metrics
-from components.settings import Settings, TrainSettings
+from components.settings import BirdSource, Settings, TrainSettings
 from components.settings.families import FAMILIES
 from components.storage import digests
 from components.storage.publish import atomic_folder, write_text
 from components.train import processes
+from components.train.batches import Batches
 from components.train.batches.pairs import PairBatches
+from components.train.batches.rewards import RewardBatches
 from components.train.checkpoints import TrainingState
 from components.train.groups import GroupImages, groups_of
 from components.train.held_out import PairAccuracy, evenly, set_aside
@@ -69,15 +72,16 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         )
     dataset = tables.read_rows(root / paths.DATASET_ROWS, tables.DATASET)
     candidates = tables.read_rows(root / paths.CANDIDATE_ROWS, tables.CANDIDATES)
-    pairs = tables.read_rows(root / paths.PAIRS, tables.PAIRS)
-    require_columns(settings.train.objective, pairs)
+    pairs = tables.read_dialled(root / paths.PAIRS, tables.PAIRS)
+    if settings.train.source.of_pairs:
+        require_columns(settings.train.objective, pairs)
     backbone = load_backbone(settings, root, accelerator.device)
+    if any(row["preference"] is not None for row in pairs):
+        backbone.add_dial()
     validation = validation_of(settings, root, dataset, accelerator)
     key = determined_by(settings, root, backbone, validation)
-    photos = {row["lr_id"]: row["source"] for row in dataset}
-    batches, accuracy = batches_of(
-        settings.train, backbone, pairs, photos, GroupImages(root, dataset, candidates), accelerator
-    )
+    images = GroupImages(root, dataset, candidates)
+    batches, accuracy = batches_of(settings.train, backbone, pairs, dataset, images, accelerator)
     trainer = Trainer(
         settings.train,
         backbone,
@@ -96,7 +100,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     else:
         backbone.policy = accelerator.unwrap_model(backbone.policy)
     publish(backbone, {"last": state.policy | state.average, "best": state.best_policy}, root / paths.ALIGNED)
-    write_curves(state, root, key["model"])
+    write_curves(state, root, key["model"], settings.train.winner_stop)
 
 
 def determined_by(settings: Settings, root: Path, backbone: Backbone, validation: Validation) -> dict[str, Any]:
@@ -111,6 +115,8 @@ def determined_by(settings: Settings, root: Path, backbone: Backbone, validation
         "sampler": [backbone.sampler.digest, settings.backbone.colour_fix],
         "validation": validation.metrics_digest,
     }
+    if not settings.train.source.of_pairs:
+        key["rewards"] = [metric_digest(name) for name in settings.train.source.metrics]
     if settings.backbone.adapter_rank is not None:
         key["lora_rank"] = settings.backbone.adapter_rank  # an adapter's checkpoint fits no other policy
     return key
@@ -120,15 +126,22 @@ def batches_of(
     settings: TrainSettings,
     backbone: Backbone,
     pairs: Sequence[tables.Row],
-    photos: Mapping[str, str],
+    dataset: Sequence[tables.Row],
     images: GroupImages,
     accelerator: Accelerator,
-) -> tuple[PairBatches, PairAccuracy | None]:
+) -> tuple[Batches[Any], PairAccuracy | None]:
     """Batches of the groups that are trained on, and what measures the others; None where none are held out.
 
     Raises:
         BadInput: nothing would be left to train on, or groups cannot be dealt evenly to the processes.
     """
+    if isinstance(settings.source, BirdSource):
+        has_hr = {row["lr_id"]: bool(row["has_hr"]) for row in dataset if row["split"] == "align"}
+        rewarded = RewardBatches(
+            settings, settings.source, backbone, has_hr, images, accelerator, backbone.sampler.levels
+        )
+        return rewarded, None
+    photos = {row["lr_id"]: row["source"] for row in dataset}
     groups, held = set_aside(groups_of(pairs), photos, settings.held_out_groups, settings.seed)
     sampled = backbone.sampler.levels
     batches = PairBatches(settings, backbone, groups, images, accelerator, sampled)
@@ -138,8 +151,8 @@ def batches_of(
     return batches, PairAccuracy(batches, own, list(held.values()), partial(processes.share, accelerator))
 
 
-def write_curves(state: TrainingState, root: Path, reference_digest: str) -> None:
-    """Publish models/aligned/summary.json and the curves."""
+def write_curves(state: TrainingState, root: Path, reference_digest: str, winner_stop: float) -> None:
+    """Publish models/aligned/summary.json and the curves, and say what went wrong."""
     summary = TrainingSummary(
         reference_digest=reference_digest,
         steps=state.step,
@@ -158,6 +171,8 @@ def write_curves(state: TrainingState, root: Path, reference_digest: str) -> Non
         summary.base_validation_reward, state.best_reward, state.best_step, summary.last_validation_reward,
         state.step,
     )  # fmt: skip
+    if (end := stopped(state.log, winner_stop)) is not None:
+        logger.warning("%s", end)
     for finding in diagnose(state.log, state.validation):
         logger.warning("%s", finding)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from components.backbones.base import Backbone
 from components.errors import BadInput, Diverged, ResumeLater
-from components.judge.diagnosis import diagnose
+from components.judge.diagnosis import diagnose, stopped
 from components.progress import counter
 from components.settings import TrainSettings
 from components.storage.cache import CacheFolder
@@ -27,6 +27,9 @@ from components.train.checkpoints import TrainingState
 from components.train.limits import within
 
 logger = logging.getLogger("dp2o.train")
+
+SHOWN = ("loss", "accuracy", "reward")
+"""Of a step's log, what stands beside the bar, as far as the batches have it."""
 
 
 class StopRequest:
@@ -91,7 +94,7 @@ class Trainer:
             )
 
     def run(self) -> TrainingState:
-        """Train up to `settings.steps`, from the newest checkpoint if there is one.
+        """Train up to `settings.steps`, from the newest checkpoint if there is one; `winner_stop` may end it earlier.
 
         Raises:
             ResumeLater: SIGTERM or SIGINT came, and the state up to the last finished step is saved; or the processes
@@ -130,22 +133,27 @@ class Trainer:
 
         main = self.accelerator.is_main_process
         with counter(total=self.settings.steps, initial=state.step, desc="train", unit="step", disable=not main) as bar:
-            while state.step < self.settings.steps:
+            while not self._ended(state):
                 self._step(state, optimizer)
                 average.update(self.accelerator.unwrap_model(self.backbone.policy), state.step)
-                last = state.log[-1]
-                bar.set_postfix(loss=f"{last['loss']:.4f}", accuracy=f"{last['accuracy']:.3f}", refresh=False)
+                shown = {name: state.log[-1][name] for name in SHOWN if name in state.log[-1]}
+                bar.set_postfix({name: f"{value:.4f}" for name, value in shown.items()}, refresh=False)
                 bar.update()
-                if state.step % self.settings.validate_every == 0 or state.step == self.settings.steps:
+                ended = self._ended(state)
+                if ended or state.step % self.settings.validate_every == 0:
                     self._validate(state, average)
                 ending = self._any_process(stop.requested)
-                if ending or state.step % self.settings.checkpoint_every == 0 or state.step == self.settings.steps:
+                if ended or ending or state.step % self.settings.checkpoint_every == 0:
                     self._save(state, optimizer, average)
-                if ending and state.step < self.settings.steps:
+                if ending and not ended:
                     raise ResumeLater(
                         f"stopped after step {state.step} of {self.settings.steps}; run it again to continue"
                     )
         return state
+
+    def _ended(self, state: TrainingState) -> bool:
+        """Whether it is done. A function of the log, which all processes have alike, and a resumed run too."""
+        return state.step >= self.settings.steps or stopped(state.log, self.settings.winner_stop) is not None
 
     def _step(self, state: TrainingState, optimizer: torch.optim.Optimizer) -> None:
         began = time.perf_counter()

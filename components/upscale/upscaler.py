@@ -180,7 +180,7 @@ class Upscaler:
 
     def _source(self, mixture: MixtureSettings | None) -> Source:
         source = source_of(mixture)
-        if mixture is not None and source != "policy" and not self.has_base:
+        if mixture is not None and mixture.needs_base and not self.has_base:
             raise BadInput(
                 f"{mixture.name} mixes the aligned model with its base, and this one was stored without it: set "
                 "register.reference to true and register it again, or take strength 1"

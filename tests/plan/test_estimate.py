@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from components.backbones import tiny_flow
 from components.errors import BadInput
-from components.plan import estimate, gpus
+from components.plan import estimate, gpus, table
 from components.plan.estimate import GIB, Utilisation
 from components.plan.figures import Figures, Part, Work
 from components.plan.gpus import Gpu
+from components.plan.plan import measure
 from components.plan.published import seconds_a_candidate, utilisation
 from components.plan.workload import LRImages, Workload, sampling_block, shape_of
 from components.settings import MixtureSettings, Settings, load_settings
@@ -211,3 +213,24 @@ def test_gpus_are_named_whatever_the_case_and_unknown_ones_list_the_known() -> N
     assert gpus.named("CPU").sustained
     with pytest.raises(BadInput, match=r"--gpu B9000: .*known are A800, A100-80, .*4090.*, cpu"):
         gpus.named("B9000")
+
+
+def test_what_a_method_costs_beside_the_arithmetic_is_said(tmp_path: Path) -> None:
+    assert table.of_the_method(write_params(tmp_path)) == []
+    train, pair = {"noise": "own", "winner_stop": 0.05}, {"dial": [0.0, 0.5, 1.0]}
+    settings = write_params(tmp_path, train=train, pair=pair)
+    own, dial, stop = table.of_the_method(settings)
+    assert "train.noise own" in own
+    assert "3 places (pair.dial) make 3 groups" in dial
+    assert "train.winner_stop" in stop
+    (bird,) = table.of_the_method(write_params(tmp_path, train={"source": "bird_sr"}))
+    assert "train.source bird_sr" in bird
+    rewarded = workload(write_params(tmp_path, train={"source": "bird_sr", "groups_per_step": 8}))
+    assert (rewarded.step_rows, rewarded.pairs) == (8, 0)
+    # so small a part of a pass: the layers' operations against those of the smallest network, a row each
+    config = tiny_flow.read_config(REPOSITORY / "components/backbones/weights/tiny_flow")
+    width = 4 * config.channels[0]
+    figures = measure(settings, REPOSITORY, shape_of(settings, 4))
+    assert 2 * (2 * width + width**2) < 1e-3 * figures.candidate[0].flop
+    stage = estimate.hours(settings, figures, workload(settings), GPU, 1, USED)[1]
+    assert stage.work.startswith("at most 60 steps")

@@ -68,7 +68,7 @@ def test_a_served_version_takes_the_mixture_as_a_parameter(root: Path) -> None:
     mlflow.set_tracking_uri(tracking_uri(settings.register_, root))
     both = load_upscaler(settings, root, "models:/test-model/2", {})
     served = mlflow.pyfunc.load_model("models:/test-model/2")
-    assert [param.name for param in served.metadata.signature.params] == ["strength", "power", "start"]
+    assert [param.name for param in served.metadata.signature.params] == ["strength", "power", "start", "preference"]
     assert np.array_equal(picture(served.predict(ROW)), both(PHOTO, 3))
     for params in ({"strength": 0.0}, {"strength": 0.5}, {"strength": 1.5}, {"power": 2.0}, {"start": 0.5}):
         wanted = both(PHOTO, 3, mixture=MixtureSettings(**params))
@@ -76,6 +76,8 @@ def test_a_served_version_takes_the_mixture_as_a_parameter(root: Path) -> None:
     for params, why in (
         ({"strength": 3.0}, "params.strength is 3.0"),
         ({"power": float("nan")}, "params.power is nan"),
+        ({"preference": 2.0}, "params.preference is 2.0"),
+        ({"preference": 0.5}, "row 0: preference 0.5 is for a model with a dial"),
     ):
         with pytest.raises(MlflowException, match=why) as raised:
             served.predict(ROW, params=params)

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from components.backbones.base import Backbone, Condition, candidate_noise
+from components.backbones.dial import preferring
 from components.errors import BadInput
 from components.settings import TrainSettings
 from components.train import schedule
@@ -56,12 +57,17 @@ class PairBatch:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What the networks are given for one group `[B, ...]`, and the pairs over these rows."""
+    """What the networks are given for one group `[B, ...]`, and the pairs over these rows.
+
+    `preference` is the place on the dial that the policy is told, not a number where it is told none; None without a
+    dial.
+    """
 
     clean: Tensor
     t: Tensor
     noise: Tensor
     pairs: Pairs
+    preference: float | None = None
 
 
 class PairBatches:
@@ -76,7 +82,8 @@ class PairBatches:
         sampled: noise levels of the backbone's sampler, for train.t_distribution sampler.
 
     Raises:
-        BadInput: the groups of a step cannot be dealt evenly to the processes.
+        BadInput: the groups of a step cannot be dealt evenly to the processes, or their pairs are of places on a dial
+            that the policy lacks.
     """
 
     def __init__(
@@ -102,13 +109,18 @@ class PairBatches:
                 f"{settings.micro_batch} times {accelerator.num_processes} processes: each process needs whole parts"
             )
 
+        if not backbone.has_dial and any(group.preference is not None for group in groups.values()):
+            raise BadInput(
+                "data/pairs.parquet is of places on a dial, which the policy lacks: set pair.dial to [] and run pair "
+                "again"
+            )
+
     def of_step(self, step: int) -> list[PairBatch]:
         """This process's groups of a step, in parts."""
-        lr_ids = schedule.groups_of_step(list(self.groups), step, self.settings.groups_per_step, self.settings.seed)
-        step_groups = [
-            (self.groups[lr_id], occurrence)
-            for lr_id, occurrence in zip(lr_ids, schedule.occurrences(lr_ids), strict=True)
-        ]
+        names = schedule.groups_of_step(list(self.groups), step, self.settings.groups_per_step, self.settings.seed)
+        found = [self.groups[name] for name in names]
+        occurrences = schedule.occurrences([group.lr_id for group in found])
+        step_groups = list(zip(found, occurrences, strict=True))
         # The mean is over all pairs of the step, wherever they are computed: groups differ in their number of pairs.
         total_pairs = sum(len(group.winner) for group, _ in step_groups)
         rank, world, size = self.accelerator.process_index, self.accelerator.num_processes, self.settings.micro_batch
@@ -120,10 +132,9 @@ class PairBatches:
 
     def loss(self, backbone: Backbone, batch: PairBatch) -> BatchLoss:
         """Loss of some groups of a step, in one policy pass and one reference pass."""
-        device = self.accelerator.device
         drawn = [self.drawn(backbone, batch.step, group, occurrence) for group, occurrence in batch.groups]
         sizes = [len(one.clean) for one in drawn]
-        condition = self.conditions.of([group.lr_id for group, _ in batch.groups], device).repeat(*sizes)
+        condition = self.condition_of([group for group, _ in batch.groups], drawn)
         x0, t, noise = (torch.cat([getattr(one, name) for one in drawn]) for name in ("clean", "t", "noise"))
         residuals = None
         with self.accelerator.autocast():
@@ -160,6 +171,14 @@ class PairBatches:
                 )
             )
         return BatchLoss(loss, torch.stack(rows))
+
+    def condition_of(self, groups: Sequence[Group], drawn: Sequence[Drawn]) -> Condition:
+        """What the networks see beside all rows of `drawn`, one a group: the LR, and the place of a dial."""
+        sizes = [len(one.clean) for one in drawn]
+        device = self.accelerator.device
+        condition = self.conditions.of([group.lr_id for group in groups], device).repeat(*sizes)
+        told = [one.preference for one in drawn for _ in one.clean if one.preference is not None]
+        return preferring(condition, torch.tensor(told, device=device)) if told else condition
 
     def _losses(self, policy: Tensor, reference: Tensor, pairs: Pairs, scales: Tensor | None) -> PairLosses:
         """Losses of a group's pairs, within the settings' cap and, where there are `scales`, its safeguard."""
@@ -218,7 +237,8 @@ class PairBatches:
             t, noise = t.repeat(twice), noise.repeat(twice, *[1] * (noise.dim() - 1))
         if self.settings.noise == "own":
             noise = _own_noise(backbone, group, tuple(clean.shape[1:]))[positions]
-        return Drawn(clean[positions], t.to(device), noise.to(device), pairs)
+        preference = schedule.told(self.settings, step, group.lr_id, group.preference, occurrence)
+        return Drawn(clean[positions], t.to(device), noise.to(device), pairs, preference)
 
     def _clean(self, backbone: Backbone, group: Group) -> Tensor:
         """x0 of a group's candidates: as the sampler gave it where it was stored, else the encoded image."""

@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 from benchmarks.arena import __main__ as arena
-from benchmarks.arena import recipe
+from benchmarks.arena import added, recipe
 from benchmarks.arena.collect import finished
 from benchmarks.arena.judge import Bench, schema
 from benchmarks.arena.results import Results
@@ -150,6 +150,83 @@ def test_tables_go_between_the_markers_of_a_page(made: Path, capsys: pytest.Capt
     page.write_text("# Arena\n")
     assert arena.main(command(made, "--report-only", "--docs", str(page))) == 2
     assert "lacks the lines <!-- figures: arena -->" in capsys.readouterr().err
+
+
+COLUMNS = schema(["psnr", "ssim", "ssim_y"])
+
+
+def theirs(made: Path, folder: Path, **changes: object) -> Path:
+    """An arena of somebody else: ours, whose control has another name and rewards a little higher, photo by photo."""
+    folder.mkdir()
+    document = json.loads((made / "out/results.json").read_text()) | changes
+    document["compositions"]["their method"] = document["compositions"].pop("winners only")
+    (folder / "results.json").write_text(json.dumps(document))
+    rows = tables.read_rows(made / "out/results.parquet", COLUMNS)
+    for row in rows:
+        if row["composition"] == "winners only":
+            row |= {"composition": "their method", "reward": row["reward"] + higher(row)}
+    tables.write_rows(folder / "results.parquet", COLUMNS, rows)
+    return folder
+
+
+def higher(row: tables.Row) -> float:
+    return 0.01 * (int(row["photo"][:4], 16) % 7)
+
+
+def test_others_add_a_row_to_results(made: Path, tmp_path: Path) -> None:
+    """Figures are of the rows, whatever their document says; what rows cannot tell is the document's."""
+    shutil.copytree(made / "out", tmp_path / "out", symlinks=True)
+    places = ("--out", str(tmp_path / "out"), "--page", str(tmp_path / "page.html"))
+    assert arena.main(command(made, *places, "--add", str(theirs(made, tmp_path / "theirs")))) == 0
+    before, after = Results.read(made / "out"), Results.read(tmp_path / "out")
+    assert list(after.compositions) == [*before.compositions, "their method"]
+    added_one, same = after.compositions["their method"], after.compositions["winners only"]
+    rows = tables.read_rows(tmp_path / "out/results.parquet", COLUMNS)
+    assert len(rows) == 7 * after.restorations
+    lead = float(np.mean([higher(row) for row in rows if row["composition"] == "base"]))
+    assert added_one.figures["reward"] == pytest.approx(same.figures["reward"] + lead)
+    assert added_one.differences["reward"].mean == pytest.approx(same.differences["reward"].mean + lead)
+    assert added_one.figures["psnr"] == same.figures["psnr"]
+    assert after.matrix["their method"]["winners only"].mean == pytest.approx(lead)
+    assert (added_one.passes, added_one.steps, added_one.curve) == (same.passes, same.steps, same.curve)
+    assert "their method" in (tmp_path / "page.html").read_text()
+    assert arena.main(command(made, *places)) == 0  # it stays
+    assert Results.read(tmp_path / "out") == after
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "message"),
+    [
+        ({"digests": {}}, [], "differs in the base's weights and in the metrics and in the dataset"),
+        ({"passes": 81}, [], "has network passes 81, ours 80"),
+        ({"checkpoint": "best"}, [], "has checkpoint best, ours last"),
+        ({}, ["--added", "dp2o"], "dp2o is in both arenas: give it another name"),
+        ({}, ["--added", "kto"], "there is no kto among them"),
+    ],
+)
+def test_rows_that_cannot_be_compared_are_refused(
+    made: Path,
+    tmp_path: Path,
+    changes: dict[str, object],
+    more: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = (made / "out/results.json").read_bytes()
+    assert arena.main(command(made, "--add", str(theirs(made, tmp_path / "theirs", **changes)), *more)) == 2
+    assert message in capsys.readouterr().err
+    assert (made / "out/results.json").read_bytes() == before
+
+
+def test_a_row_that_lacks_restorations_is_refused(made: Path, tmp_path: Path) -> None:
+    other = theirs(made, tmp_path / "theirs")
+    rows = tables.read_rows(other / "results.parquet", COLUMNS)
+    last = max(number for number, row in enumerate(rows) if row["composition"] == "their method")
+    tables.write_rows(other / "results.parquet", COLUMNS, rows[:last] + rows[last + 1 :])
+    ours = Results.read(made / "out")
+    with pytest.raises(BadInput, match=r"their method with seed \d has \d+ of the \d+ restorations that the base has"):
+        added.add(other, ours, ["psnr", "ssim", "ssim_y"], tmp_path, None)
+    assert not added.folder_of(tmp_path).exists()
 
 
 def study_of(root: Path, **changes: object) -> Study:

@@ -29,6 +29,14 @@ def test_passes_of_the_data_are_those_of_the_candidates_in_use() -> None:
     assert before_training(settings(pair={"candidates": 4, "top": 2}), 10) == Passes(240, 80, 0)
 
 
+def test_rewards_with_a_gradient_take_no_candidates_and_three_passes_an_image() -> None:
+    rewarded = settings(train={"source": "bird_sr"})
+    assert before_training(rewarded, 10) == Passes(0, 0, 0)
+    groups = {name: group(name, 2, 2) for name in ("a", "b")}
+    # 2 images a step, each through the policy and two metrics: 4 whole steps in 27 passes
+    assert steps_within(rewarded, groups, Passes(0, 0, 0), 27) == (4, Passes(0, 0, 24))
+
+
 def test_guidance_doubles_the_candidates_passes() -> None:
     values = small_params()
     one = Settings.model_validate(values)
