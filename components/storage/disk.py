@@ -57,7 +57,7 @@ def unwritable(error: BaseException, place: Path, folder: Path | None = None) ->
     while one is not None:
         if isinstance(one, OSError) and one.errno in numbers and not os.access(folder or place, os.W_OK):
             return BadInput(
-                f"{place} cannot be written: {os.strerror(one.errno)}; look at the rights of {folder or place}, "
+                f"{place} cannot be written: {one.strerror}; look at the rights of {folder or place}, "
                 "or copy the project to where you may write"
             )
         one = one.__cause__ or one.__context__

@@ -346,7 +346,5 @@ def by_openssl(envelope: dict[str, str], public: Path, folder: Path) -> None:
     command += ["-in", str(folder / "said"), "-sigfile", str(folder / "signature")]
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed: no stock tool has checked the signature")
-    assert (
-        "Verified Successfully"
-        in subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert "Verified Successfully" in done.stdout
