@@ -1,4 +1,5 @@
-"""`dp2o preset` and the real `dvc repro` on tiny models of the presets' own classes, from photos to the registry."""
+"""`dp2o preset`, `dp2o run` and the real `dvc repro` on tiny models of the presets' own classes, from photos to the
+registry."""
 
 import os
 import shutil
@@ -18,6 +19,7 @@ from components.artifacts import tables
 from components.settings import load_settings
 from tests.backbones import tiny_flux, tiny_pipelines
 from tests.made import REPOSITORY, photo
+from tests.noise import not_ours
 
 SIDE = 32
 M = 4
@@ -46,20 +48,24 @@ def write_flux(models: Path) -> None:
 
 def shell(root: Path, *command: str) -> str:
     """What a command of this environment prints in `root`, both streams."""
+    return "".join(said_by(root, *command))
+
+
+def said_by(root: Path, *command: str) -> tuple[str, str]:
+    """The same, apart: stdout and stderr."""
     places = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(root)}
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     done = subprocess.run(
         command,
         cwd=root,
         env=environment | places | {"DVC_NO_ANALYTICS": "true", "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         text=True,
         check=False,
         timeout=1800,
     )
-    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-4000:]}"
-    return done.stdout
+    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+    return done.stdout, done.stderr
 
 
 def write_project(root: Path, preset: str, captioner: Path) -> None:
@@ -99,7 +105,8 @@ def test_dvc_repro_runs_a_preset(
 ) -> None:
     write(tmp_path / "models/base")
     write_project(tmp_path, preset, captioner_folder)
-    log = shell(tmp_path, "dvc", "repro")
+    log, said = said_by(tmp_path, "dp2o", "run")
+    assert not_ours(said) == []
     assert [stage for stage in STAGES if f"Running stage '{stage}'" in log] == STAGES
 
     settings = load_settings(tmp_path / "params.yaml")
