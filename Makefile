@@ -39,7 +39,7 @@ else
 	$(LOCKED) -r <(sed -n '/^pip==/,/[^\\]$$/p' constraints.lock)
 	$(LOCKED) -c constraints.lock --build-constraint constraints.lock -r <($(BIN)/python -c '$(NEEDED)') || \
 	{ echo "If the index has another build of a package, torch for example: make $(or $(MAKECMDGOALS),install) HASHES=no" >&2; exit 1; }
-	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .
 endif
 	$(BIN)/python -m components.metrics.weights
 	touch $@

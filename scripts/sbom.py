@@ -31,21 +31,34 @@ def python_packages(python: Path) -> dict[str, Any]:
     tool = shutil.which("cyclonedx-py", path=str(Path(sys.executable).parent)) or shutil.which("cyclonedx-py")
     if tool is None:
         raise SystemExit("cyclonedx-py is not installed: pip install -c constraints.txt cyclonedx-bom")
-    command = [
-        tool,
-        "environment",
-        "--output-reproducible",
-        "--spec-version",
-        "1.6",
-        "--output-format",
-        "JSON",
-        str(python),
-    ]
+    # Its own validation reads every address with a grammar of addresses: minutes for a hundred packages.
+    form = ["--output-reproducible", "--spec-version", "1.6", "--output-format", "JSON", "--no-validate"]
+    command = [tool, "environment", *form, str(python)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}:\n{done.stderr.strip()}")
     document: dict[str, Any] = json.loads(done.stdout)
     return document
+
+
+def named(component: dict[str, Any]) -> dict[str, Any]:
+    """A component whose package was installed from a wheel's file, as images are: under its public name, by its sha256.
+
+    cyclonedx-py gives no package URL to what comes from a file, and tools that look packages up need one. A folder, as
+    that of an editable project, stays without.
+    """
+    references = component.get("externalReferences", [])
+    file = next((one for one in references if re.fullmatch(r"file://.*\.whl", one["url"])), None)
+    if "purl" in component or file is None:
+        return component
+    name = re.sub(r"[-_.]+", "-", component["name"]).lower()
+    others = [one for one in references if one is not file]
+    found = {
+        **component,
+        "purl": f"pkg:pypi/{name}@{quote(component['version'], safe='')}",
+        "externalReferences": others,
+    }
+    return {**found, "hashes": file["hashes"]} if file.get("hashes") else found
 
 
 def debian_packages(listed: Iterable[str], release: str) -> list[dict[str, str]]:
@@ -78,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("python", type=Path, help="the environment's interpreter")
     document = python_packages(parser.parse_args().python)
-    document["components"] = [*document.get("components", []), *_debian()]
+    document["components"] = [*map(named, document.get("components", [])), *_debian()]
     json.dump(document, sys.stdout, indent=1, sort_keys=True)
     print()
 
