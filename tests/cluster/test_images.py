@@ -139,10 +139,51 @@ def test_code_cannot_be_written(components: str) -> None:
     assert run(components, "-c", code, options=("--entrypoint", "python")) == "[0] False"
 
 
+def labels_of(image: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads(podman("image", "inspect", "--format", "{{json .Config.Labels}}", image))
+    return found
+
+
 def test_labels_say_what_code_it_is(components: str) -> None:
-    labels = json.loads(podman("image", "inspect", "--format", "{{json .Config.Labels}}", components))
+    labels = labels_of(components)
     assert len(labels["org.opencontainers.image.revision"].removesuffix("-modified")) == 40
     assert labels["dev.dp2o.inputs"] == inputs("components")
+
+
+@pytest.mark.parametrize("name", ["components", "flow", "mlflow"])
+def test_its_list_of_packages_is_what_is_in_it(name: str, request: pytest.FixtureRequest) -> None:
+    image = request.getfixturevalue(name)
+    sbom = [str(ROOT / "k8s" / "images" / "sbom"), image]
+    done = subprocess.run(sbom, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    purls = {one["purl"] for one in json.loads(done.stdout)["components"]}  # each has one
+    look = (
+        "import sysconfig; from importlib.metadata import distributions; "
+        "print(*{f'{one.name}=={one.version}'.lower() for one in distributions(path=[sysconfig.get_path('purelib')])})"
+    )
+    installed = run(image, "-c", look, options=("--entrypoint", "/opt/venv/bin/python")).split()
+    listed = {purl.removeprefix("pkg:pypi/").replace("@", "==") for purl in purls if purl.startswith("pkg:pypi/")}
+    assert {one.replace("_", "-").replace(".", "-") for one in installed} == {
+        one.replace("_", "-").replace(".", "-") for one in listed
+    }
+    debian = run(image, "-W", "-f", "${Package} ${Version}\\n", options=("--entrypoint", "dpkg-query")).splitlines()
+    assert len([purl for purl in purls if purl.startswith("pkg:deb/debian/")]) == len(debian) > 50
+
+
+def test_its_base_is_named_by_digest(mlflow: str) -> None:
+    labels = labels_of(mlflow)
+    base = labels["org.opencontainers.image.base.name"]
+    assert labels["org.opencontainers.image.base.digest"] in podman("image", "inspect", "--format", "{{.Digest}}", base)
+
+
+def test_two_builds_give_the_same_layers(mlflow: str) -> None:
+    """The smallest image, both times from nothing."""
+    layers = ("image", "inspect", "--format", "{{json .RootFS.Layers}}")
+    found = []
+    for _ in range(2):
+        build("mlflow", "--no-cache")
+        found.append(podman(*layers, mlflow))
+    assert found[0] == found[1]
 
 
 def test_flows_have_no_torch_and_all_else(flow: str) -> None:

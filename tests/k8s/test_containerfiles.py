@@ -119,9 +119,10 @@ def test_ends_as_an_unprivileged_user_with_the_code_last(image: str) -> None:
 
 @pytest.mark.parametrize("image", IMAGES)
 def test_names_no_index_and_no_compiler(image: str) -> None:
-    text = _text(image)
-    assert not re.search(r"https?://|index-url|gcc|build-essential|--trusted-host", text)
-    assert "--no-cache-dir" in text or "pip" not in text
+    scripts = [(ROOT / "k8s" / "images" / name).read_text() for name in ("make-wheels", "install-wheels")]
+    for text in (_text(image), *scripts):
+        assert not re.search(r"https?://|index-url|gcc|build-essential|--trusted-host", text)
+        assert "PIP_NO_CACHE_DIR=1" in text or not re.search(r"\bpip (install|wheel)|bin/pip", text)
 
 
 @pytest.mark.parametrize("image", ["components", "flow", "mlflow"])
