@@ -118,7 +118,7 @@ class ResidualFlow(ABC):
     def predict(self, x: Tensor, t: Tensor, condition: Condition, branch: Branch) -> Tensor:
         network = self.policy if branch == "policy" else self.reference
         with gradients_of(branch):
-            return self._velocity(network, x, self._context(condition), t, _preference(condition, branch))
+            return self._velocity(network, x, self._context(condition), t, _place(condition, branch))
 
     def predictor(self, branch: Branch) -> Predictor:
         """See `Backbone`; where no gradient is asked for, a copy in a faster memory layout predicts."""
@@ -126,7 +126,9 @@ class ResidualFlow(ABC):
             return lambda x, t, condition: self.predict(x, t, condition, branch)
         # The policy may have learned since the last call; its copy costs a hundredth of the denoising.
         network = _innermost(self._unwrapped()) if branch == "policy" else self._frozen
-        return lambda x, t, condition: self._velocity(network, x, self._context(condition), t, _preference(condition, branch))
+        return lambda x, t, condition: self._velocity(
+            network, x, self._context(condition), t, _place(condition, branch)
+        )
 
     def error(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, branch: Branch) -> Tensor:
         return self.squared_errors(latents, condition, t, noise, branch).mean(dim=(1, 2, 3))
@@ -198,7 +200,7 @@ class ResidualFlow(ABC):
         return inner
 
 
-def _preference(condition: Condition, branch: Branch) -> Tensor | None:
+def _place(condition: Condition, branch: Branch) -> Tensor | None:
     """What the dial of a branch is told; the reference is told nothing."""
     return condition.encodings.get(PREFERENCE) if branch == "policy" else None
 

@@ -129,11 +129,10 @@ def test_a_promoted_version_carries_what_it_was_made_of(promoted: Judged) -> Non
     judged, root, settings = promoted, promoted.project.root, promoted.project.settings
     version = judged.client.get_model_version("sr", "1")
     tags = version.tags
-    weights = TinyFlow.load(WEIGHTS, STEPS, CPU).digest("policy")
-    assert tags["dp2o.model"] == weights
+    assert tags["dp2o.model"] == (weights := TinyFlow.load(WEIGHTS, STEPS, CPU).digest("policy"))
     assert tags["dp2o.base_model"] == TinyFlow.load(root / "base", STEPS, CPU).digest("policy")
-    head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=root, text=True, timeout=600).strip()
-    assert tags["dp2o.git_commit"] == head
+    head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=root, text=True, timeout=60)
+    assert tags["dp2o.git_commit"] == head.strip()
     assert tags["dp2o.dvc_lock"] == digests.of_json({"train": {"cmd": "train"}})
     assert tags["dp2o.dataset"] == digests.of_file(root / "data/dataset.parquet")
     assert tags["dp2o.params"] == lineage.params_digest(settings)
