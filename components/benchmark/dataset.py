@@ -204,7 +204,7 @@ def _cropped(
     else:
         rows, columns = lr.shape[:2]
         if hr is not None:
-            found = scale_of(lr.shape[:2], hr.shape[:2])
+            found = scale_of((rows, columns), (hr.shape[0], hr.shape[1]))
             if found != scale:
                 sizes = f"{columns} x {rows} px beside {hr.shape[1]} x {hr.shape[0]} px"
                 raise BadInput(

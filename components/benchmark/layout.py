@@ -103,7 +103,8 @@ def _best(name: str, models: Sequence[ModelFigures]) -> str:
     known = {model.name: model.metrics[name].mean for model in models if name in model.metrics}
     if len(known) < 2:
         return ""
-    return (max if info(name).higher_is_better else min)(known, key=lambda model: known[model])
+    sign = 1.0 if info(name).higher_is_better else -1.0
+    return max(known, key=lambda model: sign * known[model])
 
 
 def _beside(

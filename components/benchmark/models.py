@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from components.artifacts import paths
+from components.backbones.base import Source
 from components.backbones.loading import SavedModel
 from components.benchmark.dataset import Prepared
 from components.errors import BadInput
@@ -54,26 +55,39 @@ def model_of(settings: Settings, root: Path, named: Named, seeds: int, models: M
     """
     device = str(resolve_device(settings.run.device))
     located = settings.backbone.located(root)
+    source: Source = "policy"
     if named.what == BASE:
         saved, source = SavedModel(located, device), "reference"
     elif named.what.startswith(REGISTERED):
-        _, package = checked_package(settings, root, named.what)
-        try:
-            backbone = BACKBONE.validate_python(package.config["backbone"] | {"path": package.backbone})
-        except (ValidationError, KeyError, TypeError) as error:
-            raise BadInput(f"--model {named.what}: its settings cannot be read: register the model again") from error
-        saved, source = SavedModel(backbone, device, package.backbone), "policy"
+        saved = _registered(settings, root, named.what, device, models)
     else:
         folder = root / paths.BEST if named.what == ALIGNED else Path(named.what)
         if not folder.is_dir():
             way = "run train first" if named.what == ALIGNED else "name base, aligned, models:/NAME@ALIAS or a folder"
             raise BadInput(f"--model {named.what}: {folder} does not exist; {way}")
-        saved, source = SavedModel(located, device, folder), "policy"
+        saved = SavedModel(located, device, folder)
     scale = saved.backbone.stored_scale()
     if scale not in (None, settings.prepare.scale):
         raise BadInput(f"--model {named.what} enlarges {scale} times, and prepare.scale is {settings.prepare.scale}")
     sampling = Sampling(seeds, settings.generate.batch, saved.backbone.colour_fix)
-    return saved_restorer(named.name, saved, source, sampling, models), saved  # type: ignore[arg-type]
+    return saved_restorer(named.name, saved, source, sampling, models), saved
+
+
+def _registered(settings: Settings, root: Path, uri: str, device: str, models: Models) -> SavedModel:
+    """A registered version, sampled as it was registered, after its signature and digests have been checked."""
+    _, package = checked_package(settings, root, uri)
+    try:
+        backbone = BACKBONE.validate_python(package.config["backbone"] | {"path": package.backbone})
+    except (ValidationError, KeyError, TypeError) as error:
+        raise BadInput(f"--model {uri}: its settings cannot be read: register the model again") from error
+    saved = SavedModel(backbone, device)
+    recorded = package.config.get("digest")
+    if recorded and models.digests(saved, "policy")[0] != recorded:
+        raise BadInput(
+            f"--model {uri}: the weights are not those that were registered: backbone.base is another model here, or "
+            "was changed; name the one that it was trained on"
+        )
+    return saved
 
 
 def peer_of(settings: Settings, name: str) -> Restorer:

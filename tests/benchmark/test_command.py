@@ -15,6 +15,7 @@ from components.benchmark.models import Named
 from components.benchmark.sets import named
 from components.errors import BadInput
 from components.photos.degradation import crop_generator, degrade
+from components.serving.package import Package
 from components.settings import Settings
 from components.storage import digests
 from tests.cli.test_commands import invoke
@@ -203,6 +204,25 @@ def test_what_is_asked_for_must_be_there(project: Path, settings: Settings) -> N
         run(against=(Named("SUPIR", "SeeSR"),))
     with pytest.raises(BadInput, match="there is no metric psnr_z; give embedded, paper or names"):
         metrics_of(settings, "psnr,psnr_z")
+
+
+def test_a_registered_model_is_sampled_as_it_was_registered(
+    project: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its package is checked elsewhere; here it is one of two steps, beside settings of one."""
+    config = settings.backbone.model_dump(mode="json", exclude={"path"}) | {"steps": 2}
+    package = Package(project / "other", {"backbone": config, "digest": ""})
+    monkeypatch.setattr("components.benchmark.models.checked_package", lambda *asked: (asked[2], package))
+    asked = asked_of(
+        project, models=(Named("new", str(project / "other")), Named("old", "models:/sr@champion")), peers=()
+    )
+    done = run_benchmark(settings, project, named("realsr"), project / "sets", asked)
+    new, old = (one.metrics["psnr_y"].mean for one in done.figures)
+    assert new != old
+    assert "tiny_flow, 2 steps" in (done.folder / "table.md").read_text()
+    package = Package(project / "other", {"backbone": config, "digest": "0" * 64})
+    with pytest.raises(BadInput, match="models:/sr@champion: the weights are not those that were registered"):
+        run_benchmark(settings, project, named("realsr"), project / "sets", asked)
 
 
 def test_the_command(project: Path) -> None:
