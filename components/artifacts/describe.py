@@ -46,6 +46,8 @@ FOLDERS = """
 | `reports/intake.json`, `reports/drift.json`, `reports/champion.json`, `data/retrain.json` | of a retraining: what came in; whether it differs, and the decision; which champion is in `models/champion`; which shards a training has seen, and the attempt under way. Read by `artifacts/retraining.py` alone |
 | `data/intake.json` | how far intake has come, by source: a time, and what was handled shortly before it |
 | `data/benchmark/vN-DIGEST/` | a frozen benchmark set: `manifest.json`, and `data/dataset` and `data/dataset.parquet` as above |
+| `data/test_sets/NAME.json` | digests of the files of a public test set, written when `dp2o benchmark` first used it |
+| `reports/benchmark/NAME/` | `table.md`, `table.tex`, `table.csv`: models on that set, beside the published figures |
 | `reports/index.html` | the report |
 """
 

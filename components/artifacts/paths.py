@@ -28,6 +28,9 @@ INCOMING_ROWS = Path("data/incoming.parquet")
 INTAKE_STATE = Path("data/intake.json")
 TRAINED_SHARDS = Path("data/retrain.json")
 BENCHMARKS = Path("data/benchmark")
+TEST_SETS = Path("data/test_sets")
+"""Digest lists of the public test sets that were used."""
+PUBLIC_BENCHMARKS = Path("reports/benchmark")
 
 DATASET = Path("data/dataset")
 DATASET_ROWS = Path("data/dataset.parquet")

@@ -25,6 +25,7 @@ LEASE = "tests/flows/test_lease.py::test_a_damaged_lease_says_the_way_out"
 TRAINED_AGAIN = "tests/train/test_stage.py::test_a_stopped_and_then_killed_run_continues_to_the_same_bytes"
 MANIFEST = "tests/prompts/test_manifest.py::test_a_table_that_does_not_fit_is_named"
 KEY = "tests/flows/test_run_key.py::test_what_is_no_key_is_not_used"
+TEST_SET = "tests/benchmark/test_command.py::test_a_set_is_held_to_its_digest_list"
 MODELS = "components/backbones/"
 
 
@@ -49,6 +50,7 @@ KINDS = [
     Kind(r"registry's database from its backup", said="the backup is the operator's"),
     Kind(r"", said="a model, a permission or a cluster must be brought from elsewhere", within="flows/launchers/"),
     Kind(r"copy the project to where", WITH_RIGHTS),
+    Kind(r"", TEST_SET, within="components/benchmark/"),
     # --- stages, their parts and files
     Kind(r"leave --shard out|run it without --shard|cannot be sharded", UNPARTED),
     Kind(r"--publish|--gather|publish (it|one)|generate\.shards", PARTS),
