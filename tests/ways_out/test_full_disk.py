@@ -49,8 +49,9 @@ class Disk:
         subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
-@pytest.fixture(scope="module")
-def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
+@pytest.fixture
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
+    """Empty and wide, and of one test alone: what MLflow leaves open in this process keeps a disk from read-only."""
     folder = tmp_path_factory.mktemp("disk")
     command = ["mount", "-t", "tmpfs", "-o", f"size={WIDE}", "dp2o-test", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -61,16 +62,6 @@ def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
         pytest.skip(f"{why}; root can")
     yield Disk(folder)
     subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=60)
-
-
-@pytest.fixture
-def disk(mounted: Disk) -> Iterator[Disk]:
-    """Empty, and wide."""
-    yield mounted
-    mounted.read_only(False)
-    mounted.widen()
-    for path in mounted.folder.iterdir():
-        remove(path)
 
 
 def _tells(said: str, command: str) -> None:
