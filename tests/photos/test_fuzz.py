@@ -56,6 +56,6 @@ def test_damage_gives_a_picture_or_a_reason(
             outcomes[outcome.reason] += 1
         else:
             outcomes["picture"] += 1
-    record_property("outcomes", dict(outcomes))
+    record_property("outcomes", {str(name): count for name, count in outcomes.items()})  # for xdist: nothing but text
     assert outcomes.total() == MUTATIONS
     assert len(outcomes) > 1  # the damage does damage
