@@ -87,7 +87,9 @@ def test_make_takes_pip_itself_by_its_digest() -> None:
         for file in ("Makefile", "k8s/images/make-wheels")
     }
     assert len(expressions) == 1
-    done = subprocess.run(["sed", "-n", *expressions], input=LOCK, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["sed", "-n", *expressions], input=LOCK, capture_output=True, text=True, check=True, timeout=300
+    )
     assert re.fullmatch(rf"pip=={lock.pinned(REPOSITORY)['pip']} \\\n    --hash=sha256:[0-9a-f]{{64}}\n", done.stdout)
 
 
@@ -110,7 +112,9 @@ def _wheel(folder: Path, content: str) -> str:
 @pytest.mark.parametrize("changed", [False, True])
 def test_pip_takes_the_file_that_is_locked_and_refuses_another(tmp_path: Path, changed: bool) -> None:
     """As `make install` calls it: the requirement has no version, the constraint has version and digest."""
-    asked = subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True, text=True, check=True)
+    asked = subprocess.run(
+        [sys.executable, "-m", "pip", "--version"], capture_output=True, text=True, check=True, timeout=300
+    )
     if Version(asked.stdout.split()[1]) < Version("26"):
         pytest.skip("this environment was made with HASHES=no: that pip refuses other files is NOT tested")
     sha256 = _wheel(tmp_path, "1")
@@ -119,6 +123,6 @@ def test_pip_takes_the_file_that_is_locked_and_refuses_another(tmp_path: Path, c
         _wheel(tmp_path, "2")
     command = [sys.executable, "-m", "pip", "--isolated", "download", "-q", "--no-index", "--find-links", str(tmp_path)]
     command += ["--require-hashes", "-c", str(tmp_path / "lock"), "-d", str(tmp_path / "taken"), "lonely"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode == 0) is not changed, done.stderr
     assert changed is ("DO NOT MATCH THE HASHES" in done.stderr)

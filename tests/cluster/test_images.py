@@ -154,7 +154,7 @@ def test_labels_say_what_code_it_is(components: str) -> None:
 def test_its_list_of_packages_is_what_is_in_it(name: str, request: pytest.FixtureRequest) -> None:
     image = request.getfixturevalue(name)
     sbom = [str(ROOT / "k8s" / "images" / "sbom"), image]
-    done = subprocess.run(sbom, capture_output=True, text=True, check=False)
+    done = subprocess.run(sbom, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     purls = {one["purl"] for one in json.loads(done.stdout)["components"]}  # each has one
     look = (

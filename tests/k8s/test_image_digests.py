@@ -35,7 +35,7 @@ def _copy(tmp_path: Path, overlay: str) -> Path:
 
 def _check(overlay: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "scripts/image_digests.py"), "check", str(overlay)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_places_to_fill_in_and_tags_are_told() -> None:
@@ -67,7 +67,7 @@ def test_what_is_written_is_what_pods_get(tmp_path: Path, name: str) -> None:
     )
     (overlay / "kustomization.yaml").write_text(yaml.safe_dump(listed))
     assert _check(overlay).returncode == 0
-    done = subprocess.run([*kustomize(), str(overlay)], capture_output=True, text=True, check=True)
+    done = subprocess.run([*kustomize(), str(overlay)], capture_output=True, text=True, check=True, timeout=300)
     assert all(image in done.stdout for image in IMAGES.values())
     assert "localhost/" not in done.stdout
     assert f"0{'0' * 62}0" not in done.stdout
@@ -99,7 +99,12 @@ def test_a_push_writes_what_the_registry_answered(tmp_path: Path) -> None:
     ]
     environment = {**os.environ, "ENGINE": str(engine), "LOG": str(tmp_path / "log")}
     done = subprocess.run(
-        [*command, "--", "--tls-verify=false"], env=environment, capture_output=True, text=True, check=False
+        [*command, "--", "--tls-verify=false"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert done.returncode == 2, done.stderr  # of postgres, which is not ours to push
     assert (tmp_path / "log").read_text().split()[::2] == [f"localhost/dp2o-{name}:dev" for name in NAMES]

@@ -42,7 +42,7 @@ def _make_wheels(folder: Path, **variables: str) -> tuple[list[str], str]:
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", **variables}
-    subprocess.run([str(IMAGES / "make-wheels")], cwd=folder, env=environment, check=True)
+    subprocess.run([str(IMAGES / "make-wheels")], cwd=folder, env=environment, check=True, timeout=300)
     return (folder / "pip.log").read_text().splitlines(), (folder / "pinned.txt").read_text()
 
 
@@ -76,7 +76,13 @@ def test_a_failure_says_the_way_out(tmp_path: Path) -> None:
         (tmp_path / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(
-        [str(IMAGES / "make-wheels")], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [str(IMAGES / "make-wheels")],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert done.returncode == 1
     assert "--build-arg TORCH_BUILD=+cpu" in done.stderr
@@ -96,7 +102,9 @@ def test_the_list_has_every_package_that_is_installed() -> None:
     if not shutil.which("cyclonedx-py", path=str(Path(sys.executable).parent)):
         pytest.fail("cyclonedx-py is missing: make install")
     command = [sys.executable, str(ROOT / "scripts/sbom.py"), sys.executable]
-    first, again = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    first, again = (
+        subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout for _ in range(2)
+    )
     assert first == again
     document = json.loads(first)
     ours = [one for one in document["components"] if not one.get("purl", "").startswith("pkg:deb/")]

@@ -36,7 +36,7 @@ class ClipText:
             prompt, padding="max_length", max_length=self.tokenizer.model_max_length, truncation=True,
             return_tensors="pt",
         )  # fmt: skip
-        wanted = len(self.tokenizer(prompt).input_ids)
+        wanted = len(self.tokenizer(prompt, verbose=False).input_ids)
         if wanted > self.tokenizer.model_max_length:
             logger.warning("prompt cut from %d to %d tokens: %s", wanted, self.tokenizer.model_max_length, prompt[:80])
         device = self.encoder.device
