@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.backbones.base import Condition
+from components.errors import BadInput
 from components.storage.digests import seed_of
 
 PREFERENCE = "preference"
@@ -42,6 +43,13 @@ class Dial(nn.Module):
         share = preference.nan_to_num(0.5)
         embedded: Tensor = self.second(F.silu(self.first(torch.stack([1.0 - share, share], dim=1))))
         return embedded * told[:, None]
+
+
+def no_dial() -> BadInput:
+    """Why a family that trains a ControlNet refuses a dial."""
+    return BadInput(
+        "pair.dial is for this project's own models, and a ControlNet has no place for a dial: set it to []"
+    )
 
 
 class DialledNetwork(nn.Module):

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from components.backbones.base import Branch, Condition, Predictor, gradients_of
 from components.backbones.controlnet import control_branch, vae
 from components.backbones.controlnet.flow_parts import FlowParts
+from components.backbones.dial import no_dial
 from components.backbones.samplers.flow_euler import FlowEuler
 from components.backbones.states import state_digest
 from components.backbones.upsampling import upsample
@@ -152,9 +153,7 @@ class FlowControlNet(ABC):
         return False
 
     def add_dial(self) -> None:
-        raise BadInput(
-            "pair.dial is for this project's own models, and a ControlNet has no place for a dial: set it to []"
-        )
+        raise no_dial()
 
     def noise_shape(self, height: int, width: int) -> tuple[int, ...]:
         return self.sampler.noise_shape(self.latent_shape(height, width))

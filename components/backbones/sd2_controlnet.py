@@ -18,10 +18,10 @@ from components.backbones.controlnet import control_branch, vae
 from components.backbones.controlnet.clip_text import ClipText
 from components.backbones.controlnet.sd2_parts import read_parts
 from components.backbones.controlnet.split_unet import Features, SplitUNet
+from components.backbones.dial import no_dial
 from components.backbones.samplers.ddpm import DDPM, NoiseLevels
 from components.backbones.states import state_digest
 from components.backbones.upsampling import upsample
-from components.errors import BadInput
 from components.settings import SD2ControlNetSettings
 from components.storage import digests
 
@@ -113,9 +113,7 @@ class SD2ControlNet:
         return False
 
     def add_dial(self) -> None:
-        raise BadInput(
-            "pair.dial is for this project's own models, and a ControlNet has no place for a dial: set it to []"
-        )
+        raise no_dial()
 
     def noise_shape(self, height: int, width: int) -> tuple[int, ...]:
         return self.sampler.noise_shape(self.latent_shape(height, width))
