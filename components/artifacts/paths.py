@@ -42,3 +42,5 @@ SCORES = Path("data/scores.parquet")
 SCORE_QUARANTINE = Path("data/score_quarantine.parquet")
 GROUPS = Path("data/groups.parquet")
 PAIRS = Path("data/pairs.parquet")
+VOTES = Path("data/votes.parquet")
+"""People's votes on candidates; `dp2o study votes` makes it, pair.builder votes reads it."""
