@@ -124,6 +124,7 @@ def _named(settings: Settings, root: Path) -> list[tuple[str, Path]]:
         *(("prepare", folder) for named in photo_folders(settings.prepare) for folder in _with_linked(named, root)),
         *(("prepare", folder) for folder in (captioner,) if folder is not None),
         *((stage, path) for path in settings.backbone.files for stage in USES_BASE),
+        *(("pair", file) for file in (settings.pair.builder.votes_file,) if file is not None),
         *((stage, _code_of(part.kind, root)) for stage, part in _parts(settings) if part.is_custom),
     ]
 

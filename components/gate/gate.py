@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.artifacts.gate_report import Check
+from components.gate.people import Preference, people
 from components.judge.bootstrap import ClusterBootstrap, wins
 from components.metrics.suite import applicable
 from components.metrics.table import info
@@ -91,11 +92,13 @@ def judge(
     benchmark: Benchmark,
     limits: GateSettings,
     controls: Mapping[str, Rewards] | None = None,
+    asked: Preference | None = None,
 ) -> list[Check]:
     """All checks, always in the same order and whatever fails before.
 
     Args:
         controls: rewards of what the champion gives under `limits.controls`, by control.
+        asked: what people said, where `limits.study` asks for it.
     """
     if not benchmark.images:
         return [_check("images", 0.0, limits.min_images, False, "the benchmark set is empty")]
@@ -111,6 +114,7 @@ def judge(
         *(check for name in limits.fidelity for check in comparison.fidelity(name)),
         *(check for name in limits.guards for check in comparison.guard(name)),
         *comparison.diversity(),
+        *([people(limits.study, asked)] if limits.study else []),
         *_budget(champion, challenger, limits),
     ]
 
