@@ -61,7 +61,8 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
 
     Raises:
         BadInput: a shard is asked for (weights need all groups at once), scores lack a metric or name an LR image that
-            the dataset lacks, no group has pairs, votes are of other candidates, or a part that the user brought cannot be used.
+            the dataset lacks, no group has pairs, votes are of other candidates, or a part that the user brought
+            cannot be used.
     """
     if shard is not None:
         raise BadInput("pair cannot be sharded: its weights average over all groups; run it without --shard")

@@ -62,7 +62,7 @@ def _same(path: Path, number: int, row: tables.Row, made: dict[tuple[str, int], 
         here, voted = made[row["lr_id"], row[side]], row[f"{side}_digest"]
         if here != voted:
             raise BadInput(
-                f"{path}, row {number}: the vote is on a candidate {row[side]} of {row['lr_id']} with digest {voted}, and "
-                f"data/candidates.parquet has {here}: the votes are of other candidates; bring those back, or make a new "
-                "study of these"
+                f"{path}, row {number}: the vote is on a candidate {row[side]} of {row['lr_id']} with digest {voted}, "
+                f"and data/candidates.parquet has {here}: the votes are of other candidates; bring those back, or make "
+                "a new study of these"
             )

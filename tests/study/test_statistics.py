@@ -8,7 +8,7 @@ from components.study.statistics import alpha, share
 
 
 def test_alpha_by_hand() -> None:
-    """Two units of two raters: 1, 1 and 1, 0. Observed 2 of 4 ordered pairs over 4 values; chance of both orders 16/28."""
+    """Two units of two raters: 1, 1 and 1, 0. Observed 2 over 4 values; by chance, of both orders, 32 of 56 pairs."""
     values, raters, units = [1.0, 1.0, 1.0, 0.0], ["a", "b", "a", "b"], ["u", "u", "v", "v"]
     assert alpha(values, raters, units) == pytest.approx(1.0 - (2.0 / 4.0) / (2 * 4 * 4 / (8 * 7)))
     assert alpha([1.0, 1.0, 1.0, 1.0], raters, units) == 1.0  # all prefer one model, and agree
