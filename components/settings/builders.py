@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PlainValidator, SerializeAsAny
 
+from components.artifacts import paths
 from components.settings.block import Count
 from components.settings.part import Part, choose, kinds_of
 
@@ -176,7 +177,7 @@ class VotesBuilder(BuilderSettings):
 
     kind: Literal["votes"] = "votes"
     gives: ClassVar[tuple[str, ...]] = ("label_noise",)
-    file: Path = Path("data/votes.parquet")
+    file: Path = paths.VOTES
     min_votes: Count = 1
     prior: Annotated[float, Field(ge=0.0, le=100.0)] = 0.5
 
