@@ -107,7 +107,8 @@ def new_of_models(settings: Settings, root: Path, design: Design, images: Images
     peers = [peer_of(settings, name) for name in compared.peers]
     lead = [restorer for restorer, _ in own] + peers
     arms = _arms([*lead, *(results_of(settings, one, found) for one in compared.results)], compared.seeds)
-    chosen = _chosen(found.images, design, len(list(combinations(arms, 2))), compared.seeds)
+    in_turn = compared.seeds if arms[0].index is None else 1  # samples of one model are all shown at once
+    chosen = _chosen(found.images, design, len(list(combinations(arms, 2))), in_turn)
     part = _part_of(found.images, chosen)
     files = [file for _, saved in own for file in saved.files]
     with Judge(settings, root, compared.metrics, device, files) as judge:
