@@ -50,6 +50,8 @@ class Duels:
 
 def ranking(duels: Duels, *, resamples: int = 500, confidence: float = 0.95, seed: int = 0) -> Ranking:
     """Strengths of all models, or the reason why there are none."""
+    if not len(duels.values):
+        return Ranking((), "no ranking: there is no vote")
     every = wins_of(duels, np.ones(len(duels.values)))
     if problem := unidentified(every, duels.models):
         return Ranking((), problem)

@@ -1,6 +1,7 @@
 """Serve a study until somebody ends it, and tell the links."""
 
 import logging
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,7 +40,10 @@ def serve(folder: Path, host: str, port: int, names: Sequence[str]) -> None:
         if host not in LOCAL:
             logger.warning("links and votes travel unencrypted from %s: put a proxy with TLS in front of it", host)
         logger.info("study %s: %s port %d; Ctrl-C ends it, and nothing is lost", manifest.name, host, port)
+        # uvicorn ends the requests that are under way, and then raises the signal again: Ctrl-C is the way to end it here.
+        before = signal.signal(signal.SIGINT, lambda number, frame: None)
         try:
             server_of(app, host, port).run()
-        except KeyboardInterrupt:  # uvicorn has ended the requests before it tells
-            logger.info("ended; %d entries are in the log", len(log.entries))
+        finally:
+            signal.signal(signal.SIGINT, before)
+        logger.info("ended; %d entries are in the log", len(log.entries))
