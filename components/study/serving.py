@@ -40,7 +40,7 @@ def serve(folder: Path, host: str, port: int, names: Sequence[str]) -> None:
         if host not in LOCAL:
             logger.warning("links and votes travel unencrypted from %s: put a proxy with TLS in front of it", host)
         logger.info("study %s: %s port %d; Ctrl-C ends it, and nothing is lost", manifest.name, host, port)
-        # uvicorn ends the requests that are under way, and then raises the signal again: Ctrl-C is the way to end it here.
+        # uvicorn ends the requests under way and then raises the signal again, which is no interruption here.
         before = signal.signal(signal.SIGINT, lambda number, frame: None)
         try:
             server_of(app, host, port).run()
