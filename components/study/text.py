@@ -50,7 +50,7 @@ def _figures(figures: Figures) -> Iterator[str]:
     for pair in figures.pairs:
         rate = pair.win_rate
         yield (
-            f"  {f'{pair.first} over {pair.second}':<34} {_share(rate):<24} "
+            f"  {f'{pair.first} over {pair.second}':<38} {_share(rate):<24} "
             f"{rate.votes} votes, {pair.ties} ties, {rate.raters} raters, {rate.photos} photos"
         )
     for one in figures.ranking:
@@ -58,10 +58,10 @@ def _figures(figures: Figures) -> Iterator[str]:
         yield f"  strength {one.model:<25} {one.strength:+.2f}{ends}"
     if figures.no_ranking:
         yield f"  {figures.no_ranking}"
-    yield f"  {'same answer twice':<34} {_share(figures.self_agreement)}"
-    yield f"  {'agreement of raters (alpha)':<34} {'unknown' if figures.alpha is None else f'{figures.alpha:.2f}'}"
+    yield f"  {'same answer twice':<38} {_share(figures.self_agreement)}"
+    yield f"  {'agreement of raters (alpha)':<38} {'unknown' if figures.alpha is None else f'{figures.alpha:.2f}'}"
     for metric in figures.metrics:
-        yield f"  {f'{metric.metric} prefers what people prefer':<34} {_share(metric.agreement)}"
+        yield f"  {f'{metric.metric} prefers what people prefer':<38} {_share(metric.agreement)}"
 
 
 def _share(found: ShareFigures) -> str:
