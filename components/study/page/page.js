@@ -24,7 +24,7 @@ function fit() {
   const [width, height] = [by("left").naturalWidth, by("left").naturalHeight];
   if (!width) return;
   const ratio = window.devicePixelRatio || 1;
-  const room = Math.min((innerWidth / 2 - 24) * ratio / width, (innerHeight - 130) * ratio / height);
+  const room = Math.min((innerWidth / 2 - 24) * ratio / width, (innerHeight - 156) * ratio / height);
   const used = zoom || Math.max(1, Math.min(MOST_ZOOM, Math.floor(room)));
   document.querySelectorAll(".view img").forEach(image => {
     image.style.width = `${width * used / ratio}px`;
