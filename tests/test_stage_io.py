@@ -17,7 +17,7 @@ DOES_IO = {
     "prepare": {"stage", "sources"},
     "generate": {"stage", "cache"},
     "score": {"stage", "cache"},
-    "pair": {"stage", "votes"},
+    "pair": {"stage", "voted"},
     "train": {"stage", "checkpoints", "groups", "trainer"},
     "evaluate": {"stage"},
     "report": {"stage", "page"},

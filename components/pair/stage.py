@@ -14,7 +14,7 @@ from components.pair import weights
 from components.pair.builders import build
 from components.pair.filters import filtered
 from components.pair.pairs import Pair
-from components.pair.votes import votes_of
+from components.pair.voted import votes_of
 from components.rewards.alignment import Values, rewarded_metrics
 from components.rewards.group import GroupScores, aligned, deviations
 from components.rewards.scalarisers import rewards_of

@@ -143,5 +143,6 @@ def fit(wins: NDArray[np.float64]) -> Values:
         strengths = updated
         if done:
             break
-    logs: Values = np.log(strengths)
-    return logs - logs.mean()
+    logs = np.log(strengths)
+    centred: Values = logs - logs.mean()
+    return centred
