@@ -83,27 +83,19 @@ BROKEN = {
     "unreadable": (own(lost_edges, value_range="small"), {"range"}),
     "deaf": (own(of_a_mean_picture, value_range="0 .. 1", differentiable=False), {"reference", "direction"}),
     "turned": (own(lost_edges, higher_is_better=True, differentiable=False), {"direction"}),
-    "kind": (own(likes_noise, kind=Kind.NR, value_range="-1 .. 0", differentiable=False), {"direction: blur"}),
+    "noisy": (own(likes_noise, kind=Kind.NR, value_range="-1 .. 0", differentiable=False), {"direction: noise"}),
     "rounded": (own(rounded), {"gradient"}),
-    "nan": (own(sometimes_nan, differentiable=False), {"values"}),
+    "nan": (own(sometimes_nan, differentiable=False), {"values", "sizes"}),
     "small": (own(lost_edges, min_size=1), {"sizes"}),
     "shape": (own(one_too_many, differentiable=False), {"shape"}),
 }
 WHOLE = own(lost_edges)
+globals().update({name.upper(): metric for name, (metric, _) in BROKEN.items()})  # as a user's module has rows
 
 
 @pytest.fixture(scope="module")
 def pictures() -> list[Trial]:
     return trials(64, shipped_photos(("astronaut.png", "coffee.png")))
-
-
-@pytest.fixture
-def named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """BROKEN by name, as a user's module has rows."""
-    from tests.metrics import test_check  # noqa: PLC0415
-
-    for name, (metric, _) in BROKEN.items():
-        monkeypatch.setattr(test_check, name.upper(), metric, raising=False)
 
 
 def test_a_metric_that_keeps_all_promises(pictures: list[Trial]) -> None:
@@ -113,7 +105,6 @@ def test_a_metric_that_keeps_all_promises(pictures: list[Trial]) -> None:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-@pytest.mark.usefixtures("named")
 def test_what_is_broken_is_named_with_the_way_out(name: str, pictures: list[Trial]) -> None:
     outcomes = list(check(f"tests.metrics.test_check:{name.upper()}", CPU, pictures))
     broken = {outcome.name: outcome for outcome in outcomes if not outcome.holds}
@@ -137,9 +128,10 @@ def test_the_command_ends_with_2_where_a_promise_is_broken(tmp_path: Path) -> No
         result = CliRunner().invoke(app, ["check-metric", *arguments], env={"COLUMNS": "160"})
         return result.exit_code, result.output
 
-    code, said = run("piqe", "--side", "96")
+    code, said = run("tests.metrics.test_check:TURNED", "--side", "64")
     assert code == 2
-    assert "NO   direction: noise" in said
+    assert "NO   direction: blur: 0% of 120 pairs" in said
+    assert "is higher_is_better the wrong way round?" in said
     assert "keep it out of score.fr and score.nr" in said
     rows, columns = np.indices((96, 128))
     picture = np.stack([rows * 2, columns, (rows + columns) % 32 * 8], axis=-1).astype(np.uint8)
@@ -147,7 +139,7 @@ def test_the_command_ends_with_2_where_a_promise_is_broken(tmp_path: Path) -> No
     (tmp_path / "no_photo.png").write_bytes(b"nothing")
     code, said = run("psnr", "--photos", str(tmp_path), "--side", "64", "--json")
     assert code == 0
-    assert all(one["holds"] for one in json.loads(said[said.index("[") :]))
+    assert all(one["holds"] for one in json.loads(said[said.index("[") : said.rindex("]") + 1]))
     assert "left out: no_photo.png" in said
     code, said = run("psnr", "--photos", str(tmp_path), "--side", "512")
     assert code == 2

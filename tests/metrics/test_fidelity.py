@@ -24,9 +24,9 @@ OCR = pytest.mark.skipif(sys.version_info >= (3, 13), reason="rapidocr-onnxrunti
 
 @pytest.fixture(scope="module")
 def page() -> NDArray[np.uint8]:
-    """A printed page's first lines, `[96, 384, 3]`."""
+    """A corner of a printed page, `[128, 192, 3]`."""
     with Image.open(Path(str(skimage.__file__)).parent / "data/page.png") as opened:
-        return np.asarray(opened.convert("RGB"))[:96, :384]
+        return np.asarray(opened.convert("RGB"))[:128, :192]
 
 
 def blurred(image: NDArray[np.uint8], *sigmas: float) -> torch.Tensor:
