@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from components.artifacts.images import to_8bit
 from components.metrics.base import Context, check_inputs, digest_of, need
 from components.metrics.table import MetricInfo
-from components.storage.digests import of_file
+from components.storage.digests import of_file, of_pixels
 
 _REVISION = 1
 _CONFIDENCE, _CHARACTERS = 0.9, 3
@@ -97,12 +97,17 @@ class TextError:
         self.device = device
         self.digest = digest(row, folder)
         self._reader = _reader()
+        self._lines: dict[str, tuple[Line, ...]] = {}
 
     def prepare(self, hr: torch.Tensor | None, lr: torch.Tensor | None) -> Lines:
         """See `Metric.prepare`; reads the HR."""
         image = need(self.info, hr, "HR image").cpu()
         check_inputs(self.info, image, None)
-        return Lines(image, None, (), self._reader.lines(to_8bit(image)[0]))
+        pixels = to_8bit(image)[0]
+        known = of_pixels(pixels)
+        if known not in self._lines:  # several models restore one LR, and finding text takes a second
+            self._lines[known] = self._reader.lines(pixels)
+        return Lines(image, None, (), self._lines[known])
 
     def __call__(self, candidates: torch.Tensor, context: Context) -> torch.Tensor:
         """See `Metric.__call__`."""

@@ -86,10 +86,12 @@ def _spread(axes: Axes, evaluation: Evaluation) -> None:
     for (model, sizes), colour in zip(evaluation.best_mean_worst, (BASE, BETTER), strict=True):
         for kind, style in (("best", "--"), ("mean", "-"), ("worst", ":")):
             values = [float(getattr(values, kind)) for values in sizes.values()]
-            axes.plot([int(size) for size in sizes], values, style, color=colour, marker="o", label=f"{model}, {kind}")
+            places = [int(size) for size in sizes]
+            axes.plot(places, values, style, color=colour, marker="o", label=f"{model}, {kind}")
+    axes.set_xticks(places)
     axes.set_xlabel("M, restorations of an image")
     axes.set_ylabel("reward")
-    axes.legend(fontsize=7, ncols=2)
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _validation(axes: Axes, validation: Table) -> None:
@@ -108,7 +110,7 @@ def _line(axes: Axes, table: Table, column: str, label: str, marker: str = "") -
 def _closeups(closeups: Sequence[Closeup]) -> Figure:
     """A row an image, a column a version; squares are drawn pixel by pixel."""
     versions = list(dict.fromkeys(version for one in closeups for version in one.squares))
-    figure = Figure(figsize=(1.35 * len(versions), 1.5 * len(closeups)))
+    figure = Figure(figsize=(1.35 * len(versions), 1.4 * len(closeups)))
     for row, one in enumerate(closeups):
         for column, version in enumerate(versions):
             axes = figure.add_subplot(len(closeups), len(versions), row * len(versions) + column + 1)
@@ -116,7 +118,9 @@ def _closeups(closeups: Sequence[Closeup]) -> Figure:
             if version in one.squares:
                 axes.imshow(one.squares[version], interpolation="nearest")
             if column == 0:
-                axes.set_title(one.why, fontsize=6, loc="left")
-            axes.text(0.5, -0.08, version, transform=axes.transAxes, ha="center", va="top", fontsize=6)
-    figure.subplots_adjust(wspace=0.04, hspace=0.3)
+                why = one.why.replace(", ", ",\n").replace("contradict ", "contradict\n")
+                axes.text(-0.06, 0.5, why, transform=axes.transAxes, ha="right", va="center", fontsize=7, rotation=90)
+            if row == 0:
+                axes.set_title(version, fontsize=7)
+    figure.subplots_adjust(wspace=0.04, hspace=0.04)
     return figure

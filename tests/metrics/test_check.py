@@ -112,7 +112,9 @@ def test_what_is_broken_is_named_with_the_way_out(name: str, pictures: list[Tria
         assert any(found.startswith(expected) for found in broken), (expected, broken)
     assert all(outcome.change == CHECKS[outcome.name][1] for outcome in broken.values())
     if name != "shape":  # one that gives another shape fails nearly everywhere
-        allowed = {one.split(":")[0] for one in BROKEN[name][1]} | ({"reference"} if name in ("random", "counts", "of_batch") else set())
+        allowed = {one.split(":")[0] for one in BROKEN[name][1]} | (
+            {"reference"} if name in ("random", "counts", "of_batch") else set()
+        )
         assert all(any(found.startswith(one) for one in allowed) for found in broken), broken
 
 
