@@ -158,7 +158,7 @@ _ROWS = (
         (STLPIPS_VGG,),
         differentiable=True,
     ),
-    MetricInfo("niqe", Kind.NR, False, "~2 .. ~20", 96, "distance to natural-scene statistics", "niqe", (NIQE,)),
+    MetricInfo("niqe", Kind.NR, False, "~2 .. ~50", 96, "distance to natural-scene statistics", "niqe", (NIQE,)),
     MetricInfo("brisque", Kind.NR, False, "~0 .. ~150", 32, "SVM on natural-scene statistics", "brisque", (BRISQUE,)),
     MetricInfo("piqe", Kind.NR, False, "0 .. 100", 32, "share of visibly distorted blocks", "piqe"),
     MetricInfo(

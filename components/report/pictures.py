@@ -31,7 +31,8 @@ def heat(levels: NDArray[np.uint8], brightest: int) -> NDArray[np.uint8]:
     from matplotlib import colormaps  # noqa: PLC0415  # half a second
 
     share = np.minimum(levels[..., 0].astype(np.float64) / max(brightest, 1), 1.0)
-    return np.rint(colormaps["inferno"](share)[..., :3] * 255).astype(np.uint8)
+    coloured: NDArray[np.uint8] = np.rint(colormaps["inferno"](share)[..., :3] * 255).astype(np.uint8)
+    return coloured
 
 
 def enlarged(lr: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

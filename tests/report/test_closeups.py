@@ -48,7 +48,8 @@ def test_the_square_is_where_the_pictures_differ_and_holds_whole_pixels_of_the_l
     x, y, side = square(base, aligned, scale)
     assert x <= 130
     assert y <= 70
-    assert (x + side >= 135) and (y + side >= 75)
+    assert x + side >= 135
+    assert y + side >= 75
     assert side == SIDE // scale * scale
     assert x % scale == y % scale == 0
     small = square(base[:20, :20], aligned[:20, :20], scale)
