@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Picture = NDArray[np.uint8]
 Plane = NDArray[np.float64]
 
-SIDE, ZOOM = 48, 4
+SIDE, ZOOM = 48, 3
 """Side of a close-up, px of the restoration, and how often each pixel is repeated in both directions."""
 RULE = (
     "A rule chooses them, not a person: the image with the largest gain in reward, the median, the largest loss, and "

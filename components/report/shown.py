@@ -13,7 +13,7 @@ from components.report.closeups import Closeup, cases, cut, gains_of, mean_over,
 from components.report.pictures import heat
 
 BRIGHTEST = 0.995
-"""Quantile of the seeds' deviations that is white; of the image in which it is largest."""
+"""Quantile of the seeds' deviations, of all test images and both models, that is white."""
 
 
 class Restored:
@@ -25,7 +25,7 @@ class Restored:
         self.models = list(dict.fromkeys(str(row["model"]) for row in self.rows))
         self._pictures = ShardReader(root / paths.EVALUATION_PICTURES)
         maps = [self._pictures.image(name) for name in self._pictures if name.endswith(".deviation.png")]
-        self.brightest = int(max((np.quantile(one, BRIGHTEST) for one in maps), default=0))
+        self.brightest = int(np.quantile(np.concatenate([one.ravel() for one in maps]), BRIGHTEST)) if maps else 0
 
     def lr(self, lr_id: str) -> NDArray[np.uint8]:
         """The LR `[h, w, 3]`."""
