@@ -93,8 +93,11 @@ def _vote(manifest: Manifest, row: Mapping[str, str], place: str) -> Vote:
             "id": f"import-{digests.of_json(values)[:32]}",
         })  # fmt: skip
     except (ValidationError, ValueError) as error:
-        what = error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("task or seconds",), "msg": error}
-        raise BadInput(f"{place}: {'.'.join(map(str, what['loc']))}: {what['msg']}") from error
+        what = f"task or seconds: {error}"
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise BadInput(f"{place}: {what}") from error
     if problem := raters.name_problem(vote.rater):
         raise BadInput(f"{place}: {problem}")
     comparison = manifest.by_id.get(vote.comparison)
