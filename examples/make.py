@@ -1,0 +1,86 @@
+"""Tiny models of the examples' real classes, for a first run: `python -m examples.make one_step models/one_step`.
+
+UNets are random. A random VAE would decode no picture of what it encoded, so it learns that for some seconds.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import save_file
+
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+"""Stable Diffusion's."""
+
+
+def tiny_vae(steps: int = 150) -> AutoencoderKL:
+    """Two pixels a latent and 4 channels, trained on smooth pictures with some detail."""
+    torch.manual_seed(0)
+    model = AutoencoderKL(
+        block_out_channels=(16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+        latent_channels=4,
+        layers_per_block=1,
+        mid_block_add_attention=False,
+        scaling_factor=0.5,
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
+    for _ in range(steps):
+        coarse = torch.rand(8, 3, 4, 4)
+        images = 0.8 * F.interpolate(coarse, (24, 24), mode="bicubic").clamp(0, 1) + 0.2 * torch.rand(8, 3, 24, 24)
+        latents = model.encode(images * 2 - 1).latent_dist.mode()
+        loss = (model.decode(latents, return_dict=False)[0] / 2 + 0.5 - images).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    print(f"tiny VAE: PSNR {-10 * float(loss.detach().log10()):.1f} dB")
+    return model.eval()
+
+
+def tiny_unet(channels: int, **options: Any) -> UNet2DConditionModel:
+    """Stable Diffusion's class, with few channels and random weights."""
+    torch.manual_seed(1)
+    return UNet2DConditionModel(
+        in_channels=channels,
+        out_channels=4,
+        block_out_channels=(16, 32),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=8,
+        cross_attention_dim=16,
+        **options,
+    )
+
+
+def one_step(folder: Path) -> None:
+    """See `examples.one_step`."""
+    tiny_vae().save_pretrained(folder / "vae")
+    tiny_unet(4).save_pretrained(folder / "unet")
+    save_file({"text": torch.randn(1, 4, 16)}, folder / "prompt.safetensors")
+    (folder / "one_step.json").write_text(json.dumps({"scale": 4, "timestep": 249, **BETAS}, indent=2) + "\n")
+
+
+MAKE: dict[str, Callable[[Path], None]] = {"one_step": one_step}
+
+
+def main() -> None:
+    """Write one example's model into a new folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("example", choices=sorted(MAKE))
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True)
+    MAKE[arguments.example](arguments.folder)
+
+
+if __name__ == "__main__":
+    main()
