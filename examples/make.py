@@ -11,20 +11,27 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import save_file
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from examples.residual import ResidualModel, ResidualNetwork
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 """Stable Diffusion's."""
 
 
-def tiny_vae(steps: int = 150) -> AutoencoderKL:
-    """Two pixels a latent and 4 channels, trained on smooth pictures with some detail."""
+LETTERS = "abcdefghijklmnopqrstuvwxyz,0123456789"
+TOKENS = 16
+
+
+def tiny_vae(levels: int, steps: int = 150) -> AutoencoderKL:
+    """2^(levels - 1) pixels a latent and 4 channels, trained on smooth pictures with some detail."""
     torch.manual_seed(0)
     model = AutoencoderKL(
-        block_out_channels=(16, 16),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(16,) * levels,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
         norm_num_groups=4,
         latent_channels=4,
         layers_per_block=1,
@@ -63,13 +70,46 @@ def tiny_unet(channels: int, **options: Any) -> UNet2DConditionModel:
 
 def one_step(folder: Path) -> None:
     """See `examples.one_step`."""
-    tiny_vae().save_pretrained(folder / "vae")
+    tiny_vae(2).save_pretrained(folder / "vae")
     tiny_unet(4).save_pretrained(folder / "unet")
     save_file({"text": torch.randn(1, 4, 16)}, folder / "prompt.safetensors")
     (folder / "one_step.json").write_text(json.dumps({"scale": 4, "timestep": 249, **BETAS}, indent=2) + "\n")
 
 
-MAKE: dict[str, Callable[[Path], None]] = {"one_step": one_step}
+def concatenated(folder: Path) -> None:
+    """See `examples.concatenated`: the parts of StableDiffusionUpscalePipeline."""
+    tiny_vae(3).save_pretrained(folder / "vae")
+    tiny_unet(7, num_class_embeds=1000).save_pretrained(folder / "unet")
+    tokens = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(f"{letter}</w>" for letter in LETTERS)]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=TOKENS).save_pretrained(folder / "tokenizer")
+    text = CLIPTextConfig(
+        vocab_size=len(tokens), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=TOKENS, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+    )  # fmt: skip
+    CLIPTextModel(text).save_pretrained(folder / "text_encoder")
+    DDPMScheduler(**BETAS, clip_sample=False).save_pretrained(folder / "scheduler")
+    DDPMScheduler(beta_schedule="squaredcos_cap_v2").save_pretrained(folder / "low_res_scheduler")
+    names = {
+        "vae": "AutoencoderKL",
+        "unet": "UNet2DConditionModel",
+        "scheduler": "DDPMScheduler",
+        "low_res_scheduler": "DDPMScheduler",
+    }
+    index: dict[str, Any] = {"_class_name": "StableDiffusionUpscalePipeline"}
+    index |= {name: ["diffusers", kind] for name, kind in names.items()}
+    index |= {"tokenizer": ["transformers", "CLIPTokenizer"], "text_encoder": ["transformers", "CLIPTextModel"]}
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def residual(folder: Path) -> None:
+    """See `examples.residual`."""
+    torch.manual_seed(0)
+    config = {"scale": 4, "channels": 16, "blocks": 2}
+    ResidualModel(ResidualNetwork(16, 2), config, torch.device("cpu")).save(folder)
+
+
+MAKE: dict[str, Callable[[Path], None]] = {"one_step": one_step, "concatenated": concatenated, "residual": residual}
 
 
 def main() -> None:

@@ -226,7 +226,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_text()
     except OSError as error:
-        raise BadInput(f"{SETTING}: {path} cannot be read ({error.strerror}): name a folder that `save` wrote") from error
+        raise BadInput(
+            f"{SETTING}: {path} cannot be read ({error.strerror}): name a folder that `save` wrote"
+        ) from error
 
 
 ONE_STEP = Family(OneStepModel.load, settings=OneStepSettings, limits=Limits(trained_side=512))
