@@ -9,7 +9,7 @@ from collections import deque
 import torch
 from torch import Tensor, nn
 
-from components.backbones.base import Branches, Condition, Predictor
+from components.backbones.base import Backbone, Branches, Condition, Predictor
 from components.backbones.colour import ColourFix, fix_colours
 from components.backbones.residual_flow import ResidualFlow
 from components.backbones.samplers.base import moves
@@ -32,7 +32,8 @@ class _Policy:
     def digest(self, branches: Branches) -> str:
         return branches.digest("policy")
 
-    def predictor(self, backbone: ResidualFlow, times: Tensor) -> Predictor:
+    def predictor(self, backbone: Backbone, times: Tensor) -> Predictor:
+        assert isinstance(backbone, ResidualFlow)  # `whole_of` has seen to it
         return lambda x, t, condition: backbone.velocity(self.network, x, condition, t)
 
 

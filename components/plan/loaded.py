@@ -88,7 +88,7 @@ def _counted(run: Callable[[], object]) -> tuple[int, int]:
     """Operations of `run`, and the most memory that tensors made in it have at any one time."""
     counter, live = FlopCounterMode(display=False), LiveBytes([])
     # The fused kernels of a CPU have no formula.
-    with sdpa_kernel(SDPBackend.MATH), counter, live:  # type: ignore[no-untyped-call]
+    with sdpa_kernel(SDPBackend.MATH), counter, live:
         run()
     return int(counter.get_total_flops()), live.peak
 
