@@ -65,9 +65,10 @@ class ConcatenatedSettings(FamilyBlock):
 
     def stored_scale(self) -> int | None:
         try:
-            return 2 ** (len(json.loads((self.base / "vae/config.json").read_text())["block_out_channels"]) - 1)
+            levels = len(json.loads((self.base / "vae/config.json").read_text())["block_out_channels"])
         except (OSError, ValueError, KeyError, TypeError):  # a model of the hub; or whoever loads it says what is wrong
             return None
+        return int(2 ** (levels - 1))
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -25,7 +25,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz,0123456789"
 TOKENS = 16
 
 
-def tiny_vae(levels: int, steps: int = 150) -> AutoencoderKL:
+def tiny_vae(levels: int, scaling_factor: float = 0.5, steps: int = 150) -> AutoencoderKL:
     """2^(levels - 1) pixels a latent and 4 channels, trained on smooth pictures with some detail."""
     torch.manual_seed(0)
     model = AutoencoderKL(
@@ -36,12 +36,12 @@ def tiny_vae(levels: int, steps: int = 150) -> AutoencoderKL:
         latent_channels=4,
         layers_per_block=1,
         mid_block_add_attention=False,
-        scaling_factor=0.5,
+        scaling_factor=scaling_factor,
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     for _ in range(steps):
-        coarse = torch.rand(8, 3, 4, 4)
-        images = 0.8 * F.interpolate(coarse, (24, 24), mode="bicubic").clamp(0, 1) + 0.2 * torch.rand(8, 3, 24, 24)
+        coarse = torch.rand(4, 3, 3, 3)
+        images = 0.8 * F.interpolate(coarse, (16, 16), mode="bicubic").clamp(0, 1) + 0.2 * torch.rand(4, 3, 16, 16)
         latents = model.encode(images * 2 - 1).latent_dist.mode()
         loss = (model.decode(latents, return_dict=False)[0] / 2 + 0.5 - images).square().mean()
         optimizer.zero_grad()
@@ -78,7 +78,7 @@ def one_step(folder: Path) -> None:
 
 def concatenated(folder: Path) -> None:
     """See `examples.concatenated`: the parts of StableDiffusionUpscalePipeline."""
-    tiny_vae(3).save_pretrained(folder / "vae")
+    tiny_vae(3, scaling_factor=0.08333).save_pretrained(folder / "vae")
     tiny_unet(7, num_class_embeds=1000).save_pretrained(folder / "unet")
     tokens = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(f"{letter}</w>" for letter in LETTERS)]
     vocabulary = {token: number for number, token in enumerate(tokens)}
