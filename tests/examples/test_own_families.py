@@ -88,8 +88,11 @@ def test_all_stages_run_on_it(models: Path, tmp_path: Path, example: str) -> Non
     losses = [float(row["loss"]) for row in csv.DictReader((tmp_path / "reports/training.csv").open())]
     weights = [row["weight"] for row in tables.read_rows(tmp_path / "data/pairs.parquet", tables.PAIRS)]
     assert losses[0] == pytest.approx(0.6931 * sum(weights) / len(weights), rel=0.02)  # policy is reference: ln 2
-    evaluation = Evaluation.read(tmp_path)
-    assert evaluation.metrics["psnr"].base != evaluation.metrics["psnr"].aligned
+    model = load_backbone(load_settings(tmp_path / "params.yaml"), tmp_path, CPU)
+    before = model.digest("policy")
+    assert Evaluation.read(tmp_path).digests["base"] == before
+    model.load_policy(tmp_path / "models/aligned/last")
+    assert model.digest("policy") != before
 
 
 def test_the_error_of_one_step_is_that_of_the_clean_latents_it_gives(models: Path) -> None:
