@@ -23,7 +23,7 @@ from components.export.whole import example, whole_of
 from components.settings import load_settings
 from components.upscale.upscaler import Upscaler
 
-SIDES = (32, 64, 96)
+SIDES = (32, 64, 96, 128)
 """LR px."""
 
 
