@@ -16,12 +16,15 @@ from pydantic import SecretStr
 from components.artifacts.lock import Lock
 from components.errors import BadInput
 from components.settings import Part, PrepareSettings, Settings, load_settings
+from components.settings.families import is_own
 from components.settings.prepare import PHOTO_SETTINGS
 from components.storage.dvc_inputs import is_utf8, linked_folders
 from components.storage.publish import write_text
 
 USES_BASE = ("generate", "train", "evaluate")
 """Stages that load the base model."""
+USES_FAMILY = (*USES_BASE, "register")
+"""Stages that run the code of its family."""
 CODE = "components"
 """Of this project: code that is missing is DVC's to say."""
 
@@ -119,12 +122,13 @@ def _photo_folders_before(root: Path) -> set[str]:
 
 def _named(settings: Settings, root: Path) -> list[tuple[str, Path]]:
     """(stage, path) of what settings name."""
-    captioner = settings.prepare.prompt.model
+    captioner, family = settings.prepare.prompt.model, settings.backbone.family
     return [
         *(("prepare", folder) for named in photo_folders(settings.prepare) for folder in _with_linked(named, root)),
         *(("prepare", folder) for folder in (captioner,) if folder is not None),
         *((stage, path) for path in settings.backbone.files for stage in USES_BASE),
         *(("pair", file) for file in (settings.pair.builder.votes_file,) if file is not None),
+        *((stage, _code_of(family, root)) for stage in USES_FAMILY if is_own(family)),
         *((stage, _code_of(part.kind, root)) for stage, part in _parts(settings) if part.is_custom),
         *((stage, _code_of(name, root)) for stage, name in _metrics(settings) if ":" in name),
     ]

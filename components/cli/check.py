@@ -43,11 +43,11 @@ def check_backbone(
         from components.backbones.check import check  # noqa: PLC0415
         from components.backbones.loading import load_backbone  # noqa: PLC0415
         from components.process import resolve_device  # noqa: PLC0415
-        from components.settings.families import FAMILIES  # noqa: PLC0415
+        from components.settings.families import family_of  # noqa: PLC0415
 
         settings, root = context.project
         backbone = load_backbone(settings, root, resolve_device(settings.run.device))
-        trained = FAMILIES[settings.backbone.family].limits.trained_side
+        trained = family_of(settings.backbone.family).limits.trained_side
         side = side or (trained // backbone.scale if trained else SIDE)
         largest = settings.backbone.largest_lr
         if largest is not None and side * side > largest:

@@ -135,7 +135,7 @@ def upscale(
             check_name(name)
 
         def load() -> "Request":
-            return _request(wanted, context, _upscaler(model, context, tile, max_pixels, base, wanted.needs_base))
+            return _request(wanted, context, upscaler_of(model, context, tile, max_pixels, base, wanted.needs_base))
 
         if is_one(photos, output):
             _one(photos[0], wanted, load, model, as_json)
@@ -290,7 +290,8 @@ def _request(wanted: _Wanted, context: Context, upscaler: "Upscaler") -> "Reques
     return Request(upscaler, seeds, wanted.prompt, wanted.mixture, suite)
 
 
-def _upscaler(model: str, context: Context, tile: int, max_pixels: int, base: str, needs_base: bool) -> "Upscaler":
+def upscaler_of(model: str, context: Context, tile: int, max_pixels: int, base: str, needs_base: bool) -> "Upscaler":
+    """What restores: a folder's model, or a registered one; see `Model`."""
     settings, root = context.project
     set_up_process(settings)
     if model.startswith("models:/"):

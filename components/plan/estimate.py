@@ -7,7 +7,7 @@ from components.plan.gpus import Gpu, Precision
 from components.plan.published import seconds_a_candidate, utilisation
 from components.plan.workload import PRECISIONS, Workload
 from components.settings import Settings
-from components.settings.families import FAMILIES
+from components.settings.families import family_of
 
 GIB = 2**30
 
@@ -90,7 +90,7 @@ class Utilisation:
             return cls(given, given, f"{given:.1%} of peak is --mfu")
         if gpu.sustained:
             return cls(1.0, 1.0, "The CPU's rate is a measured one: 67 GFLOP/s a core, of a small UNet in float32")
-        published = FAMILIES[family].published
+        published = family_of(family).published
         if published is None:
             used = SMALL_MODEL_UTILISATION
             return cls(used, used, f"{used:.0%} of peak is assumed, for want of any measurement")

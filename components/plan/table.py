@@ -9,7 +9,7 @@ from components.plan.figures import total
 from components.plan.plan import GpuPlan, Plan
 from components.plan.published import SCORING_HOURS
 from components.settings import Settings
-from components.settings.families import FAMILIES
+from components.settings.families import family_of
 
 TERA = 1e12
 
@@ -151,7 +151,7 @@ def _ways_out(plan: Plan) -> list[str]:
         ways.append("a smaller train.micro_batch")
     if plan.settings.train.precision == "no":
         ways.append("train.precision bf16")
-    if FAMILIES[backbone.family].limits.half_precision and backbone.frozen_dtype == "float32":
+    if family_of(backbone.family).limits.half_precision and backbone.frozen_dtype == "float32":
         ways.append("backbone.dtype bfloat16")
     if backbone.adapter_rank == 0:
         ways.append("backbone.lora_rank above 0")
@@ -239,7 +239,7 @@ def _assumptions(plan: Plan) -> list[str]:
         + (
             f"; the paper reports {SCORING_HOURS:g} h on 8 A800 for its nine metrics. The metrics' networks and the "
             "captioner of prepare are not counted."
-            if FAMILIES[plan.settings.backbone.family].published is not None
+            if family_of(plan.settings.backbone.family).published is not None
             else "."
         ),
         "Activations are the most that is alive at once in a pass, counted on tensors without numbers, with fused "

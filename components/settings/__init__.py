@@ -5,13 +5,16 @@ from components.settings.backbone import (
     BackboneSettings,
     ColourFix,
     ControlNetSettings,
+    FamilyBlock,
     FlowControlNetSettings,
     FluxControlNetSettings,
+    KnownSettings,
     PixelFlowSettings,
     RestorerFlowSettings,
     SD2ControlNetSettings,
     SD3ControlNetSettings,
     TinyFlowSettings,
+    stored_backbone,
 )
 from components.settings.block import Block, Count, Fraction, Positive
 from components.settings.builders import (
@@ -82,12 +85,14 @@ __all__ = [
     "DP2OBuilder",
     "DP2OObjective",
     "EvaluateSettings",
+    "FamilyBlock",
     "FilterSettings",
     "FlowControlNetSettings",
     "FluxControlNetSettings",
     "Fraction",
     "GenerateSettings",
     "IPOObjective",
+    "KnownSettings",
     "MarginObjective",
     "MinMaxScalariser",
     "Mixed",
@@ -132,4 +137,5 @@ __all__ = [
     "WinnersOnlyObjective",
     "load_settings",
     "row_of",
+    "stored_backbone",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from components.settings.families import FAMILIES
+from components.settings.families import family_of
 from components.settings.measured import metrics_fit
 from components.settings.method import method_fits
 
@@ -42,7 +42,9 @@ def check(settings: "Settings") -> None:
 
 
 def _the_family_takes_it(settings: "Settings") -> Iterator[str]:
-    family, limits = settings.backbone.family, FAMILIES[settings.backbone.family].limits
+    if not settings.backbone.loaded:
+        return
+    family, limits = settings.backbone.family, family_of(settings.backbone.family).limits
     if settings.train.t_distribution == "sampler" and not limits.sampler_levels:
         yield (
             f"train.t_distribution sampler is for this project's own models, backbone.family is {family}: "

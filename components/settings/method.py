@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from components.settings.builders import BUILDER_KINDS
-from components.settings.families import FAMILIES
+from components.settings.families import family_of
 from components.settings.filters import FILTER_KINDS
 from components.settings.scalarisers import SidesSettings
 
@@ -115,7 +115,7 @@ def _dial_has_two_ends(settings: "Settings") -> Iterator[str]:
         if told:
             yield f"evaluate.mixtures {told[0]} is for a policy with a dial: set pair.dial, or take it out"
         return
-    if not FAMILIES[settings.backbone.family].limits.dial:
+    if settings.backbone.loaded and not family_of(settings.backbone.family).limits.dial:
         yield (
             f"pair.dial is for this project's own models, backbone.family is {settings.backbone.family}, whose "
             "networks have no place for it: set it to []"
@@ -130,7 +130,7 @@ def _source_has_what_is_asked(settings: "Settings") -> Iterator[str]:
     if source.of_pairs:
         return
     family = settings.backbone.family
-    if not FAMILIES[family].limits.rewarded:
+    if settings.backbone.loaded and not family_of(family).limits.rewarded:
         yield (
             f"train.source {source.kind} is for this project's own models, backbone.family is {family}, whose decoder "
             "passes no gradient on: set it to pairs"

@@ -26,7 +26,7 @@ from components.metrics.suite import Suite
 from components.process import resolve_device
 from components.rewards.alignment import rewarded_metrics
 from components.settings import BirdSource, Settings, TrainSettings
-from components.settings.families import FAMILIES
+from components.settings.families import family_of
 from components.storage import digests
 from components.storage.publish import atomic_folder, write_text
 from components.train import processes
@@ -65,7 +65,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     if device.type == "cpu" and settings.train.precision == "fp16":
         raise BadInput('train.precision fp16 needs a GPU; on a CPU set it to "no" or bf16')
     accelerator = processes.start(device, settings.train.precision)
-    if accelerator.is_fsdp2 and not FAMILIES[settings.backbone.family].limits.spread:
+    if accelerator.is_fsdp2 and not family_of(settings.backbone.family).limits.spread:
         raise BadInput(
             f"FSDP2 is for policies that do not fit one GPU, {settings.backbone.family} does: launch with "
             "launch/ddp.yaml"

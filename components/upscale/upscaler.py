@@ -17,7 +17,7 @@ from components.errors import BadInput
 from components.progress import counter
 from components.prompts.writer import Writer
 from components.settings import BackboneSettings, MixtureSettings
-from components.settings.families import FAMILIES
+from components.settings.families import family_of
 from components.storage.digests import of_pixels
 from components.upscale.noise import NoiseField
 from components.upscale.tiles import GRID, blend_weights, check_tiling, spans
@@ -43,7 +43,7 @@ class Tiling:
 
 def default_tiling(settings: BackboneSettings) -> Tiling:
     """Tiles as large as suits the family."""
-    side, scale = FAMILIES[settings.family].limits.trained_side, settings.stored_scale()
+    side, scale = family_of(settings.family).limits.trained_side, settings.stored_scale()
     if side is None or scale is None:
         return Tiling()
     tile = max(side // scale // GRID * GRID, 2 * GRID)
