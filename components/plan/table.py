@@ -185,6 +185,7 @@ def _hours(plan: Plan, kind: GpuPlan) -> list[str]:
             ]
         )
     score = f"{plan.workload.candidates * len(plan.settings.score.all_metrics):,} metric values"
+    score += "".join(f", {calls:,} calls of {kind}" for kind, calls in plan.workload.judge_calls.items())
     rows.insert(2, ["score", score, "?", "", "?", "?"])
     rows.append(["all but score", "", "", "", _short(kind.seconds / 3600), _short(kind.gpu_hours)])
     if cpu:
