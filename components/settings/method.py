@@ -154,6 +154,7 @@ def _source_has_what_is_asked(settings: "Settings") -> Iterator[str]:
         "train.safeguard": (train.safeguard, 0),
         "train.winner_stop": (train.winner_stop, 0),
         "train.held_out_groups": (train.held_out_groups, 0),
+        "train.dual_captions": (train.dual_captions, ""),
         "train.noise": (train.noise, "fresh"),
         "pair.dial": (list(settings.pair.dial), []),
     }
