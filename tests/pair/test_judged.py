@@ -71,9 +71,9 @@ def test_without_a_side_the_pairs_do_not_change(tmp_path: Path) -> None:
 
 
 def test_rank_then_sift_by_a_judge(tmp_path: Path) -> None:
-    """The judge prefers lower indexes and the scorer agrees: winners are below losers, whatever the metrics' sides say."""
-    builder = {"kind": "rank_then_sift", "judge": "unified_reward_flex", "scorer": "realism", "top": 2, "seed": 0}
-    settings, ids = project(tmp_path, {"side": None}, builder=builder, top=None)
+    """The judge prefers lower indexes and the scorer agrees: winners are below losers, whatever fidelity says."""
+    builder = {"kind": "rank_then_sift", "judge": "unified_reward_flex", "scorer": "realism"}
+    settings, ids = project(tmp_path, {"side": None}, builder=builder)
     falling = [float(M - place) for place in range(M)]
     columns = {"psnr": falling[::-1], "musiq": falling, "judge_unified_reward_flex": falling}
     write_scores(tmp_path, dict.fromkeys(ids, columns), list(columns))

@@ -60,7 +60,7 @@ def test_ranking_equals_psnr(tmp_path: Path) -> None:
         rates = [row["judge_by_psnr_nr"] for row in group]
         # Candidates are one photo under more and more noise: against its LR as against the photo.
         assert np.argsort(rates).tolist() == np.argsort([row["psnr"] for row in group]).tolist()
-        assert sorted(rates) == [0.0, 0.25, 0.5, 0.75, 1.0]
+        assert sorted(rates) == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0])
     rows = found["comparisons"]
     assert len(rows) == LRS * M * (M - 1) * 4
     assert {row["dimension"] for row in rows} == {"fidelity", "realism", "artefacts", "overall"}
@@ -95,14 +95,26 @@ def test_a_real_model_through_the_stage(tmp_path: Path, judge_folder: Path, monk
     assert {name: (tmp_path / f"data/{name}.parquet").read_bytes() for name in OUTPUTS} == before
 
 
-def test_the_answer_depends_on_pictures_their_order_and_the_text(judge_folder: Path) -> None:
+def test_the_model_sees_pictures_in_their_order_and_the_text(
+    judge_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = UnifiedRewardFlexSettings(**real(judge_folder, max_tokens=8))
-    ask = load_model(settings, Path(), torch.device("cpu"))
+    ask: Any = load_model(settings, Path(), torch.device("cpu"))
+    seen: list[dict[str, Any]] = []
+    generate = ask._model.generate
+    monkeypatch.setattr(ask._model, "generate", lambda **given: seen.append(given) or generate(**given))
     one, other = (np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.uint8) for seed in range(2))
     shown = [["A:", one, "B:", other, "?"], ["A:", other, "B:", one, "?"], ["A:", one, "B:", other, "which?"]]
     answers = [ask(parts) for parts in shown]
-    assert len(set(answers)) == 3
+    assert answers[0] != answers[2]
     assert [ask(parts) for parts in shown] == answers
+    plain, swapped, longer = (given["pixel_values"].chunk(2) for given in seen[:3])
+    assert torch.equal(plain[0], swapped[1])
+    assert torch.equal(plain[1], swapped[0])
+    assert not torch.equal(plain[0], plain[1])
+    assert torch.equal(plain[0], longer[0])
+    assert seen[2]["input_ids"].shape[1] == seen[0]["input_ids"].shape[1] + len("which")
+    assert all(given["do_sample"] is False for given in seen)
 
 
 def test_what_determines_an_answer(judge_folder: Path, tmp_path: Path) -> None:
