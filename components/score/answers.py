@@ -26,15 +26,7 @@ class AnswerCache:
 
     def read(self, lr_id: str) -> dict[str, str]:
         """Answers by `key_of`; empty where nothing is known."""
-        path = self._path(lr_id)
-        if not self._folder.fetch(path):
-            return {}
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            answers = _ANSWERS.validate_python(content["answers"], strict=True)
-            return answers if content["sha256"] == digests.of_json(answers) else {}
-        except (ValueError, LookupError, TypeError):  # pydantic's own is a ValueError
-            return {}
+        return self._folder.read(self._path(lr_id), _answers) or {}
 
     def write(self, lr_id: str, answers: dict[str, str]) -> None:
         """Keep all that is known of a group on this machine: a killed run asks nothing twice.
@@ -54,3 +46,16 @@ class AnswerCache:
 
     def _path(self, lr_id: str) -> Path:
         return self._folder.path / lr_id[:2] / f"{lr_id}.json"
+
+
+def _answers(written: bytes) -> dict[str, str]:
+    """The answers in a file.
+
+    Raises:
+        ValueError, LookupError, TypeError: it is cut short, altered, or JSON of another kind.
+    """
+    content = json.loads(written)
+    answers = _ANSWERS.validate_python(content["answers"], strict=True)
+    if content["sha256"] != digests.of_json(answers):
+        raise ValueError("its digest is another")
+    return answers
