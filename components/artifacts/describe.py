@@ -11,10 +11,15 @@ FILES: dict[str, tuple[str, pa.Schema]] = {
     "data/prompts.parquet": ("one row an LR image: its prompt, and who wrote it", tables.PROMPTS),
     "data/candidates.parquet": ("one row a candidate", tables.CANDIDATES),
     "data/scores.parquet": (
-        "one row a scored candidate; one column a metric, named as in params.yaml",
-        tables.scores_schema(["<metric>"]),
+        "one row a scored candidate; one column a metric, named as in params.yaml, and one a judge, `judge_<kind>_fr` "
+        "or `_nr` by its side, `judge_<kind>` without one",
+        tables.scores_schema(["<metric>", "judge_<kind>_nr"]),
     ),
     "data/score_quarantine.parquet": ("one row a score that is missing", tables.SCORE_QUARANTINE),
+    "data/comparisons.parquet": (
+        "one row an answer of a judge, by dimension; no rows without judges",
+        tables.COMPARISONS,
+    ),
     "data/groups.parquet": (
         "one row an LR image of the align split that has pairs; with pair.dial one a place on the dial, and a last column "
         "`preference` (double): its share of realism in the reward",

@@ -108,6 +108,9 @@ def group_scores(settings: Settings, root: Path, path: Path, set_aside: SetAside
         if row["split"] == "align" and row["index"] < limit:
             by_group[row["lr_id"]].append(row)
     found: dict[str, tuple[tuple[int, ...], dict[str, Values]]] = {}
+    judges = settings.score.judges
+    builder_judges = [judge for judge in judges if judge.kind in settings.pair.builder.judges]
+    judged: dict[str, dict[str, Values]] = {}
     for lr_id in sorted(by_group):
         members = sorted(by_group[lr_id], key=lambda row: int(row["index"]))
         if len(members) < settings.pair.builder.least:
@@ -118,10 +121,15 @@ def group_scores(settings: Settings, root: Path, path: Path, set_aside: SetAside
                 f"{path} has LR image {lr_id}, which data/dataset.parquet lacks; run generate and score again"
             )
         metrics = rewarded_metrics(settings.score.fr, settings.score.nr, has_hr[lr_id])
+        metrics += [judge.column for judge in judges if judge.side]
         found[lr_id] = (tuple(int(row["index"]) for row in members), _columns(members, metrics, path))
+        asked = {judge.kind: _columns(members, [judge.column], path) for judge in builder_judges}
+        judged[lr_id] = {kind: next(iter(column.values())) for kind, column in asked.items()}
     tau = deviations(scores for _, scores in found.values())
     return [
-        GroupScores(lr_id, indexes, tuple(scores), aligned(scores), np.array([tau[name] for name in scores]))
+        GroupScores(
+            lr_id, indexes, tuple(scores), aligned(scores), np.array([tau[name] for name in scores]), judged[lr_id]
+        )
         for lr_id, (indexes, scores) in found.items()
     ]
 

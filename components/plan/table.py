@@ -109,6 +109,12 @@ def of_the_method(settings: Settings) -> list[str]:
             f"The dial's {places} places (pair.dial) make {places} groups of an LR image from the same candidates and "
             "scores; its two layers cost less than a thousandth of a pass."
         )
+    if settings.train.dual_captions:
+        told.append(
+            "Dual captions (train.dual_captions) encode each LR image twice, once with each prompt, and keep both "
+            "(train.condition_cache_mb); a candidate that wins in one pair and loses in another takes two rows, which "
+            "are not counted."
+        )
     if settings.train.winner_stop:
         told.append("train.winner_stop reads the log and costs nothing; what it ends early costs less.")
     return told
@@ -185,6 +191,7 @@ def _hours(plan: Plan, kind: GpuPlan) -> list[str]:
             ]
         )
     score = f"{plan.workload.candidates * len(plan.settings.score.all_metrics):,} metric values"
+    score += "".join(f", {calls:,} calls of {kind}" for kind, calls in plan.workload.judge_calls.items())
     rows.insert(2, ["score", score, "?", "", "?", "?"])
     rows.append(["all but score", "", "", "", _short(kind.seconds / 3600), _short(kind.gpu_hours)])
     if cpu:

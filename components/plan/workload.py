@@ -1,6 +1,6 @@
 """How much there is to do: counts that follow from params.yaml, and the number of LR images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.artifacts import paths, tables
@@ -54,6 +54,7 @@ class Workload:
         validated: candidates of all validations of a training.
         evaluated: candidates of the evaluation of base and aligned model, and of their mixtures.
         mixed: of those, as candidates' worth, what mixtures take beyond one prediction a step.
+        judge_calls: calls of score.judges' models, by kind.
     """
 
     lr_images: LRImages
@@ -65,6 +66,7 @@ class Workload:
     validated: int
     evaluated: int
     mixed: float
+    judge_calls: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings, lr_images: LRImages, block: int) -> "Workload":
@@ -90,6 +92,7 @@ class Workload:
             validations * train.validation_images * train.validation_seeds,
             (2 + len(mixtures)) * each,
             sum(mixture.passes(steps) / steps - 1.0 for mixture in mixtures) * each,
+            {judge.kind: lr_images.candidates * judge.calls(generate.candidates) for judge in settings.score.judges},
         )
 
 

@@ -1,7 +1,7 @@
 """Scores of the candidates of one LR, and their reward by the method (docs/method.md, section 2). Pure."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,10 +31,11 @@ class GroupScores:
     Attributes:
         lr_id: of its LR.
         indexes: candidate indexes, `[M]`.
-        metrics: rewarded metrics, `[K]`.
+        metrics: rewarded metrics, and judges that are rewarded beside them, `[K]`.
         values: direction-aligned scores, higher is better, `[K, M]`.
         deviations: tau of each metric, its standard deviation within groups over all groups, in its unit, `[K]`.
         votes: what people said of its candidates; empty where nobody was asked.
+        judged: scores `[M]` of the judges that the builder asks, by kind, rewarded or not.
     """
 
     lr_id: str
@@ -43,6 +44,7 @@ class GroupScores:
     values: Values
     deviations: Values
     votes: tuple[Voted, ...] = ()
+    judged: Mapping[str, Values] = field(default_factory=dict)
 
     def by_metric(self, values: Values) -> dict[str, Values]:
         """Rows of `values`, `[K, M]`, by metric."""

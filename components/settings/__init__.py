@@ -31,6 +31,15 @@ from components.settings.builders import (
 from components.settings.evaluate import EvaluateSettings
 from components.settings.filters import FILTER_KINDS, FilterSettings, StrengthFilter, TransportFilter
 from components.settings.generate import GenerateSettings
+from components.settings.judges import (
+    JUDGE_KINDS,
+    JudgeSettings,
+    ModelSettings,
+    PairwiseSettings,
+    UnifiedRewardFlexSettings,
+    UnifiedRewardSettings,
+    VisualQualityR1Settings,
+)
 from components.settings.mixture import Mixed, MixtureSettings, Power, Strength
 from components.settings.objectives import (
     OBJECTIVE_KINDS,
@@ -69,6 +78,7 @@ __all__ = [
     "BACKBONE",
     "BUILDER_KINDS",
     "FILTER_KINDS",
+    "JUDGE_KINDS",
     "OBJECTIVE_KINDS",
     "SCALARISER_KINDS",
     "WHERE_AND_HOW",
@@ -92,16 +102,19 @@ __all__ = [
     "Fraction",
     "GenerateSettings",
     "IPOObjective",
+    "JudgeSettings",
     "KnownSettings",
     "MarginObjective",
     "MinMaxScalariser",
     "Mixed",
     "MixtureSettings",
+    "ModelSettings",
     "NoisyObjective",
     "ObjectiveSettings",
     "PairFolders",
     "PairSettings",
     "PairsSource",
+    "PairwiseSettings",
     "ParetoBuilder",
     "Part",
     "PixelFlowSettings",
@@ -130,7 +143,10 @@ __all__ = [
     "TinyFlowSettings",
     "TrainSettings",
     "TransportFilter",
+    "UnifiedRewardFlexSettings",
+    "UnifiedRewardSettings",
     "ValidationLimit",
+    "VisualQualityR1Settings",
     "VotesBuilder",
     "WinRateScalariser",
     "WinnersOnlyBuilder",

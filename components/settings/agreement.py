@@ -50,6 +50,12 @@ def _the_family_takes_it(settings: "Settings") -> Iterator[str]:
             f"train.t_distribution sampler is for this project's own models, backbone.family is {family}: "
             "take uniform (SD2) or logit_normal (FLUX, SD3)"
         )
+    if settings.train.dual_captions and not limits.prompts:
+        readers = ", ".join(name for name, row in FAMILIES.items() if row.limits.prompts)
+        yield (
+            f'train.dual_captions is for backbones that read prompts, backbone.family is {family}: set it to "", or '
+            f"take one of {readers}"
+        )
     if settings.train.noise == "own" and limits.stochastic:
         yield (
             f"train.noise own is for flows, whose sample follows from one noise; the sampler of {family} draws in each "

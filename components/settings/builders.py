@@ -11,6 +11,7 @@ from components.settings.part import Part, choose, kinds_of
 
 Side = Literal["fidelity", "realism"]
 """FR metrics, or `lr_consistency` where there is no HR; and NR metrics."""
+SIDES: tuple[Side, ...] = ("fidelity", "realism")
 
 
 class BuilderSettings(Part):
@@ -38,6 +39,11 @@ class BuilderSettings(Part):
     def votes_file(self) -> Path | None:
         """People's votes, which the stage reads for it, relative to params.yaml; None where it needs none."""
         return None
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Kinds of score.judges that it asks."""
+        return ()
 
     def check(self, candidates: int) -> None:
         """Refuse what groups of so many candidates can never give.
@@ -135,14 +141,14 @@ class RankThenSiftBuilder(BuilderSettings):
 
     Attributes:
         top: winners, and losers, that are left after sifting.
-        judge: side of the reward that compares.
+        judge: side of the reward that compares, or the kind of one of score.judges.
         scorer: side that sifts.
         seed: of who meets whom.
     """
 
     kind: Literal["rank_then_sift"] = "rank_then_sift"
     top: Count
-    judge: Side = "fidelity"
+    judge: str = "fidelity"
     scorer: Side = "realism"
     seed: int
 
@@ -152,7 +158,11 @@ class RankThenSiftBuilder(BuilderSettings):
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        return (self.judge, self.scorer)
+        return tuple(side for side in SIDES if side in (self.judge, self.scorer))
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        return () if self.judge in SIDES else (self.judge,)
 
     def check(self, candidates: int) -> None:
         if 2 * self.top > candidates:

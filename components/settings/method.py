@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from components.settings.builders import BUILDER_KINDS
 from components.settings.families import family_of
 from components.settings.filters import FILTER_KINDS
+from components.settings.judges import PairwiseSettings
 from components.settings.scalarisers import SidesSettings
 
 if TYPE_CHECKING:
@@ -105,6 +106,18 @@ def _pairs_fit_groups(settings: "Settings") -> Iterator[str]:
                 f"pair.builder {settings.pair.builder.kind} asks for {side}, and {name} is empty: name a metric there, "
                 "or change the builder's judge and scorer"
             )
+    known = {judge.kind: judge for judge in settings.score.judges}
+    for kind in settings.pair.builder.judges:
+        if kind not in known:
+            yield (
+                f"pair.builder {settings.pair.builder.kind} has judge {kind}, which is neither a side (fidelity, "
+                f"realism) nor one of score.judges {sorted(known)}: name it there, or take a side"
+            )
+        elif known[kind].side is None and not isinstance(known[kind], PairwiseSettings):
+            yield (
+                f"pair.builder {settings.pair.builder.kind} asks judge {kind}, whose answer may have no rating: give "
+                "it a side, so that such candidates are set aside"
+            )
     if "align" not in settings.generate.splits:
         yield "generate.splits lacks align: training has no candidates without it"
 
@@ -141,6 +154,7 @@ def _source_has_what_is_asked(settings: "Settings") -> Iterator[str]:
         "train.safeguard": (train.safeguard, 0),
         "train.winner_stop": (train.winner_stop, 0),
         "train.held_out_groups": (train.held_out_groups, 0),
+        "train.dual_captions": (train.dual_captions, ""),
         "train.noise": (train.noise, "fresh"),
         "pair.dial": (list(settings.pair.dial), []),
     }

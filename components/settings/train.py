@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.settings.block import Block, Count, Fraction, Positive
 from components.settings.objectives import OBJECTIVE_KINDS, AnyObjective, ObjectiveSettings
@@ -14,6 +14,9 @@ SHORT_TRAIN = ("beta",)
 
 ValidationLimit = Literal["psnr", "ssim", "colour_shift", "grid", "border", "clipping"]
 """What a checkpoint is held to: two fidelities that may fall and four guards that may rise, against the base."""
+
+LOSER_WORDS = "blurry, over-smoothed, hallucinated texture, noise"
+"""What losers' prompts say beside the LR's unless the settings do; ours."""
 
 
 class TrainSettings(Block):
@@ -29,6 +32,8 @@ class TrainSettings(Block):
         winner_stop: training ends where the winners' error of the last steps lies by more than this share above the
             reference's; 0 = it never does.
         dial_dropout: share of groups, with pair.dial, whose place on it the policy is not told.
+        dual_captions: words that go after the prompt of losers, for policy and reference alike; `true` takes
+            LOSER_WORDS, empty: winners and losers have one prompt.
         held_out_groups: at least so many groups, whole photos of them, are not trained on; validation measures the
             share of their pairs that the policy prefers.
     """
@@ -40,6 +45,7 @@ class TrainSettings(Block):
     safeguard: Fraction = 0.0
     winner_stop: Annotated[float, Field(ge=0.0)] = 0.0
     dial_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    dual_captions: str = Field(default="", exclude_if=lambda words: not words)
     held_out_groups: Annotated[int, Field(ge=0)] = 0
     noise: Literal["fresh", "own"] = "fresh"
     noise_shared_by: Literal["group", "pair"]
@@ -68,6 +74,11 @@ class TrainSettings(Block):
     def _short_form(cls, values: Any) -> Any:
         return fold(values, "objective", SHORT_TRAIN, OBJECTIVE_KINDS, ObjectiveSettings)
 
+    @field_validator("dual_captions", mode="before")
+    @classmethod
+    def _default_words(cls, words: Any) -> Any:
+        return {True: LOSER_WORDS, False: ""}.get(words, words) if isinstance(words, bool) else words
+
     @model_validator(mode="after")
     def _consistent(self) -> "TrainSettings":
         if self.t_min >= self.t_max:
@@ -76,6 +87,11 @@ class TrainSettings(Block):
             raise ValueError(
                 f"held_out_groups {self.held_out_groups} asks which of a pair the policy prefers, and objective "
                 f"{self.objective.kind} is for winners alone: set it to 0"
+            )
+        if self.dual_captions and not self.objective.losers:
+            raise ValueError(
+                f"dual_captions {self.dual_captions!r} are of losers, and objective {self.objective.kind} is for "
+                'winners alone: set it to ""'
             )
         if self.safeguard and not self.objective.losers:
             raise ValueError(

@@ -54,6 +54,19 @@ class Group:
         second = first + count if losers else torch.full_like(first, -1)
         return [*self.winner, *losers], self._pairs(first, second)
 
+    def by_role(self, device: torch.device) -> tuple[list[int], Pairs, list[bool]]:
+        """Positions to compute errors of, pairs over them, and which of them are losers (noise shared by the group).
+
+        All candidates come first, in their order; one that wins in a pair and loses in another comes again at the end.
+        """
+        winning, losing = set(self.winner), {position for position in self.loser if position >= 0}
+        both = sorted(winning & losing)
+        again = {position: len(self.candidates) + place for place, position in enumerate(both)}
+        rows = [*range(len(self.candidates)), *both]
+        lost = [position in losing - winning for position in range(len(self.candidates))] + [True] * len(both)
+        loser = torch.tensor([again.get(position, position) for position in self.loser], device=device)
+        return rows, self._pairs(torch.tensor(self.winner, device=device), loser), lost
+
     def _pairs(self, winner: Tensor, loser: Tensor) -> Pairs:
         def column(values: tuple[float, ...] | None) -> Tensor | None:
             return None if values is None else torch.tensor(values, device=winner.device)

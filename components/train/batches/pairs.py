@@ -60,7 +60,7 @@ class Drawn:
     """What the networks are given for one group `[B, ...]`, and the pairs over these rows.
 
     `preference` is the place on the dial that the policy is told, not a number where it is told none; None without a
-    dial.
+    dial. `lost` says which rows are losers, whose prompt is another; None where all have one prompt.
     """
 
     clean: Tensor
@@ -68,6 +68,7 @@ class Drawn:
     noise: Tensor
     pairs: Pairs
     preference: float | None = None
+    lost: Sequence[bool] | None = None
 
 
 class PairBatches:
@@ -108,7 +109,6 @@ class PairBatches:
                 f"train.groups_per_step {settings.groups_per_step} is not a multiple of train.micro_batch "
                 f"{settings.micro_batch} times {accelerator.num_processes} processes: each process needs whole parts"
             )
-
         if not backbone.has_dial and any(group.preference is not None for group in groups.values()):
             raise BadInput(
                 "data/pairs.parquet is of places on a dial, which the policy lacks: set pair.dial to [] and run pair "
@@ -173,10 +173,16 @@ class PairBatches:
         return BatchLoss(loss, torch.stack(rows))
 
     def condition_of(self, groups: Sequence[Group], drawn: Sequence[Drawn]) -> Condition:
-        """What the networks see beside all rows of `drawn`, one a group: the LR, and the place of a dial."""
-        sizes = [len(one.clean) for one in drawn]
-        device = self.accelerator.device
-        condition = self.conditions.of([group.lr_id for group in groups], device).repeat(*sizes)
+        """What the networks see beside all rows of `drawn`, one a group: LR, prompt, and the place of a dial."""
+        device, lr_ids = self.accelerator.device, [group.lr_id for group in groups]
+        condition = self.conditions.of(lr_ids, device)
+        if self.settings.dual_captions:
+            # Rows of winners' prompts first, then those of losers'.
+            both = Condition.join([condition, self.conditions.of(lr_ids, device, self.settings.dual_captions)])
+            lost = [place + len(lr_ids) * flag for place, one in enumerate(drawn) for flag in one.lost or ()]
+            condition = both.take(lost)
+        else:
+            condition = condition.repeat(*(len(one.clean) for one in drawn))
         told = [one.preference for one in drawn for _ in one.clean if one.preference is not None]
         return preferring(condition, torch.tensor(told, device=device)) if told else condition
 
@@ -225,8 +231,11 @@ class PairBatches:
             sampled=self.sampled,
             occurrence=occurrence,
         )
+        lost: Sequence[bool] | None = None
         if self.settings.noise_shared_by == "group":
             positions, pairs = list(range(len(group.candidates))), group.by_position(device)
+            if self.settings.dual_captions:
+                positions, pairs, lost = group.by_role(device)
             t, noise = draw(draws=1)
             t, noise = t.expand(len(positions)), noise.expand(len(positions), *noise.shape[1:])
         else:
@@ -234,11 +243,13 @@ class PairBatches:
             count = len(group.winner)
             t, noise = draw(draws=count)
             twice = len(positions) // count  # once where winners stand alone
+            if self.settings.dual_captions:
+                lost = [False] * count + [True] * (len(positions) - count)
             t, noise = t.repeat(twice), noise.repeat(twice, *[1] * (noise.dim() - 1))
         if self.settings.noise == "own":
             noise = _own_noise(backbone, group, tuple(clean.shape[1:]))[positions]
         preference = schedule.told(self.settings, step, group.lr_id, group.preference, occurrence)
-        return Drawn(clean[positions], t.to(device), noise.to(device), pairs, preference)
+        return Drawn(clean[positions], t.to(device), noise.to(device), pairs, preference, lost)
 
     def _clean(self, backbone: Backbone, group: Group) -> Tensor:
         """x0 of a group's candidates: as the sampler gave it where it was stored, else the encoded image."""
