@@ -128,7 +128,12 @@ def group_scores(settings: Settings, root: Path, path: Path, set_aside: SetAside
     tau = deviations(scores for _, scores in found.values())
     return [
         GroupScores(
-            lr_id, indexes, tuple(scores), aligned(scores), np.array([tau[name] for name in scores]), judged[lr_id]
+            lr_id,
+            indexes,
+            tuple(scores),
+            aligned(scores),
+            np.array([tau[name] for name in scores]),
+            judged=judged[lr_id],
         )
         for lr_id, (indexes, scores) in found.items()
     ]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from components.settings.families import family_of
+from components.settings.families import FAMILIES, family_of
 from components.settings.measured import metrics_fit
 from components.settings.method import method_fits
 
