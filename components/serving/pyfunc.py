@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from components.artifacts.shards import encode_png
 from components.errors import BadInput
 from components.serving.build import upscaler_of
-from components.serving.requests import Requests, ServingLimits, refusal
+from components.serving.limits import ServingLimits
+from components.serving.requests import Requests, refusal
 from components.settings import BackboneSettings, MixtureSettings, PromptSettings
 from components.upscale.upscaler import Tiling, Upscaler, default_tiling
 

@@ -48,17 +48,26 @@ def best_of(
         for seed in seeds:
             picture = restore(seed)
             np.save(Path(folder) / f"{seed}.npy", picture)
-            found.append(_scores(picture, lr, suite, seed))
-        raw = {name: np.array([scores[name] for scores in found]) for name in suite.names}
-        rewards = group_rewards(raw)
-        order = np.argsort(-rewards, kind="stable")
-        rated = [Rated(seeds[place], float(rewards[place]), found[place]) for place in order]
+            found.append(scores_of(picture, lr, suite, seed))
+        rated = ranked(seeds, found)
         best: NDArray[np.uint8] = np.load(Path(folder) / f"{rated[0].seed}.npy")
     return best, rated
 
 
-def _scores(picture: NDArray[np.uint8], lr: NDArray[np.uint8], suite: Suite, seed: int) -> dict[str, float]:
-    """Mean over windows of each metric; windows that a metric cannot judge, such as an empty sky, are left out."""
+def ranked(seeds: Sequence[int], scores: Sequence[dict[str, float]]) -> list[Rated]:
+    """What each seed got, the best first; of equals the first. `scores` by metric, of each seed."""
+    raw = {name: np.array([one[name] for one in scores]) for name in scores[0]}
+    rewards = group_rewards(raw)
+    order = np.argsort(-rewards, kind="stable")
+    return [Rated(seeds[place], float(rewards[place]), scores[place]) for place in order]
+
+
+def scores_of(picture: NDArray[np.uint8], lr: NDArray[np.uint8], suite: Suite, seed: int) -> dict[str, float]:
+    """Mean over windows of each metric; windows that a metric cannot judge, such as an empty sky, are left out.
+
+    Raises:
+        BadInput: a metric judges no window.
+    """
     collected: dict[str, list[float]] = {name: [] for name in suite.names}
     detail = ""
     for window, seen in _windows(picture, lr):

@@ -1,5 +1,6 @@
 """A saved model and one 8-bit RGB picture of any size: the restored picture."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,12 +128,16 @@ class Upscaler:
         progress: bool = False,
         prompt: str | None = None,
         mixture: MixtureSettings | None = None,
+        after_tile: Callable[[int, int], None] = lambda done, of: None,
     ) -> NDArray[np.uint8]:
         """Restore 8-bit RGB `[h, w, 3]` to `[scale * h, scale * w, 3]`; without a `prompt`, `prompt_of` writes it.
 
         The result depends on the pixels, the prompt, `seed` and `mixture` (None: the policy) alone; up to the tile size
         it is candidate `seed` of the LR image. A larger picture is restored tile by tile; the colour fix then matches
         each tile's own part of the LR.
+
+        Args:
+            after_tile: called with the tiles that are done, and how many there are; what it raises ends the work.
 
         Raises:
             BadInput: the picture has more than `max_pixels` px, `seed` is negative, or the mixture needs a base.
@@ -167,12 +172,13 @@ class Upscaler:
             for number, row in enumerate(rows):
                 high = row.scaled(scale)
                 band, band_start = _moved_down(band, high.start - band_start, high.stop - high.start), high.start
-                for column, across in zip(columns, column_weights, strict=True):
+                for place, (column, across) in enumerate(zip(columns, column_weights, strict=True), 1):
                     wide = column.scaled(scale)
                     crop = lr[row.start : row.stop, column.start : column.stop]
                     restored = self._tile(crop, noise.window(high, wide), text, source)
                     band[:, :, wide.start : wide.stop] += restored * row_weights[number][:, None] * across
                     bar.update()
+                    after_tile(number * len(columns) + place, len(rows) * len(columns))
                 # No later row of tiles reaches above its own start: those rows are final.
                 final = rows[number + 1].start * scale if number + 1 < len(rows) else high.stop
                 output[high.start : final] = to_8bit(band[None, :, : final - high.start])[0]
