@@ -7,6 +7,7 @@ from pathlib import Path
 
 import uvicorn
 
+from components.artifacts import paths
 from components.errors import BadInput
 from components.metrics.suite import Suite
 from components.photos.limits import Limits
@@ -46,6 +47,7 @@ def run(
     serving = ServingLimits(max_rows=1, max_pixels=limits.max_pixels, max_bytes=limits.max_bytes)
     about = {
         "model": model,
+        "usual": model == paths.BEST.as_posix(),
         "digest": upscaler.digest[:12],
         "scale": upscaler.backbone.scale,
         "base": upscaler.has_base,

@@ -247,6 +247,11 @@ function choose(seed) {
   offer();
 }
 
+// As a shell takes it.
+function quoted(word) {
+  return /^[\w.,:@/+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
 function offer() {
   const suffix = at("format").value;
   const stem = job.name.replace(/\.[^.]*$/, "");
@@ -254,9 +259,9 @@ function offer() {
   at("download").download = `${stem}-x${about.scale}${suffix}`;
   const { strength, preference } = job.options;
   const mixed = preference !== null ? ` --preference ${preference}` : strength !== 1 ? ` --strength ${strength}` : "";
-  const model = about.model === about.usual ? "" : ` --model ${about.model}`;
-  const named = suffix === ".png" ? "" : ` -o ${stem}-x${about.scale}${suffix}`;
-  at("command").textContent = `dp2o upscale ${job.name}${named}${model} --seed ${chosen}${mixed}`;
+  const model = about.usual ? "" : ` --model ${quoted(about.model)}`;
+  const named = suffix === ".png" ? "" : ` -o ${quoted(`${stem}-x${about.scale}${suffix}`)}`;
+  at("command").textContent = `dp2o upscale ${quoted(job.name)}${named}${model} --seed ${chosen}${mixed}`;
 }
 
 at("order").addEventListener("submit", (event) => {
