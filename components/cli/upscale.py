@@ -143,7 +143,7 @@ def upscale(
 
 def _one(photo: Path, wanted: _Wanted, load: Any, model: str, as_json: bool) -> None:
     from components.upscale.comparison import comparison_path, side_by_side  # noqa: PLC0415
-    from components.upscale.encode import encoded  # noqa: PLC0415
+    from components.upscale.encode import SIXTEEN, encoded  # noqa: PLC0415
     from components.upscale.jobs import filled  # noqa: PLC0415
     from components.upscale.picture import STANDARD, check_size, read_picture, write_picture  # noqa: PLC0415
     from components.upscale.size import resized  # noqa: PLC0415
@@ -195,7 +195,8 @@ def _one(photo: Path, wanted: _Wanted, load: Any, model: str, as_json: bool) -> 
         sheet = side_by_side(picture.pixels, resized(request.base(picture.pixels, seed), size), restored)
         write_picture(comparison_path(target), sheet)
     write_picture(target, restored, picture)
-    was = f"; in 8 bits, RGB or grey, where the photo had {picture.was}" if picture.was else ""
+    lost = picture.lost(target.suffix.lower() in SIXTEEN)
+    was = f"; in 8 bits, RGB or grey, where the photo had {lost}" if lost else ""
     show(as_json, done, _text(done, f"{width} x {height} -> {size[0]} x {size[1]} px", wanted.mixture, was))
 
 

@@ -25,7 +25,9 @@ from components.photos.reader import PhotoReader
 from components.serving.limits import ServingLimits
 from components.upscale.picture import decode_picture
 
-EXPECTED = "send column `image`: base64, without line breaks, of a JPEG, PNG, WebP or TIFF file's bytes"
+EXPECTED = (
+    "send column `image`: base64, without line breaks, of a JPEG, PNG, WebP, TIFF, HEIC, AVIF or JPEG XL file's bytes"
+)
 
 
 class Requests:

@@ -1,13 +1,13 @@
 """A job's pictures as files: what the page shows, and what is taken away."""
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from components.artifacts.images import as_8bit
 from components.artifacts.shards import encode_png
 from components.studio.job import Job
 from components.studio.restoring import BASE
+from components.upscale.carried import Pixels
 from components.upscale.encode import encoded
 
 THUMBNAIL = 240
@@ -46,10 +46,10 @@ def thumbnail(job: Job, name: str) -> bytes:
     return encode_png(np.asarray(image))
 
 
-def _made(job: Job, seed: int) -> NDArray[np.uint8]:
+def _made(job: Job, seed: int) -> Pixels:
     if seed not in job.ready:
         raise KeyError(seed)
-    made: NDArray[np.uint8] = np.load(job.folder / f"{seed}.npy", mmap_mode="r")
+    made: Pixels = np.load(job.folder / f"{seed}.npy", mmap_mode="r")
     return made
 
 

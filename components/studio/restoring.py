@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from components.artifacts.images import as_8bit
 from components.errors import BadInput
 from components.metrics.suite import Suite
 from components.settings import MixtureSettings
 from components.studio.job import Job
+from components.upscale.carried import Pixels
 from components.upscale.choice import ranked, scores_of
 from components.upscale.upscaler import Upscaler
 
@@ -53,7 +53,7 @@ class Restorer:
             self._judge(job, steps)
         job.seconds = time.monotonic() - started
 
-    def _made(self, job: Job, seed: int, mixture: MixtureSettings, steps: "_Steps") -> NDArray[np.uint8]:
+    def _made(self, job: Job, seed: int, mixture: MixtureSettings, steps: "_Steps") -> Pixels:
         return self.upscaler(job.photo.pixels, seed, prompt=self.prompt, mixture=mixture, after_tile=steps.within)
 
     def _judge(self, job: Job, steps: "_Steps") -> None:
