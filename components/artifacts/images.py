@@ -24,13 +24,3 @@ def to_16bit(batch: torch.Tensor) -> NDArray[np.uint16]:
     """The same with 16 bits."""
     scaled = batch.detach().double().clamp(0.0, 1.0).mul(65535.0).round().permute(0, 2, 3, 1)
     return scaled.contiguous().cpu().numpy().astype(np.uint16)
-
-
-def as_8bit(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """8 or 16 bits with 8 bits, rounded to nearest."""
-    if image.dtype == np.uint8:
-        return image.astype(np.uint8, copy=False)
-    return _NEAREST[image]
-
-
-_NEAREST = ((np.arange(65536, dtype=np.int64) * 255 + 32767) // 65535).astype(np.uint8)

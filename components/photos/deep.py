@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from components.artifacts.images import as_8bit
+from components.artifacts.depth import as_8bit
 from components.photos import icc
 from components.photos.reading import FORMATS, turned
 

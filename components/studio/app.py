@@ -129,12 +129,10 @@ def _pictures(app: FastAPI, workroom: Workroom) -> None:
         with _known():
             return Response(pictures.thumbnail(workroom.job(key), name), media_type="image/png")
 
-    @app.get(JOBS + "/{key}/result/{seed}{suffix}")
-    def result(key: str, seed: int, suffix: str) -> Response:
-        if suffix not in SAVE_OPTIONS:
-            raise HTTPException(HTTPStatus.NOT_FOUND, f"use one of {', '.join(SAVE_OPTIONS)}")
+    @app.get(JOBS + "/{key}/result/{name}")
+    def result(key: str, name: str) -> Response:
         with _known():
-            return Response(pictures.result(workroom.job(key), seed, suffix), media_type=UPLOAD)
+            return Response(pictures.result(workroom.job(key), name), media_type=UPLOAD)
 
 
 @contextmanager

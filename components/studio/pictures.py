@@ -1,27 +1,35 @@
 """A job's pictures as files: what the page shows, and what is taken away."""
 
+import os
+
 import numpy as np
 from PIL import Image
 
-from components.artifacts.images import as_8bit
+from components.artifacts.depth import as_8bit
 from components.artifacts.shards import encode_png
 from components.studio.job import Job
 from components.studio.restoring import BASE
 from components.upscale.carried import Pixels
-from components.upscale.encode import encoded
+from components.upscale.encode import SAVE_OPTIONS, encoded
 
 THUMBNAIL = 240
 """Longest side, px."""
 LR = "LR"
 
 
-def result(job: Job, seed: int, suffix: str) -> bytes:
+def result(job: Job, name: str) -> bytes:
     """A restoration as `dp2o upscale` writes it, with all that its photo carried.
 
+    Args:
+        name: seed and suffix, such as `7.png`.
+
     Raises:
-        KeyError: the job has none of that seed.
+        KeyError: the job has none of that seed, or the format is not written.
     """
-    return encoded(_made(job, seed), suffix, job.photo)
+    stem, suffix = os.path.splitext(name)
+    if suffix not in SAVE_OPTIONS:
+        raise KeyError(name)
+    return encoded(_made(job, _seed(stem)), suffix, job.photo)
 
 
 def view(job: Job, name: str) -> bytes:

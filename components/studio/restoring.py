@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from components.artifacts.images import as_8bit
+from components.artifacts.depth import as_8bit
 from components.errors import BadInput
 from components.metrics.suite import Suite
 from components.settings import MixtureSettings

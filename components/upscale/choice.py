@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.artifacts.images import as_8bit, to_tensor
+from components.artifacts.depth import as_8bit
+from components.artifacts.images import to_tensor
 from components.errors import BadInput
 from components.metrics.suite import Suite
 from components.rewards.group import group_rewards

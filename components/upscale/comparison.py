@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.artifacts.images import as_8bit
+from components.artifacts.depth import as_8bit
 from components.upscale.carried import Pixels
 
 GUTTER = 8

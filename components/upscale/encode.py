@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from components.artifacts.images import as_8bit
+from components.artifacts.depth import as_8bit
 from components.photos import newer
 from components.photos.reading import BACKGROUND
 from components.upscale import sixteen

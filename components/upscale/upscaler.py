@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from components.artifacts.images import as_8bit, to_8bit, to_16bit, to_tensor
+from components.artifacts.depth import as_8bit
+from components.artifacts.images import to_8bit, to_16bit, to_tensor
 from components.backbones.base import Backbone, Source
 from components.backbones.colour import ColourFix
 from components.backbones.loading import SavedModel
