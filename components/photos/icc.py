@@ -81,7 +81,8 @@ def _curve(tag: bytes) -> Curve:
         if count == 0:
             return values.astype(np.float32)
         if count == 1:
-            return (values ** (struct.unpack_from(">H", tag, 12)[0] / 256.0)).astype(np.float32)
+            exponent = int(struct.unpack_from(">H", tag, 12)[0]) / 256.0
+            return np.power(values, exponent).astype(np.float32)
         table = np.frombuffer(tag, ">u2", count, 12) / 65535.0
         return np.interp(values, np.linspace(0.0, 1.0, count), table).astype(np.float32)
     if tag[:4] != b"para":

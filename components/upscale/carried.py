@@ -91,8 +91,8 @@ def read_carried(reader: PhotoReader, content: bytes, name: str) -> Carried:
         grey, profiled = bool(values["grey"]), bool(values["profiled"])
     except (KeyError, IndexError, TypeError, ValueError, binascii.Error) as error:
         raise UnusablePhotoError(Reason.HOSTILE, "its decoder gave metadata that are none") from error
-    alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
-    colours = np.ascontiguousarray(pixels[..., :3])
+    alpha = pixels[..., 3].copy() if pixels.shape[2] == 4 else None
+    colours = pixels[..., :3].copy()
     return Carried(colours, alpha, grey, exif, xmp, iptc, _plausible(dpi), profiled, was)
 
 

@@ -40,7 +40,7 @@ def encoded(image: Pixels, suffix: str, carried: Carried | None = None) -> bytes
     options = dict(SAVE_OPTIONS[suffix])
     buffer = io.BytesIO()
     if image.dtype == np.uint16 and suffix in SIXTEEN:
-        return sixteen.encoded(image, options["format"], carried)
+        return sixteen.encoded(image.astype(np.uint16, copy=False), options["format"], carried)
     image = as_8bit(image)
     if carried is None:
         Image.fromarray(image).save(buffer, **options)

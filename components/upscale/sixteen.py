@@ -64,7 +64,8 @@ def _png(samples: NDArray[np.uint16], carried: Carried | None) -> bytes:
     filtered[0, 1:], filtered[1:, 1:] = rows[0], rows[1:] - rows[:-1]
     header = struct.pack(">IIBBBBB", width, height, 16, _KINDS[channels], 0, 0, 0)
     about = [] if carried is None else _chunks(carried)
-    parts = [_chunk(b"IHDR", header), *about, _chunk(b"IDAT", zlib.compress(filtered, LEVEL)), _chunk(b"IEND", b"")]
+    pixels = zlib.compress(filtered.data, LEVEL)
+    parts = [_chunk(b"IHDR", header), *about, _chunk(b"IDAT", pixels), _chunk(b"IEND", b"")]
     return _SIGNATURE + b"".join(parts)
 
 

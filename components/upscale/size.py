@@ -65,7 +65,8 @@ def resized(image: Pixels, size: tuple[int, int]) -> Pixels:
     if (image.shape[1], image.shape[0]) == size:
         return image
     if image.dtype == np.uint16:
-        return np.stack([resized_16(image[..., channel], size, LANCZOS) for channel in range(3)], axis=-1)
+        deep = image.astype(np.uint16, copy=False)
+        return np.stack([resized_16(deep[..., channel], size, LANCZOS) for channel in range(3)], axis=-1)
     return np.asarray(Image.fromarray(image).resize(size, LANCZOS))
 
 
