@@ -49,7 +49,7 @@ def page(address: str, project: Path, tmp_path_factory: pytest.TempPathFactory) 
     with Browser(tmp_path_factory.mktemp("profile")) as opened:
         opened.call("Emulation.setDeviceMetricsOverride", width=1280, height=900, deviceScaleFactor=1, mobile=False)
         opened.call("Page.navigate", url=address)
-        until(opened, "document.getElementById('model')?.textContent !== ''")
+        until(opened, "(document.getElementById('model')?.textContent ?? '') !== ''")
         choose(opened, project / "photo.png")
         until(opened, "!document.getElementById('go').disabled")
         opened.evaluate("document.getElementById('seeds').value = 3")
