@@ -124,7 +124,9 @@ def _named(settings: Settings, root: Path) -> list[tuple[str, Path]]:
         *(("prepare", folder) for named in photo_folders(settings.prepare) for folder in _with_linked(named, root)),
         *(("prepare", folder) for folder in (captioner,) if folder is not None),
         *((stage, path) for path in settings.backbone.files for stage in USES_BASE),
+        *(("pair", file) for file in (settings.pair.builder.votes_file,) if file is not None),
         *((stage, _code_of(part.kind, root)) for stage, part in _parts(settings) if part.is_custom),
+        *((stage, _code_of(name, root)) for stage, name in _metrics(settings) if ":" in name),
     ]
 
 
@@ -134,6 +136,17 @@ def _parts(settings: Settings) -> list[tuple[str, Part]]:
     return [
         *(("pair", part) for part in (pair.builder, pair.scalariser, *pair.filters)),
         ("train", settings.train.objective),
+    ]
+
+
+def _metrics(settings: Settings) -> list[tuple[str, str]]:
+    """(stage, metric) of all metrics whose code can change what a stage makes."""
+    score, train = settings.score, settings.train
+    rewarded = [*score.fr, *score.nr]
+    return [
+        *((stage, name) for stage in ("score", "evaluate") for name in score.all_metrics),
+        *(("pair", name) for name in rewarded),
+        *(("train", name) for name in dict.fromkeys([*rewarded, *train.source.metrics])),
     ]
 
 

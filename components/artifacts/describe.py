@@ -21,6 +21,10 @@ FILES: dict[str, tuple[str, pa.Schema]] = {
         tables.GROUPS,
     ),
     "data/pairs.parquet": ("one row a preference pair; with pair.dial and `preference`, as groups", tables.PAIRS),
+    "data/votes.parquet": (
+        "one row a vote of a person on two candidates; made by `dp2o study votes`, and read with pair.builder votes",
+        tables.VOTES,
+    ),
     "reports/evaluation.parquet": (
         "one row a restoration of the test split",
         tables.evaluation_schema(["<metric>"]),

@@ -132,6 +132,18 @@ PAIRS = pa.schema(
 )
 
 
+VOTES = pa.schema(
+    [
+        LR_ID,
+        _column("first", pa.int32(), "candidate index of one picture"),
+        _column("second", pa.int32(), "candidate index of the other"),
+        _column("first_digest", pa.string(), "pixel digest of the first, as image_digest of a candidate"),
+        _column("second_digest", pa.string(), "pixel digest of the second"),
+        _column("first_preferred", pa.float64(), "1 where the rater preferred the first, 0 the second, 0.5 neither"),
+        _column("rater", pa.string(), "who; a name within the study"),
+        _column("study", pa.string(), "sha256 of the study's manifest"),
+    ]
+)
 PREFERENCE = _column("preference", pa.float64(), "with pair.dial: the share of realism in the reward that it is of")
 
 

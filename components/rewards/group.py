@@ -10,6 +10,21 @@ from components.rewards.sides import combine
 
 
 @dataclass(frozen=True)
+class Voted:
+    """Two candidates that people were shown, by their indexes.
+
+    Attributes:
+        votes: how many people answered.
+        first_votes: how many preferred the first; who saw no difference counts half.
+    """
+
+    first: int
+    second: int
+    votes: int
+    first_votes: float
+
+
+@dataclass(frozen=True)
 class GroupScores:
     """What is known of a group.
 
@@ -19,6 +34,7 @@ class GroupScores:
         metrics: rewarded metrics, `[K]`.
         values: direction-aligned scores, higher is better, `[K, M]`.
         deviations: tau of each metric, its standard deviation within groups over all groups, in its unit, `[K]`.
+        votes: what people said of its candidates; empty where nobody was asked.
     """
 
     lr_id: str
@@ -26,6 +42,7 @@ class GroupScores:
     metrics: tuple[str, ...]
     values: Values
     deviations: Values
+    votes: tuple[Voted, ...] = ()
 
     def by_metric(self, values: Values) -> dict[str, Values]:
         """Rows of `values`, `[K, M]`, by metric."""

@@ -22,6 +22,7 @@ from components.settings.builders import (
     ParetoBuilder,
     RandomBuilder,
     RankThenSiftBuilder,
+    VotesBuilder,
     WinnersOnlyBuilder,
 )
 from components.settings.evaluate import EvaluateSettings
@@ -125,6 +126,7 @@ __all__ = [
     "TrainSettings",
     "TransportFilter",
     "ValidationLimit",
+    "VotesBuilder",
     "WinRateScalariser",
     "WinnersOnlyBuilder",
     "WinnersOnlyObjective",
