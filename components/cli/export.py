@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from components.cli.context import MODELS, PARAMS, AsJson, Params, command, examples, show
-from components.cli.upscale import BEST, upscaler_of
+from components.cli.upscale_model import BEST, load_model
 from components.cli.upscale_options import Base
 
 commands = typer.Typer()
@@ -37,7 +37,7 @@ def export(
         from components.artifacts.evaluation import Evaluation  # noqa: PLC0415
         from components.export.command import export as write  # noqa: PLC0415
 
-        upscaler = upscaler_of(model, context, 0, 4_000_000, base, needs_base=False)
+        upscaler = load_model(model, context, 0, 4_000_000, base, needs_base=False)
         evaluation = Evaluation.read_if_there(context.root)
         named = name or context.settings.register_.model_name
         done = write(upscaler, named, form, out, evaluation, licence)

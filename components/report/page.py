@@ -92,6 +92,7 @@ def html(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    folder = resources.files("components.report") / "page"
-    style, script = (Markup((folder / name).read_text()) for name in ("page.css", "page.js"))
+    own, shared = resources.files("components.report") / "page", resources.files("components.pages")
+    style = Markup((own / "page.css").read_text() + (shared / "slider.css").read_text())
+    script = Markup((own / "page.js").read_text() + (shared / "slider.js").read_text())
     return environment.get_template("page.html").render(page=page, style=style, script=script)

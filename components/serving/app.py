@@ -5,7 +5,7 @@ import os
 import mlflow.pyfunc
 from mlflow.pyfunc import scoring_server
 
-from components.serving.limited import Limited
+from components.serving.limited import Limited, invocations
 from components.serving.server import FAMILY, FOLDER
 from components.settings.families import family_of
 
@@ -19,4 +19,5 @@ def served() -> Limited:
     if family := os.environ.get(FAMILY):
         family_of(family)
     model = mlflow.pyfunc.load_model(os.environ[FOLDER])
-    return Limited(scoring_server.init(model), model.unwrap_python_model().requests.limits)
+    limits = model.unwrap_python_model().requests.limits
+    return Limited(scoring_server.init(model), limits, invocations(limits))

@@ -123,7 +123,7 @@ def test_a_picture_is_named_by_the_models_factor_not_by_the_projects(
         def __call__(self, picture: np.ndarray, seed: int, **_: object) -> np.ndarray:
             return picture.repeat(2, axis=0).repeat(2, axis=1)
 
-    monkeypatch.setattr(upscaling, "_upscaler", lambda *_: Twice())
+    monkeypatch.setattr(upscaling, "load_model", lambda *_: Twice())
     code, text, errors = upscale(project, "--json")
     assert code == 0, errors
     assert json.loads(text)["output"] == str(project / "photo-x2.png")
