@@ -22,6 +22,8 @@ from components.storage.publish import write_text
 
 USES_BASE = ("generate", "train", "evaluate")
 """Stages that load the base model."""
+OF_ROUNDS = ("rounds", "generate", "score", "pair")
+"""Code that train runs beside its own where it has several rounds."""
 CODE = "components"
 """Of this project: code that is missing is DVC's to say."""
 
@@ -125,6 +127,7 @@ def _named(settings: Settings, root: Path) -> list[tuple[str, Path]]:
         *(("prepare", folder) for folder in (captioner,) if folder is not None),
         *((stage, path) for path in settings.backbone.files for stage in USES_BASE),
         *((stage, _code_of(part.kind, root)) for stage, part in _parts(settings) if part.is_custom),
+        *(("train", Path(CODE, name)) for name in OF_ROUNDS if settings.train.rounds > 1),
     ]
 
 
