@@ -88,8 +88,10 @@ def _arithmetic(plan: Plan) -> list[str]:
         text = f"A step takes {settings.train.groups_per_step} LR images and no pairs."
     elif settings.pair.builder.losers and workload.rows < 2 * workload.pairs:
         apart = 2 * workload.pairs / workload.rows
-        text += f" With a draw for each pair it would be {2 * pairs:,} rows, {apart:g} times the cost; they carry "
-            f"the information of {workload.step_rows // 2:,} such pairs."
+        text += (
+            f" With a draw for each pair it would be {2 * pairs:,} rows, {apart:g} times the cost; they carry the "
+            f"information of {workload.step_rows // 2:,} such pairs."
+        )
     return [*lines, *_wrapped([" ".join([text, *of_the_method(settings)])])]
 
 
