@@ -140,7 +140,7 @@ class Gradients:
     def drawn(self, train: TrainSettings, steps: int, what: str) -> Drawn:
         """The first `steps` steps' gradients."""
         batches = self._batches(train)
-        shown = train.model_dump(exclude={"micro_batch", "steps", "condition_cache_mb"})
+        shown = train.model_dump(exclude={"micro_batch", "steps", "rounds", "condition_cache_mb"})
         folder = self._out / digests.of_json([self._key, shown])[:16]
         folder.mkdir(parents=True, exist_ok=True)
         found = [

@@ -41,8 +41,9 @@ def units(chosen: TrainSettings, step: int, counts: list[int]) -> Tensor:
 
 @pytest.mark.parametrize("counts", [[1] * 7, [4, 2, 1], [3]])
 def test_stratified_levels_fill_each_part_once(counts: list[int]) -> None:
+    chosen = settings(t_draws="stratified")
     for step in range(5):
-        found = units(settings(t_draws="stratified"), step, counts)
+        found = units(chosen, step, counts)
         assert sorted((found * sum(counts)).ceil().long().tolist()) == list(range(1, sum(counts) + 1))
 
 
@@ -60,7 +61,8 @@ def test_antithetic_levels_come_in_opposite_couples(counts: list[int]) -> None:
 @pytest.mark.parametrize("number", [0, 3])
 def test_a_single_draw_is_uniform_over_steps(draws: str, number: int) -> None:
     """4000 draws: the standard error of a quarter's share is .0068."""
-    found = torch.stack([units(settings(t_draws=draws), step, [1] * 6)[number] for step in range(4000)])
+    chosen = settings(t_draws=draws)
+    found = torch.stack([units(chosen, step, [1] * 6)[number] for step in range(4000)])
     shares = torch.histc(found.float(), 4, 0.0, 1.0) / 4000
     assert shares.tolist() == pytest.approx([0.25] * 4, abs=0.028)
 
@@ -112,8 +114,9 @@ def test_each_pair_is_taken_as_often(pairs: list[tuple[int, int]], wanted: int) 
 
 
 def test_candidates_are_spread_over_the_pairs_that_are_taken() -> None:
+    chosen = settings(**PAIR, pairs_per_group=4)
     for step in range(20):
-        numbers = schedule.pairs_of_step(settings(**PAIR, pairs_per_group=4), step, group(SQUARE))
+        numbers = schedule.pairs_of_step(chosen, step, group(SQUARE))
         assert len({position for number in numbers for position in SQUARE[number]}) == 8
 
 
