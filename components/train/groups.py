@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,9 +59,10 @@ class Group:
 
     def _of(self, chosen: Sequence[int]) -> "Group":
         """The same with some of its pairs."""
-        columns = ("winner", "loser", "weight", "gap", "margin", "label_noise", "target")
-        kept = {name: getattr(self, name) for name in columns}
-        taken = {name: None if own is None else tuple(own[place] for place in chosen) for name, own in kept.items()}
+        taken: dict[str, Any] = {}
+        for name in ("winner", "loser", "weight", "gap", "margin", "label_noise", "target"):
+            own = getattr(self, name)
+            taken[name] = None if own is None else tuple(own[place] for place in chosen)
         return replace(self, **taken)
 
     def _pairs(self, winner: Tensor, loser: Tensor) -> Pairs:
