@@ -17,7 +17,7 @@ from tests.train.rig import COUNT, SHORT, TOP, write_project
 MEAN = np.random.default_rng(1).normal(size=SKETCH) / np.sqrt(SKETCH)  # |mu|^2 is about 1
 
 
-def made(seed: int, deviation: float, rows: float, steps: int = 200) -> Drawn:
+def made(seed: int, deviation: float, rows: float, steps: int = 80) -> Drawn:
     """Gradients of mean MEAN and E|noise|^2 = deviation^2."""
     noise = np.random.default_rng(seed).normal(size=(steps, SKETCH)) * deviation / np.sqrt(SKETCH)
     return Drawn(MEAN + noise, rows)
