@@ -128,6 +128,7 @@ def _named(settings: Settings, root: Path) -> list[tuple[str, Path]]:
         *((stage, path) for path in settings.backbone.files for stage in USES_BASE),
         *((stage, _code_of(part.kind, root)) for stage, part in _parts(settings) if part.is_custom),
         *(("train", Path(CODE, name)) for name in OF_ROUNDS if settings.train.rounds > 1),
+        *((stage, _code_of(name, root)) for stage, name in _metrics(settings) if ":" in name),
     ]
 
 
@@ -137,6 +138,17 @@ def _parts(settings: Settings) -> list[tuple[str, Part]]:
     return [
         *(("pair", part) for part in (pair.builder, pair.scalariser, *pair.filters)),
         ("train", settings.train.objective),
+    ]
+
+
+def _metrics(settings: Settings) -> list[tuple[str, str]]:
+    """(stage, metric) of all metrics whose code can change what a stage makes."""
+    score, train = settings.score, settings.train
+    rewarded = [*score.fr, *score.nr]
+    return [
+        *((stage, name) for stage in ("score", "evaluate") for name in score.all_metrics),
+        *(("pair", name) for name in rewarded),
+        *(("train", name) for name in dict.fromkeys([*rewarded, *train.source.metrics])),
     ]
 
 

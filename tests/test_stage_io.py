@@ -20,7 +20,7 @@ DOES_IO = {
     "pair": {"stage"},
     "train": {"stage", "checkpoints", "groups", "trainer"},
     "evaluate": {"stage"},
-    "report": {"stage", "page"},
+    "report": {"stage", "page", "shown"},
     "register": {"stage", "lineage"},
     "intake": {"stage", "journal", "listing", "look", "quarantine", "watermark"},
     "drift": {"stage", "pending"},

@@ -17,6 +17,8 @@ TRAINING_CURVE = Path("reports/training.csv")
 VALIDATION_CURVE = Path("reports/validation.csv")
 THROUGHPUT = Path("reports/throughput.csv")
 SPREAD_PLOT = Path("reports/plots/best_mean_worst.csv")
+FIGURES = Path("reports/figures")
+"""The report's plots and close-ups as SVG and PNG."""
 
 ALIGNED = Path("models/aligned")
 BEST, LAST = ALIGNED / "best", ALIGNED / "last"

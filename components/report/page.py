@@ -28,6 +28,16 @@ class Slider:
 
 
 @dataclass(frozen=True)
+class CloseupView:
+    """A close-up: why it is shown, what it is of, and its squares' data URIs by version."""
+
+    why: str
+    source: str
+    detail: str
+    squares: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Reason:
     """Items set aside for one reason, with a few examples."""
 
@@ -56,6 +66,9 @@ class Page:
     findings: list[Finding]
     sliders: list[Slider]
     versions: list[str]
+    closeups: list[CloseupView]
+    closeup_rule: str
+    deviation_note: str
     groups: list[GroupView]
     builder: str
     pair_count: int

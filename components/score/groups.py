@@ -1,5 +1,6 @@
 """One group's scores: compute what is not known yet, and turn them into rows. Pure but for the metrics' networks."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -9,6 +10,9 @@ from components.artifacts.tables import Row
 from components.metrics.suite import GroupScores, Suite, applicable
 from components.rewards.group import group_rewards
 from components.score.cache import Score, Scores
+
+UNDEFINED = "undefined"
+"""Reason of a score that a metric has for no candidate of the HR: nothing went wrong."""
 
 Images = Callable[[Sequence[int]], torch.Tensor]
 """Candidates at the given positions as `[K, 3, H, W]` in [0, 1]; read only when something is missing."""
@@ -58,7 +62,7 @@ def _add(suite: Suite, scores: Scores, result: GroupScores, image_digests: list[
     for name, values in result.values.items():
         entries = scores.setdefault(suite.metrics[name].digest, {})
         for digest, value in zip(image_digests, values.tolist(), strict=True):
-            entries[digest] = Score(value)
+            entries[digest] = Score(value) if math.isfinite(value) else Score(None, UNDEFINED)
     for failure in result.failures:
         entries = scores[suite.metrics[failure.metric].digest]
         entries[image_digests[failure.candidate]] = Score(None, failure.reason, failure.detail)
@@ -80,7 +84,7 @@ def rows(
         for name in applicable(metrics, has_hr):
             score = scores[metrics[name]][candidate["image_digest"]]
             row[name] = score.value
-            if score.value is None:
+            if score.value is None and score.reason != UNDEFINED:
                 place = {"lr_id": row["lr_id"], "index": row["index"], "metric": name}
                 quarantined.append(place | {"reason": score.reason, "detail": score.detail})
         if all(row[name] is not None for name in rewarded):

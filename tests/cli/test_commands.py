@@ -199,6 +199,7 @@ def test_metrics_of_the_embedded_preset_are_the_settings_and_need_nothing() -> N
     for line in text.splitlines()[1:4]:
         assert line.strip() in (REPOSITORY / "params.yaml").read_text()
     assert "all weights are in place" in text
+    assert "#   text_error      FR, lower is better" in text, "the others are listed, too"
 
 
 def test_metrics_of_the_paper_say_which_weights_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
