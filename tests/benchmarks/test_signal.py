@@ -40,7 +40,7 @@ def test_what_a_call_is_worth() -> None:
 
 def test_another_mean_is_seen() -> None:
     found = {"group": made(2, 3.0, 8.0), "same": made(4, 3.0, 8.0), "other": made(3, 3.0, 8.0)}
-    found["other"] = Drawn(found["other"].sketches * 1.5, 8.0)
+    found["other"] = Drawn(found["other"].sketches + MEAN, 8.0)
     assert compare(found, "group")["other"]["bias"] > 3.0
 
 
