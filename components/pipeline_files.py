@@ -25,6 +25,8 @@ USES_BASE = ("generate", "train", "evaluate")
 """Stages that load the base model."""
 USES_FAMILY = (*USES_BASE, "register")
 """Stages that run the code of its family."""
+OF_ROUNDS = ("rounds", "generate", "score", "pair")
+"""Code that train runs beside its own where it has several rounds."""
 CODE = "components"
 """Of this project: code that is missing is DVC's to say."""
 
@@ -130,6 +132,7 @@ def _named(settings: Settings, root: Path) -> list[tuple[str, Path]]:
         *(("pair", file) for file in (settings.pair.builder.votes_file,) if file is not None),
         *((stage, _code_of(family, root)) for stage in USES_FAMILY if is_own(family)),
         *((stage, _code_of(part.kind, root)) for stage, part in _parts(settings) if part.is_custom),
+        *(("train", Path(CODE, name)) for name in OF_ROUNDS if settings.train.rounds > 1),
         *((stage, _code_of(name, root)) for stage, name in _metrics(settings) if ":" in name),
     ]
 

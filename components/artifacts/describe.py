@@ -45,9 +45,9 @@ FOLDERS = """
 | `data/evaluation/images.tar` | `<lr_id>.<model>.<index>.png`, the first restorations of each model, for the report; `<lr_id>.<model>.deviation.png` of base and aligned, the standard deviation over all seeds, mean over channels, in quarters of a grey level, up to 63.75 |
 | `models/aligned/best`, `models/aligned/last` | a backbone folder: `config.json`, `model.safetensors` |
 | `models/aligned/summary.json` | steps, best step, validation rewards, digest of the reference. Read by `artifacts/training.py` alone |
-| `reports/training.csv` | one row an optimiser step: loss, implicit accuracy, margin, errors, weights' spread, gradient norm, learning rate |
+| `reports/training.csv` | one row an optimiser step: loss, implicit accuracy, margin, errors, weights' spread, gradient norm, learning rate; with train.rounds above 1 a last column `round` |
 | `reports/throughput.csv` | candidates trained on a second, by step; apart because it differs from run to run |
-| `reports/validation.csv` | one row a validation: fixed-normaliser reward and mean of each rewarded metric |
+| `reports/validation.csv` | one row a validation: fixed-normaliser reward and mean of each rewarded metric; with train.rounds above 1 a last column `round` |
 | `reports/evaluation.json` | `reward`, `metrics.<name>`: base, aligned, difference, ci_low, ci_high, higher_is_better, in_reward, verdict; win rate; Best/Mean/Worst@M; peers; controls; `seed_deviation`, the mean of those pictures in grey levels; digests, and each metric's own. All of the images with HR (`has_hr`; of those without where none has one); `without_hr` has the same figures of the others, whose reward is another formula. Read by `artifacts/evaluation.py` alone |
 | `reports/normaliser.json` | per-metric minimum and maximum of the base model's candidates on the test split. Read by `rewards/normaliser.py` alone |
 | `reports/registration.json` | model, version and alias that register set, MLflow's run, digests of weights and result. Read by `artifacts/registration.py` alone |

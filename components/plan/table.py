@@ -88,7 +88,10 @@ def _arithmetic(plan: Plan) -> list[str]:
         text = f"A step takes {settings.train.groups_per_step} LR images and no pairs."
     elif settings.pair.builder.losers and workload.rows < 2 * workload.pairs:
         apart = 2 * workload.pairs / workload.rows
-        text += f" With a draw for each pair it would be {2 * pairs:,} rows, {apart:g} times the cost."
+        text += (
+            f" With a draw for each pair it would be {2 * pairs:,} rows, {apart:g} times the cost; they carry the "
+            f"information of {workload.step_rows // 2:,} such pairs."
+        )
     return [*lines, *_wrapped([" ".join([text, *of_the_method(settings)])])]
 
 
@@ -114,6 +117,11 @@ def of_the_method(settings: Settings) -> list[str]:
             "Dual captions (train.dual_captions) encode each LR image twice, once with each prompt, and keep both "
             "(train.condition_cache_mb); a candidate that wins in one pair and loses in another takes two rows, which "
             "are not counted."
+        )
+    if (rounds := settings.train.rounds) > 1:
+        told.append(
+            f"train.rounds {rounds}: candidates, their scores by the rewarded metrics and steps are counted {rounds} "
+            "times; from the second round on they are made by train, in one process."
         )
     if settings.train.winner_stop:
         told.append("train.winner_stop reads the log and costs nothing; what it ends early costs less.")
@@ -222,10 +230,11 @@ def _storage(plan: Plan) -> list[str]:
     groups = plan.workload.lr_images.candidates / storage.shards
     shards = f"{storage.shards} {'shard' if storage.shards == 1 else 'shards'} (generate.shards)"
     first = plan.kinds[0]
-    hours = _short(first.stages[0].gpu_hours / storage.shards)
+    rounds = plan.workload.rounds  # each makes its own shards
+    hours = _short(first.stages[0].gpu_hours / storage.shards / rounds)
     on = "this CPU" if first.gpu.sustained else f"one {first.gpu.name}"
     sentences = [
-        f"{shards}: each {groups:,.0f} LR images, {_bytes(storage.total / storage.shards)}, "
+        f"{shards}: each {groups:,.0f} LR images, {_bytes(storage.total / storage.shards / rounds)}, "
         f"{hours} h of generate on {on}."
     ]
     if storage.suggested != storage.shards:

@@ -46,7 +46,8 @@ class Workload:
 
     Attributes:
         lr_images: see `LRImages`.
-        candidates: all that generate makes.
+        candidates: all that generate makes, in all rounds of a training.
+        rounds: of it.
         padding: rows that are sampled a candidate; above 1 where batches are filled up with copies.
         rows: candidates that a group takes to a training pass.
         pairs: that a group gives.
@@ -59,6 +60,7 @@ class Workload:
 
     lr_images: LRImages
     candidates: int
+    rounds: int
     padding: float
     rows: int
     pairs: int
@@ -77,14 +79,15 @@ class Workload:
             -(-min(generate.batch, generate.candidates - at) // block) * block
             for at in range(0, generate.candidates, generate.batch)
         )
-        # once for the reference, which fixes the normaliser, once before the first step, then on schedule
         steps = settings.backbone.steps
         mixtures = [mixture for mixture in settings.evaluate.mixtures if mixture.branch is None]
         each = lr_images.test * settings.evaluate.seeds
-        validations = 2 + -(-train.steps // train.validate_every)
+        # once for the reference, which fixes the normaliser, once before the first step, then on schedule
+        validations = train.rounds * (2 + -(-train.steps // train.validate_every))
         return cls(
             lr_images,
-            lr_images.candidates * generate.candidates,
+            train.rounds * lr_images.candidates * generate.candidates,
+            train.rounds,
             padded / generate.candidates,
             rows,
             pairs,
@@ -114,5 +117,6 @@ def _group(settings: Settings) -> tuple[int, int]:
         return 1, 0
     rows, pairs = builder.counts(settings.pair.candidates or settings.generate.candidates)
     if builder.losers and settings.train.noise_shared_by == "pair":
-        return 2 * pairs, pairs
+        taken = min(settings.train.pairs_per_group or pairs, pairs)
+        return 2 * taken, taken
     return rows, pairs

@@ -21,6 +21,7 @@ def method_fits(settings: "Settings") -> Iterator[str]:
     yield from _pairs_fit_groups(settings)
     yield from _dial_has_two_ends(settings)
     yield from _source_has_what_is_asked(settings)
+    yield from _rounds_can_be_sampled(settings)
 
 
 def _pairs_fit_the_objective(settings: "Settings") -> Iterator[str]:
@@ -156,8 +157,19 @@ def _source_has_what_is_asked(settings: "Settings") -> Iterator[str]:
         "train.held_out_groups": (train.held_out_groups, 0),
         "train.dual_captions": (train.dual_captions, ""),
         "train.noise": (train.noise, "fresh"),
+        "train.rounds": (train.rounds, 1),
+        "train.t_draws": (train.t_draws, "independent"),
+        "train.t_proposal": (list(train.t_proposal), []),
         "pair.dial": (list(settings.pair.dial), []),
     }
     for name, (value, off) in of_pairs.items():
         if value != off:
             yield f"{name} {value} is of pairs, and train.source {source.kind} has none: set it to {off}"
+
+
+def _rounds_can_be_sampled(settings: "Settings") -> Iterator[str]:
+    if settings.train.rounds > 1 and settings.pair.dial:
+        yield (
+            f"train.rounds {settings.train.rounds} samples from the policy, and pair.dial {list(settings.pair.dial)} "
+            "makes it as many policies as it has places: set one of them back, train.rounds to 1 or pair.dial to []"
+        )
