@@ -131,7 +131,7 @@ ROWS: list[tuple[Changes, str, Changes]] = [
     ),
     (
         {"pair.filters": ["strength"], "train.objective": "soft"},
-        "needs the label_noise of each pair, .* it is filled by pair.filters strength with soft_below",
+        "needs the label_noise .* is filled by pair.builder votes or pair.filters strength with soft_below",
         {"pair.filters": [{"kind": "strength", "soft_below": 1.0}]},
     ),
     (

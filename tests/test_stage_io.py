@@ -16,7 +16,7 @@ from tests.made import REPOSITORY
 DOES_IO = {
     "prepare": {"stage", "sources"},
     "generate": {"stage", "cache"},
-    "score": {"stage", "cache"},
+    "score": {"stage", "cache", "answers", "judging", "model"},
     "pair": {"stage", "voted"},
     "train": {"stage", "checkpoints", "groups", "trainer"},
     "evaluate": {"stage"},

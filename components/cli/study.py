@@ -19,6 +19,24 @@ Names = Annotated[Many, typer.Option("--rater", help="Name of a rater; may be gi
 Raters = Annotated[int, typer.Option(min=0, max=1000, help="Invite so many more, called rater-1, rater-2 and so on.")]
 
 
+Candidates = Annotated[
+    bool, typer.Option("--candidates", help="Compare candidates of the align split, for pair.builder votes.")
+]
+PerGroup = Annotated[int, typer.Option(min=1, help="With --candidates: pairs of each LR group.")]
+Protocol = Annotated[
+    Literal["crop", "full"], typer.Option(help="Of --set and --photos. crop: the middle 128 px of each; full: all.")
+]
+Pairs = Annotated[int, typer.Option(min=0, help="Comparisons, over all pairs of models; 0: as many as can be.")]
+PerRater = Annotated[int, typer.Option(min=0, help="Comparisons that each rater gets; 0: all.")]
+Checks = Annotated[float, typer.Option(min=0.0, max=1.0, help="Attention checks, as a share of the comparisons.")]
+Repeats = Annotated[float, typer.Option(min=0.0, max=0.5, help="Share that is asked twice, sides exchanged.")]
+MostFailed = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="Who fails more of the checks than this is excluded.")
+]
+Ties = Annotated[bool, typer.Option("--ties/--no-ties", help="May raters see no difference?")]
+Question = Annotated[str, typer.Option(help="What raters are asked.")]
+
+
 @study.command(
     "new",
     epilog=examples(
@@ -37,29 +55,19 @@ def new(
     peer: Annotated[Many, typer.Option(help="bicubic, realesrgan, realesrgan_fixed or realesr_animevideo.")] = None,
     results: Annotated[Many, typer.Option(metavar="NAME=FOLDER", help="Restorations that others made.")] = None,
     seeds: Annotated[int, typer.Option(min=1, max=64, help="Samples an image. With one model they are compared.")] = 1,
-    candidates: Annotated[
-        bool, typer.Option("--candidates", help="Compare candidates of the align split, for pair.builder votes.")
-    ] = False,
-    per_group: Annotated[int, typer.Option(min=1, help="With --candidates: pairs of each LR group.")] = 2,
+    candidates: Candidates = False,
+    per_group: PerGroup = 2,
     set_name: Annotated[str, typer.Option("--set", help="A public test set instead of the test split.")] = "",
     data: Annotated[Path | None, typer.Option(help="With --set: folder that holds the sets' own folders.")] = None,
     photos: Annotated[Path | None, typer.Option(help="A folder of plain photos instead of the test split.")] = None,
-    protocol: Annotated[
-        Literal["crop", "full"], typer.Option(help="Of --set and --photos. crop: the middle 128 px of each; full: all.")
-    ] = "crop",
-    pairs: Annotated[
-        int, typer.Option(min=0, help="Comparisons, over all pairs of models; 0: as many as can be.")
-    ] = 60,
-    per_rater: Annotated[int, typer.Option(min=0, help="Comparisons that each rater gets; 0: all.")] = 0,
-    checks: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Attention checks, as a share of the comparisons.")
-    ] = 0.1,
-    repeats: Annotated[float, typer.Option(min=0.0, max=0.5, help="Share that is asked twice, sides exchanged.")] = 0.1,
-    most_failed: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Who fails more of the checks than this is excluded.")
-    ] = 0.2,
-    ties: Annotated[bool, typer.Option("--ties/--no-ties", help="May raters see no difference?")] = True,
-    question: Annotated[str, typer.Option(help="What raters are asked.")] = "Which picture looks better?",
+    protocol: Protocol = "crop",
+    pairs: Pairs = 60,
+    per_rater: PerRater = 0,
+    checks: Checks = 0.1,
+    repeats: Repeats = 0.1,
+    most_failed: MostFailed = 0.2,
+    ties: Ties = True,
+    question: Question = "Which picture looks better?",
     metrics: Annotated[
         str, typer.Option(help="Metrics to compare with people: names by commas, `none`; default: the settings'.")
     ] = "",

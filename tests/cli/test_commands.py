@@ -304,7 +304,7 @@ def test_status_beside_a_run_says_so_and_never_speaks_of_its_locks(
     assert code == 0, errors
     assert f"a run is at work (process {os.getpid()}, stage works)" in text
     assert "lock" not in text + errors
-    assert as_json["run"] == {"pid": os.getpid(), "stage": "works"}
+    assert as_json["run"] == {"pid": os.getpid(), "stage": "works", "doing": ""}
 
 
 def test_status_outside_of_a_project(tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ OF_A_CHECKOUT = {
     ROOT / "components/pipeline/status.py": {"dvc"},
     ROOT / "components/storage/dvc_inputs.py": {"dvc", "dvc_data"},
 }
-"""Code that works on a person's project, or in a flow, and never in a stage's pod; and what that alone imports. A metric
-that no image has is refused there by its name."""
+"""Code that works on a person's project, or in a flow, and never in a stage's pod; and what that alone imports. A
+metric that no image has is refused there by its name."""
 
 
 def _installed_in(image: str) -> set[str]:

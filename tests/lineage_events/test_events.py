@@ -125,7 +125,8 @@ def test_the_stages_own_start_tells(server: Recorder, tmp_path: Path, capsys: py
     assert run_stage("pair", tmp_path / "params.yaml") == ExitCode.BAD_INPUT
     start, end = server.events
     model = "dp2o-sr-restorer-flow-dev"
-    assert set(names(start, "inputs")) == {f"{model}/data/dataset.parquet", f"{model}/data/scores.parquet"}
+    read = {f"{model}/data/{name}.parquet" for name in ("dataset", "candidates", "scores")}
+    assert set(names(start, "inputs")) == read
     assert f"{model}/data/pairs.parquet" in names(start, "outputs")
     assert end["eventType"] == "FAIL"
     assert end["run"]["facets"]["errorMessage"]["message"] in capsys.readouterr().err

@@ -34,7 +34,8 @@ def test_it_loads_without_a_complaint_or_a_request(page: Browser) -> None:
 def test_every_picture_has_pixels(page: Browser) -> None:
     script = "Promise.all([...document.images].map(i => (i.loading = 'eager', i.decode().then(() => i.naturalWidth))))"
     widths = page.evaluate(script)
-    assert len(widths) == 3 * 5 + 2 * (6 + 2)
+    # sliders of five versions and of the seeds of two, groups of six candidates, and close-ups of both kinds
+    assert len(widths) == 3 * (5 + 2) + 2 * (6 + 2) + 18
     assert all(width > 0 for width in widths)
 
 

@@ -25,6 +25,9 @@ LEASE = "tests/flows/test_lease.py::test_a_damaged_lease_says_the_way_out"
 TRAINED_AGAIN = "tests/train/test_stage.py::test_a_stopped_and_then_killed_run_continues_to_the_same_bytes"
 MANIFEST = "tests/prompts/test_manifest.py::test_a_table_that_does_not_fit_is_named"
 KEY = "tests/flows/test_run_key.py::test_what_is_no_key_is_not_used"
+STUDY = "tests/study/test_ways_out.py::test_who_does_what_a_study_says_gets_on"
+STUDY_TABLE = "tests/study/test_ways_out.py::test_who_mends_a_table_gets_on"
+OTHER_VOTES = "tests/study/test_making.py::test_votes_become_pairs_and_a_trained_model"
 TEST_SET = "tests/benchmark/test_command.py::test_a_set_is_held_to_its_digest_list"
 MODELS = "components/backbones/"
 
@@ -51,6 +54,10 @@ KINDS = [
     Kind(r"", said="a model, a permission or a cluster must be brought from elsewhere", within="flows/launchers/"),
     Kind(r"copy the project to where", WITH_RIGHTS),
     Kind(r"", TEST_SET, within="components/benchmark/"),
+    Kind(r"make a new study of these", OTHER_VOTES),
+    Kind(r"", STUDY_TABLE, within="components/study/table"),
+    Kind(r"", STUDY, within="components/study/"),
+    Kind(r"use its folder with this project", said="another form of the model is none: its own folder is used on"),
     # --- stages, their parts and files
     Kind(r"leave --shard out|run it without --shard|cannot be sharded", UNPARTED),
     Kind(r"--publish|--gather|publish (it|one)|generate\.shards", PARTS),
