@@ -271,8 +271,8 @@ def _several(
 
 def _crew(load: "Callable[[], Request]", wanted: _Wanted, settings: "Settings", upscaler: "Upscaler") -> "Crew | None":
     """Workers for pictures on a CPU; a GPU has one process, which is this one."""
+    from components.runtime.workers import most_workers, size_of  # noqa: PLC0415
     from components.upscale.many import Crew  # noqa: PLC0415
-    from components.workers import most_workers, size_of  # noqa: PLC0415
 
     device = upscaler.backbone.device
     if device.type != "cpu":

@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from components.interruption import uninterrupted
+from components.runtime.workers import begin, exit_text, perform
 from components.settings import Settings
-from components.workers import begin, exit_text, perform
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,7 +30,7 @@ class Died:
 class Lanes(Generic[Item, Result]):
     """A context in which items are done; its end ends all workers, and an error in it ends them at once.
 
-    Unlike `components.workers.Workers`, which goes on from a cache after a death, this loses nothing but the item.
+    Unlike `Workers` of components.runtime, whose run ends with a death and goes on from a cache, this loses the item alone.
 
     Args:
         load: makes the function that does an item's work; called once a process. Pickled, as are items and results.

@@ -16,6 +16,7 @@ from components.photos.limits import Limits
 from components.photos.reader import PhotoReader
 from components.photos.unusable import UnusablePhotoError
 from components.progress import counter
+from components.runtime.workers import one_thread
 from components.settings import Settings
 from components.upscale.carried import FUNCTION, read_carried
 from components.upscale.forecast import Forecast, Forecaster
@@ -25,7 +26,6 @@ from components.upscale.making import Maker, MakerOf, Restored, Work
 from components.upscale.picture import check_output, unusable
 from components.upscale.request import Request
 from components.upscale.size import Size
-from components.workers import one_thread
 
 if TYPE_CHECKING:
     from tqdm import tqdm
