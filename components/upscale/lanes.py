@@ -30,7 +30,7 @@ class Died:
 class Lanes(Generic[Item, Result]):
     """A context in which items are done; its end ends all workers, and an error in it ends them at once.
 
-    Unlike `Workers` of components.runtime, whose run ends with a death and goes on from a cache, this loses the item alone.
+    Unlike `Workers` of components.runtime, whose run ends with a death, this loses the item alone.
 
     Args:
         load: makes the function that does an item's work; called once a process. Pickled, as are items and results.
