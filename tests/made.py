@@ -54,7 +54,7 @@ def small_params() -> dict[str, Any]:
     values["backbone"] = {"family": "tiny_flow", "path": path, "steps": 6, "colour_fix": "none"}
     values["train"] |= {"t_distribution": "logit_normal", "t_min": 0.15, "ema": 0.0, "limits": {}}
     values["evaluate"] |= {"controls": []}
-    values["gate"] |= {"controls": {}}
+    values["gate"] |= {"controls": {}, "clean": {}}
     return values
 
 

@@ -6,8 +6,11 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from components.errors import BadInput
+
+Item = TypeVar("Item")
 
 
 class Odd(Exception):
@@ -49,7 +52,20 @@ def crashed(number: int) -> int:
     return number
 
 
-def give(work: Callable[[int], object]) -> Callable[[int], object]:
+Fate = tuple[int, str]
+"""A number, and how the process ends that gets it: a signal's name, `exit`, or nothing."""
+
+
+def fate(item: Fate) -> int:
+    _, end = item
+    if end == "exit":
+        os._exit(3)
+    if end:
+        os.kill(os.getpid(), signal.Signals[end])
+    return os.getpid()
+
+
+def give(work: Callable[[Item], object]) -> Callable[[Item], object]:
     return work
 
 

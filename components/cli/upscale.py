@@ -3,7 +3,9 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,14 +34,16 @@ from components.cli.upscale_options import (
     Strength,
     Tile,
     Width,
+    Workers,
 )
 from components.errors import BadInput, ExitCode
 from components.interruption import goes_on
 from components.runtime.process import resolve_device
 
 if TYPE_CHECKING:
-    from components.settings import MixtureSettings
+    from components.settings import MixtureSettings, Settings
     from components.upscale.forecast import Forecast
+    from components.upscale.many import Crew
     from components.upscale.request import Request
     from components.upscale.size import Size
     from components.upscale.upscaler import Upscaler
@@ -62,6 +66,7 @@ class _Wanted:
     best_of: int
     compare: bool
     dry_run: bool
+    workers: int | None
 
     @property
     def needs_base(self) -> bool:
@@ -87,6 +92,7 @@ class _Wanted:
         "dp2o upscale photo.jpg --best-of 8   (the seed that is rewarded most)",
         "dp2o upscale holiday/ -o large/ --name '{stem}.jpg'   (all below the folder; again, it goes on)",
         "dp2o upscale holiday/ --dry-run   (which photos, how long, how much memory)",
+        "dp2o upscale holiday/ --workers 4   (four processes on a CPU; by default one a core)",
         "dp2o upscale *.jpg --scale 2",
         "dp2o upscale - -o - < photo.jpg > large.png",
         "dp2o upscale photo.jpg --model models:/dp2o-sr-tiny-flow@champion --json",
@@ -106,6 +112,7 @@ def upscale(
     start: Start = 0.0,
     preference: Preference = None,
     best_of: BestOf = 1,
+    workers: Workers = None,
     compare: Compare = False,
     dry_run: DryRun = False,
     tile: Tile = 0,
@@ -128,17 +135,17 @@ def upscale(
     with command("upscale", params) as context:
         mixture = MixtureSettings(strength=strength, power=power, start=start, preference=preference)
         size = Size(scale, width, megapixels)
-        wanted = _Wanted(output, name, size, seed, max_pixels, prompt, force, mixture, best_of, compare, dry_run)
+        wanted = _Wanted(
+            output, name, size, seed, max_pixels, prompt, force, mixture, best_of, compare, dry_run, workers
+        )
         if name is not None:
             check_name(name)
 
-        def load() -> "Request":
-            return _request(wanted, context, load_model(model, context, tile, max_pixels, base, wanted.needs_base))
-
+        load = partial(_request, wanted, context, partial(load_model, model, context, tile, max_pixels, base))
         if is_one(photos, output):
             _one(photos[0], wanted, load, model, as_json)
         else:
-            _several(photos, wanted, load, model, as_json)
+            _several(photos, wanted, load, context.settings, model, as_json)
 
 
 def _one(photo: Path, wanted: _Wanted, load: Any, model: str, as_json: bool) -> None:
@@ -227,7 +234,9 @@ def _text(done: dict[str, Any], size: str, mixture: "MixtureSettings", was: str)
     return "\n".join(lines)
 
 
-def _several(photos: list[Path], wanted: _Wanted, load: Any, model: str, as_json: bool) -> None:
+def _several(
+    photos: list[Path], wanted: _Wanted, load: "Callable[[], Request]", settings: "Settings", model: str, as_json: bool
+) -> None:
     from components.upscale.jobs import find, plan  # noqa: PLC0415
     from components.upscale.many import Restoring  # noqa: PLC0415
 
@@ -241,7 +250,7 @@ def _several(photos: list[Path], wanted: _Wanted, load: Any, model: str, as_json
     upscaler = request.upscaler
     factor = upscaler.backbone.scale
     jobs = plan(found, wanted.output, wanted.named, wanted.size.factor or factor, wanted.seed)
-    restoring = Restoring(request, wanted.size, wanted.force)
+    restoring = Restoring(request, wanted.size, wanted.force, _crew(load, wanted, settings, upscaler))
     if wanted.dry_run:
         _foretell(restoring.forecast(jobs, failed), as_json)
         return
@@ -258,6 +267,20 @@ def _several(photos: list[Path], wanted: _Wanted, load: Any, model: str, as_json
         print(f"model {model} ({upscaler.digest[:12]}), seed {wanted.seed}: {summary.as_text()}")
     if summary.failed:
         raise typer.Exit(ExitCode.BAD_INPUT)
+
+
+def _crew(load: "Callable[[], Request]", wanted: _Wanted, settings: "Settings", upscaler: "Upscaler") -> "Crew | None":
+    """Workers for pictures on a CPU; a GPU has one process, which is this one."""
+    from components.runtime.workers import most_workers, size_of  # noqa: PLC0415
+    from components.upscale.many import Crew  # noqa: PLC0415
+
+    device = upscaler.backbone.device
+    if device.type != "cpu":
+        return None
+    if wanted.workers is not None:
+        settings = settings.model_copy(update={"run": settings.run.model_copy(update={"workers": wanted.workers})})
+    weights = size_of(*upscaler.saved.files) if upscaler.saved is not None else 0
+    return Crew(load, settings, most_workers(settings, device, weights))
 
 
 def _foretell_one(photo: Path, wanted: _Wanted, load: Any, as_json: bool) -> None:
@@ -280,10 +303,10 @@ def _foretell(forecast: "Forecast", as_json: bool) -> None:
         raise typer.Exit(ExitCode.BAD_INPUT)
 
 
-def _request(wanted: _Wanted, context: Context, upscaler: "Upscaler") -> "Request":
+def _request(wanted: _Wanted, context: Context, load: "Callable[[bool], Upscaler]") -> "Request":
     from components.upscale.request import Request, judge_of  # noqa: PLC0415
 
     settings = context.settings
     suite = judge_of(settings.score, str(resolve_device(settings.run.device))) if wanted.best_of > 1 else None
     seeds = range(wanted.seed, wanted.seed + wanted.best_of)
-    return Request(upscaler, seeds, wanted.prompt, wanted.mixture, suite)
+    return Request(load(wanted.needs_base), seeds, wanted.prompt, wanted.mixture, suite)

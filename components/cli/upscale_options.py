@@ -80,6 +80,15 @@ BestOf = Annotated[
         "metrics that need no HR (score.nr and lr_consistency), stretched over these seeds.",
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=1024,
+        help="Of several pictures on a CPU: processes of one thread each, which changes no byte of the results. "
+        "0: one a core, fewer where memory is short. Default: run.workers of the settings.",
+    ),
+]
 Compare = Annotated[
     bool,
     typer.Option("--compare", help="Write <output>-compare.png too: the LR enlarged, the base's picture, the result."),

@@ -16,6 +16,7 @@ from components.cost import Cost, costs
 from components.errors import BadInput
 from components.gate import benchmark
 from components.gate.benchmark import FrozenSet
+from components.gate.clean import OnClean, bicubic_restorer, clean_set
 from components.gate.gate import REWARD, Evidence
 from components.judge.guards import diversity, measure_guards
 from components.judge.images import EvaluationSet
@@ -97,6 +98,20 @@ class Bench:
         rows = found.measurements
         rewarded = zip(rows, self._rewards(frozen, rows), strict=True)
         return {(row.lr_id, row.index): reward for row, reward in rewarded if reward is not None}
+
+    def clean(self, frozen: FrozenSet, champion: Upscaler, challenger: Upscaler) -> OnClean | None:
+        """The metrics of `gate.clean` of both and of bicubic enlargement on the set's HR images, only reduced.
+
+        One restoration an image: what is clean leaves little to differ in. None where nothing can be measured.
+        """
+        images = clean_set(frozen.images, self.settings.run.cache_folder(self.root).path)
+        if images is None or not self._is_as_frozen(frozen):
+            return None
+        restorers = [bicubic_restorer(images.scale), self._restorer("champion", champion, 1)]
+        restorers.append(self._restorer("challenger", challenger, 1))
+        found = self._judge.measure(restorers, images, list(self.settings.gate.clean))
+        bicubic, before, after = ([row.values for row in one.measurements] for one in found)
+        return OnClean([row["source"] for row in images.rows], bicubic, before, after)
 
     def costs(self, frozen: FrozenSet, models: list[Upscaler]) -> list[Cost]:
         """Cost of one restoration of the set's first image by each of `models`, as it is served."""

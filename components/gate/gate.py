@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.artifacts.gate_report import Check
+from components.gate.clean import OnClean, clean
 from components.gate.people import Preference, people
 from components.judge.bootstrap import ClusterBootstrap, wins
 from components.metrics.suite import applicable
@@ -93,12 +94,14 @@ def judge(
     limits: GateSettings,
     controls: Mapping[str, Rewards] | None = None,
     asked: Preference | None = None,
+    on_clean: OnClean | None = None,
 ) -> list[Check]:
     """All checks, always in the same order and whatever fails before.
 
     Args:
         controls: rewards of what the champion gives under `limits.controls`, by control.
         asked: what people said, where `limits.study` asks for it.
+        on_clean: what was measured on clean LR images, where `limits.clean` asks for it.
     """
     if not benchmark.images:
         return [_check("images", 0.0, limits.min_images, False, "the benchmark set is empty")]
@@ -112,6 +115,7 @@ def judge(
         *(comparison.control(name, factor, (controls or {}).get(name)) for name, factor in limits.controls.items()),
         *(comparison.held_out(name) for name in benchmark.held_out if name not in limits.fidelity),
         *(check for name in limits.fidelity for check in comparison.fidelity(name)),
+        *clean(limits, on_clean),
         *(check for name in limits.guards for check in comparison.guard(name)),
         *comparison.diversity(),
         *([people(limits.study, asked)] if limits.study else []),

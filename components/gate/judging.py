@@ -110,7 +110,8 @@ def _measured(
     }
     gate = settings.gate
     asked = preference(gate, gate.study, root, champion.digest, challenger.digest) if gate.study else None
-    return judge(before, after, frozen.expected(), gate, controls, asked)
+    on_clean = bench.clean(frozen, champion, challenger) if gate.clean else None
+    return judge(before, after, frozen.expected(), gate, controls, asked, on_clean)
 
 
 def freeze(settings: Settings, root: Path) -> tuple[str, bool]:

@@ -171,7 +171,7 @@ class Workers(Generic[Item, Result]):
             self._executor = ProcessPoolExecutor(
                 count,
                 multiprocessing.get_context("spawn"),
-                initializer=_begin,
+                initializer=begin,
                 # As bytes: what `load` names, torch for example, is imported after the number of threads is set.
                 initargs=(self._settings, pickle.dumps(self._load)),
             )
@@ -179,7 +179,7 @@ class Workers(Generic[Item, Result]):
 
     def _submit(self, executor: ProcessPoolExecutor, items: Iterator[Item]) -> set["Future[Result]"]:
         with uninterrupted():
-            futures: set[Future[Result]] = {executor.submit(_perform, item) for item in items}
+            futures: set[Future[Result]] = {executor.submit(perform, item) for item in items}
         self._processes |= set(multiprocessing.active_children()) - self._others
         return futures
 
@@ -194,7 +194,7 @@ class Workers(Generic[Item, Result]):
                     f"worker process {pid} of {len(ends)} was killed (SIGKILL), as the kernel does when memory runs "
                     "out: set run.workers to fewer, or lower the batch; what is finished is in the cache"
                 )
-        ended = ", ".join(f"{pid}: {_exit_text(code)}" for pid, code in sorted(ends.items(), key=str))
+        ended = ", ".join(f"{pid}: {exit_text(code)}" for pid, code in sorted(ends.items(), key=str))
         return RuntimeError(f"a worker process ended before its work did ({ended})")
 
 
@@ -206,7 +206,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(f"stopped by {signal.Signals(number).name}; what is finished is in the cache: run the same again")
 
 
-def _exit_text(code: int | None) -> str:
+def exit_text(code: int | None) -> str:
+    """How a process ended, for people."""
     return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
 
 
@@ -232,7 +233,8 @@ _pickled: list[bytes] = []
 """What `load` was pickled to; one element in a worker."""
 
 
-def _begin(settings: Settings, load: bytes) -> None:
+def begin(settings: Settings, load: bytes) -> None:
+    """A worker's start; `load` is the pickled function that makes the one that does the work."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     set_up_process(settings.model_copy(update={"run": settings.run.model_copy(update={"threads": 1})}))
     start_logging()
@@ -253,7 +255,8 @@ def _work() -> Callable[[Any], Any]:
     return work
 
 
-def _perform(item: Any) -> Any:
+def perform(item: Any) -> Any:
+    """An item's work in a worker that has begun."""
     try:
         return _work()(item)
     except Exception as error:

@@ -117,6 +117,12 @@ class GateSettings(BaseModel):
         },
         description="By metric; one that is left out is not checked. The paper's own gain costs 1.1 dB of PSNR.",
     )
+    clean: dict[Literal["psnr", "ssim"], NotNegative] = Field(
+        default={},
+        exclude_if=lambda clean: not clean,
+        description="Most that a restoration of an LR image that was only reduced, bicubic, may lie below bicubic "
+        "enlargement in the mean; by metric, in its unit. None: no such check.",
+    )
     guards: dict[Literal["colour_shift", "grid", "border", "clipping"], GuardLimits] = Field(
         default={
             "colour_shift": GuardLimits(rise=0.5, bound=3.0),

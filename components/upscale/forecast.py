@@ -52,7 +52,7 @@ class Forecast:
         skipped: outputs that are there already.
         failed: would not be restored.
         seconds: of all tiles, from the time of one; None where nothing is open.
-        memory_mb: about the most that this process would have, 10^6 bytes; on a GPU what its tensors take. None where
+        memory_mb: about the most that all processes would have, 10^6 bytes; on a GPU what its tensors take. None where
             nothing is open, or where the system does not tell.
         pictures_mb: of it, or beside the GPU's, what the largest picture and its result take.
     """
@@ -88,10 +88,11 @@ class Forecaster:
     Args:
         request: the model, and what is asked of it.
         size: of what would be written.
+        workers: processes at most that would share the pictures; each has a model, a tile and pictures of its own.
     """
 
-    def __init__(self, request: Request, size: Size) -> None:
-        self._request, self._size = request, size
+    def __init__(self, request: Request, size: Size, workers: int = 1) -> None:
+        self._request, self._size, self._workers = request, size, workers
         self._largest: Pixels | None = None
         self._widest = 0
         self.forecast = Forecast()
@@ -127,10 +128,13 @@ class Forecaster:
         (cost,) = costs([lambda: self._request(np.ascontiguousarray(next(others)))], device, repeats=1)
         forecast, pictures = self.forecast, self._pictures() / 1e6
         forecast.on_gpu = device.type == "cuda"
-        forecast.seconds = round(cost.seconds * sum(_areas(forecast.open, upscaler.tiling.tile)) / (tile.size / 3), 1)
-        forecast.pictures_mb = round(pictures)
+        workers, a_px = min(self._workers, len(forecast.open)), cost.seconds / (tile.size / 3)
+        areas = list(_areas(forecast.open, upscaler.tiling.tile))
+        # No worker is done before the largest picture, and all of them are not before their part.
+        forecast.seconds = round(a_px * max(sum(areas) / workers, *areas), 1)
+        forecast.pictures_mb = round(workers * pictures)
         if not math.isnan(cost.memory_mb):
-            forecast.memory_mb = round(cost.memory_mb + (0 if forecast.on_gpu else pictures))
+            forecast.memory_mb = round(workers * (cost.memory_mb + (0 if forecast.on_gpu else pictures)))
         return forecast
 
     def _pictures(self) -> int:

@@ -1,42 +1,36 @@
-"""Restores pictures one after the other: reading runs ahead, writing behind, and a bad picture costs itself alone."""
+"""Restores many pictures, in this process or several: reading runs ahead, and a bad picture costs itself alone."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from components.errors import BadInput, DiskFull
+from components.errors import BadInput
 from components.photos.content import read_content
 from components.photos.limits import Limits
 from components.photos.reader import PhotoReader
 from components.photos.unusable import UnusablePhotoError
 from components.progress import counter
-from components.storage import digests
-from components.upscale.carried import FUNCTION, Carried, Pixels, read_carried
-from components.upscale.encode import SIXTEEN
+from components.runtime.workers import one_thread
+from components.settings import Settings
+from components.upscale.carried import FUNCTION, read_carried
 from components.upscale.forecast import Forecast, Forecaster
 from components.upscale.jobs import Failure, Job
-from components.upscale.picture import check_output, check_size, unusable, write_picture
-from components.upscale.record import Record
+from components.upscale.lanes import Died, Lanes
+from components.upscale.making import Maker, MakerOf, Restored, Work
+from components.upscale.picture import check_output, unusable
 from components.upscale.request import Request
-from components.upscale.size import Size, resized
+from components.upscale.size import Size
 
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
-@dataclass(frozen=True)
-class Restored:
-    """A picture that was written."""
-
-    input: str
-    output: str
-    width: int
-    height: int
-    seconds: float
-    was: str = ""
+Made = Generator[Restored | Failure, None, None]
 
 
 @dataclass(frozen=True)
@@ -69,6 +63,11 @@ class Summary:
         else:
             self.failed.append(one)
 
+    def order(self, jobs: Sequence[Job]) -> None:
+        """What was restored in the order of the jobs, whichever was ready first."""
+        places = {str(job.source): place for place, job in enumerate(jobs)}
+        self.restored.sort(key=lambda one: places[one.input])
+
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return {
@@ -87,12 +86,18 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class _Open:
-    """A picture that has to be restored: its content's digest, and the content."""
+class Crew:
+    """Who restores on a CPU: processes of one thread each, so that their number changes no byte.
 
-    job: Job
-    source: str
-    photo: Carried
+    Attributes:
+        load: makes the request anew, in another process; it can be pickled.
+        settings: of the project.
+        count: processes at most; 1: this one.
+    """
+
+    load: Callable[[], Request]
+    settings: Settings
+    count: int
 
 
 class Restoring:
@@ -102,19 +107,12 @@ class Restoring:
         request: the model, and what is asked of it.
         size: of what is written.
         force: overwrite what was not made here.
+        crew: None: this process, with its threads as they are.
     """
 
-    def __init__(self, request: Request, size: Size, force: bool = False) -> None:
-        self._request, self._size, self._force = request, size, force
-        self._upscaler = upscaler = request.upscaler
-        self._records: dict[Path, Record] = {}
-        backbone = upscaler.backbone
-        self._made_by = digests.of_json(
-            [
-                upscaler.digest, backbone.sampler.digest, upscaler.colour_fix, upscaler.tiling.tile,
-                upscaler.tiling.overlap, asdict(size), request.seeds[0], request.prompt, *request.described,
-            ]
-        )  # fmt: skip
+    def __init__(self, request: Request, size: Size, force: bool = False, crew: Crew | None = None) -> None:
+        self._request, self._size, self._force, self._crew = request, size, force, crew
+        self._maker = Maker(request, size)
 
     def run(self, jobs: Sequence[Job], failed: Sequence[Failure] = ()) -> Summary:
         """Restore the pictures; `failed` are those that were given up before.
@@ -123,31 +121,24 @@ class Restoring:
             DiskFull: there is no room for more; what was written is recorded.
         """
         summary = Summary(failed=list(failed))
-        limits = Limits.of(self._upscaler.tiling.max_pixels)
         bar = counter(total=len(jobs), desc="pictures", unit="picture", smoothing=0.1)
-        with bar, PhotoReader(limits, 1, (FUNCTION,)) as reader, ThreadPoolExecutor(1, "writing") as writing:
-            written: Future[Restored | Failure] | None = None
-            for job, outcome in reader.each(jobs, lambda job: self._look(job, reader)):
-                if isinstance(outcome, UnusablePhotoError):
-                    summary.add(Failure(job.name, _reason(outcome)))
-                elif isinstance(outcome, _Open):
-                    started = time.monotonic()
-                    made = self._restored(outcome)
-                    if written is not None:
-                        summary.add(written.result())  # one at a time, so that memory stays bounded
-                    written = writing.submit(self._write, outcome, made, started)
-                else:
-                    summary.add(outcome or Skipped(str(job.target)))
+        with (
+            bar,
+            self._reader() as reader,
+            closing(self._made(self._open(jobs, reader, summary, bar), len(jobs))) as made,
+        ):
+            for one in made:
+                summary.add(one)
                 bar.update()
-            if written is not None:
-                summary.add(written.result())
+        summary.order(jobs)
         return summary
 
     def forecast(self, jobs: Sequence[Job], failed: Sequence[Failure] = ()) -> Forecast:
         """What `run` would do, and take; photos are read, one tile is restored, and nothing is written."""
-        forecaster = Forecaster(self._request, self._size)
+        count = 1 if self._crew is None else self._crew.count
+        forecaster = Forecaster(self._request, self._size, count)
         forecaster.forecast.failed += failed
-        with PhotoReader(Limits.of(self._upscaler.tiling.max_pixels), 1, (FUNCTION,)) as reader:
+        with self._reader() as reader:
             for job, outcome in reader.each(jobs, lambda job: self._look(job, reader)):
                 if isinstance(outcome, UnusablePhotoError):
                     forecaster.forecast.failed.append(Failure(job.name, _reason(outcome)))
@@ -157,12 +148,55 @@ class Restoring:
                     forecaster.forecast.skipped.append(str(job.target))
                 else:
                     forecaster.add(job, outcome.photo.pixels)
-        return forecaster.finish()
+        with self._threads():
+            return forecaster.finish()
 
-    def _record(self, base: Path) -> Record:
-        return self._records.setdefault(base, Record(base))
+    def _reader(self) -> PhotoReader:
+        return PhotoReader(Limits.of(self._request.upscaler.tiling.max_pixels), 1, (FUNCTION,))
 
-    def _look(self, job: Job, reader: PhotoReader) -> _Open | Failure | None:
+    def _threads(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._crew is None else one_thread()
+
+    def _open(self, jobs: Sequence[Job], reader: PhotoReader, summary: Summary, bar: tqdm[Any]) -> Iterator[Work]:
+        """What has to be restored; what has not goes into `summary`."""
+        for job, outcome in reader.each(jobs, lambda job: self._look(job, reader)):
+            if isinstance(outcome, Work):
+                yield outcome
+                continue
+            if isinstance(outcome, UnusablePhotoError):
+                summary.add(Failure(job.name, _reason(outcome)))
+            else:
+                summary.add(outcome or Skipped(str(job.target)))
+            bar.update()
+
+    def _made(self, works: Iterable[Work], most: int) -> Made:
+        crew = self._crew
+        if crew is None or min(crew.count, most) < 2:
+            return self._made_here(works)
+        return self._made_by_crew(works, crew)
+
+    def _made_here(self, works: Iterable[Work]) -> Made:
+        """One after the other; the last one is written while the next is restored."""
+        with ThreadPoolExecutor(1, "writing") as writing:
+            written: Future[Restored | Failure] | None = None
+            for work in works:
+                started = time.monotonic()
+                with self._threads():
+                    made = self._maker.restored(work)
+                if written is not None:
+                    yield written.result()  # one at a time, so that memory stays bounded
+                written = writing.submit(self._maker.write, work, made, started)
+            if written is not None:
+                yield written.result()
+
+    def _made_by_crew(self, works: Iterable[Work], crew: Crew) -> Made:
+        load = MakerOf(crew.load, self._size, self._maker.made_by)
+        lanes: Lanes[Work, Restored | Failure] = Lanes(load, crew.settings, crew.count)
+        with lanes:
+            for work, one in lanes.each(works):
+                yield Failure(work.job.name, one.reason) if isinstance(one, Died) else one
+
+    def _look(self, job: Job, reader: PhotoReader) -> Work | Failure | None:
         """What has to be done; None where it is done.
 
         Raises:
@@ -171,37 +205,13 @@ class Restoring:
         try:
             content = read_content(job.source, reader.limits.max_bytes)
             source = sha256(content).hexdigest()
-            done = self._record(job.base).of(job.target)
-            if done is not None and (done.source, done.made_by) == (source, self._made_by) and not self._force:
+            done = self._maker.record(job.base).of(job.target)
+            if done is not None and (done.source, done.made_by) == (source, self._maker.made_by) and not self._force:
                 return None
             check_output(job.target, self._force or done is not None)
         except BadInput as problem:
             return Failure(job.name, str(problem))
-        return _Open(job, source, read_carried(reader, content, job.name))
-
-    def _restored(self, work: _Open) -> Pixels | Failure:
-        try:
-            height, width = work.photo.pixels.shape[:2]
-            size = self._size.of(width, height, self._upscaler.backbone.scale)
-            check_size(work.job.target, *size)
-            return resized(self._request(work.photo.pixels)[0], size)
-        except BadInput as problem:
-            return Failure(work.job.name, str(problem))
-
-    def _write(self, work: _Open, made: Pixels | Failure, started: float) -> Restored | Failure:
-        target = work.job.target
-        if isinstance(made, Failure):
-            return made
-        try:
-            result = write_picture(target, made, work.photo)
-        except DiskFull:
-            raise
-        except BadInput as problem:
-            return Failure(work.job.name, str(problem))
-        self._record(work.job.base).add(target, work.source, self._made_by, result)
-        seconds = round(time.monotonic() - started, 3)
-        lost = work.photo.lost(target.suffix.lower() in SIXTEEN)
-        return Restored(str(work.job.source), str(target), made.shape[1], made.shape[0], seconds, lost)
+        return Work(job, source, read_carried(reader, content, job.name))
 
 
 def _reason(error: UnusablePhotoError) -> str:

@@ -17,6 +17,7 @@ from components.backbones.tiny_flow import TinyFlow
 from components.cost import Cost
 from components.errors import BadInput
 from components.gate import benchmark
+from components.gate.clean import clean
 from components.gate.evidence import Bench
 from components.gate.gate import Evidence, judge
 from components.judge import measure
@@ -73,6 +74,22 @@ def test_a_saved_model_is_measured_by_workers_alike(
 def test_sabotage_is_refused_by_its_row(measured: Measured, kind: str) -> None:
     spoil, row = SABOTAGE[kind]
     assert measured.verdicts(Sabotaged(kind, spoil))[row] == "no"
+
+
+def test_clean_images_are_restored_by_both_and_enlarged(measured: Measured, project: Project) -> None:
+    asked = project.settings.gate.model_copy(update={"clean": {"psnr": 3.0}})
+    settings = project.settings.model_copy(update={"gate": asked})
+    good = Upscaler(TinyFlow.load(WEIGHTS, STEPS, CPU), "none")
+    spoilt = Upscaler(Sabotaged("saturated", SABOTAGE["saturated"][0]), "none")
+    with Bench(settings, project.root, CPU) as bench:
+        found = bench.clean(measured.frozen, good, spoilt)
+        changed = replace(measured.frozen, pinned="0" * 64)
+        assert bench.clean(changed, good, spoilt) is None
+    assert found is not None
+    assert sorted(found.photos) == sorted({image.photo for image in measured.frozen.expected().images.values()})
+    (no,) = clean(asked, found)
+    (yes,) = clean(asked, replace(found, challenger=found.champion))
+    assert (no.verdict, yes.verdict) == ("no", "yes"), (no, yes)
 
 
 def test_noised_weights_are_refused(measured: Measured) -> None:
