@@ -11,6 +11,8 @@ def listening(host: str, port: int) -> socket.socket:
     Raises:
         BadInput: it cannot be had, as where another process has the port.
     """
+    if not host:  # which would be all addresses of this machine
+        raise BadInput("--host is empty: give an address, such as 127.0.0.1")
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, UnicodeError) as error:

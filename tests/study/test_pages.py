@@ -57,6 +57,8 @@ def test_a_study_that_cannot_be_served_invites_nobody(folder: Path) -> None:
             serving.serve(folder, "127.0.0.1", port, [], lambda: invited.append(True))
     with VoteLog(folder), pytest.raises(BadInput, match="is open in another process"):
         serving.serve(folder, "127.0.0.1", 0, [], lambda: invited.append(True))
+    with pytest.raises(BadInput, match="--host is empty"):
+        serving.serve(folder, "", 0, [], lambda: invited.append(True))
     assert not invited
 
 
