@@ -105,7 +105,7 @@ def results_of(settings: Settings, named: Named, images: Prepared) -> Restorer:
         BadInput: the folder is missing, an image has no result, or the numbers differ.
     """
     folder = Path(named.what)
-    found, _ = named_photos(folder, f"results of {named.name}")
+    found, _ = named_photos(folder, f"--results {named.name}")
     by_key: defaultdict[str, list[Photo]] = defaultdict(list)
     for photo in found:
         by_key[Name.of(photo.name.rsplit("/", 1)[-1]).key].append(photo)

@@ -162,10 +162,13 @@ def serve(
         from components.study import raters as people  # noqa: PLC0415
 
         folder = manifest.found(context.root, name)
-        if rater or raters:
-            base = f"http://{(host_name or [host])[0]}:{port}"
-            print("\n".join(serving.links(base, people.invite(folder, rater or [], raters))), flush=True)
-        serving.serve(folder, host, port, host_name or [])
+
+        def invited() -> None:
+            if rater or raters:
+                base = f"http://{(host_name or [host])[0]}:{port}"
+                print("\n".join(serving.links(base, people.invite(folder, rater or [], raters))), flush=True)
+
+        serving.serve(folder, host, port, host_name or [], invited)
 
 
 @study.command("result", epilog=examples("dp2o study result first", "dp2o study result first --json | jq .kept.pairs"))

@@ -34,7 +34,7 @@ class UnusablePhotoError(Exception):
     """The file is no photo to work with; `reason` is for machines, `detail` for people, in one printable line."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
-        detail = printable(detail[:LONGEST_DETAIL])
+        detail = printable(detail[:LONGEST_DETAIL].strip())
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

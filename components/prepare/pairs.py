@@ -129,11 +129,11 @@ def _matched(root: Path, setting: str, folders: PairFolders) -> tuple[list[Match
         BadInput: a folder is missing or empty, or there is no pair.
     """
     name_of = attrgetter("name")
-    lrs, aside = named_photos(root / folders.lr, f"{setting}.lr")
+    lrs, aside = named_photos(root / folders.lr, f"prepare.{setting}.lr")
     if (root / folders.lr).resolve() == (root / folders.hr).resolve():
         matches, loose = in_one_folder(lrs, name_of)
     else:
-        hrs, more = named_photos(root / folders.hr, f"{setting}.hr")
+        hrs, more = named_photos(root / folders.hr, f"prepare.{setting}.hr")
         aside += more
         matches, loose = in_two_folders(lrs, hrs, name_of)
     if not matches:

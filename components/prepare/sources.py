@@ -115,17 +115,20 @@ def photos(folder: Path) -> tuple[list[Photo], list[Entry]]:
     return found, aside
 
 
-def named_photos(base: Path, setting: str) -> tuple[list[Photo], list[tables.Row]]:
-    """`photos` of the folder that `prepare.<setting>` names, and quarantine's rows of the others.
+def named_photos(base: Path, named_by: str) -> tuple[list[Photo], list[tables.Row]]:
+    """`photos` of a folder, and quarantine's rows of the others.
+
+    Args:
+        named_by: the setting or option that names the folder, for messages.
 
     Raises:
         BadInput: it is no folder, or there is nothing in it.
     """
     if not base.is_dir():
-        raise BadInput(f"prepare.{setting}: {base} is not a folder; name one that holds photos")
+        raise BadInput(f"{named_by}: {base} is not a folder; name one that holds photos")
     found, aside = photos(base)
     if not found and not aside:
-        raise BadInput(f"prepare.{setting}: {base} holds no photo ({', '.join(sorted(SUFFIXES))})")
+        raise BadInput(f"{named_by}: {base} holds no photo ({', '.join(sorted(SUFFIXES))})")
     return found, [set_aside(entry.name, entry.problem) for entry in aside if entry.problem]
 
 

@@ -136,7 +136,7 @@ def _usable(
 
     folders: list[Path] = getattr(prepare, setting)
     for folder in folders:
-        found, aside = named_photos(root / folder, setting)
+        found, aside = named_photos(root / folder, f"prepare.{setting}")
         quarantine += aside
         prompt_of = prompts_of(root / folder, {photo.name for photo in found}, prepare.prompt)
         results = reader.each(found, judged)

@@ -91,7 +91,7 @@ def _spread(axes: Axes, evaluation: Evaluation) -> None:
     axes.set_xticks(places)
     axes.set_xlabel("M, restorations of an image")
     axes.set_ylabel("reward")
-    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=5)  # dashes show beside a marker
 
 
 def _validation(axes: Axes, validation: Table) -> None:

@@ -52,6 +52,8 @@ def unwritable(error: BaseException, place: Path, folder: Path | None = None) ->
         folder: in which `place` was to be made. Without it only a read-only file system counts: rights that are missing
             may be those of a file that was to be read.
     """
+    if folder is not None and not folder.is_dir():
+        return BadInput(f"{place} cannot be written: {folder} is a file and no folder; name another place")
     numbers = (errno.EROFS,) if folder is None else (errno.EROFS, errno.EACCES, errno.EPERM)
     one: BaseException | None = error
     while one is not None:
@@ -70,7 +72,7 @@ def tells_of_full_disk(place: Path, folder: Path | None = None) -> Iterator[None
 
     Raises:
         DiskFull: the disk is full.
-        BadInput: it takes no writes there. Any other error stays as it is.
+        BadInput: it takes no writes there, or `folder` is none. Any other error stays as it is.
     """
     try:
         yield

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import Body, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as AnyHTTPException
 
 from components.errors import BadInput
 from components.serving.limited import JSON, Door, Limited
@@ -47,8 +48,8 @@ def application(workroom: Workroom, about: Mapping[str, Any], limits: ServingLim
     _jobs(app, workroom)
     _pictures(app, workroom)
 
-    @app.exception_handler(HTTPException)
-    async def told(request: Request, error: HTTPException) -> JSONResponse:
+    @app.exception_handler(AnyHTTPException)
+    async def told(request: Request, error: AnyHTTPException) -> JSONResponse:
         return JSONResponse({"message": error.detail}, error.status_code)
 
     @app.exception_handler(RequestValidationError)
@@ -86,7 +87,7 @@ def _files(app: FastAPI, about: dict[str, Any]) -> None:
 
 def _photos(app: FastAPI, workroom: Workroom) -> None:
     @app.post(PHOTOS)
-    def add(content: Annotated[bytes, Body(media_type=UPLOAD)]) -> dict[str, Any]:
+    def add(content: Annotated[bytes, Body(media_type=UPLOAD)] = b"") -> dict[str, Any]:
         try:
             key, photo = workroom.add(content)
         except BadInput as problem:

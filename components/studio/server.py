@@ -1,6 +1,5 @@
 """Starts the page's server, and says where it is."""
 
-import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +7,12 @@ from pathlib import Path
 import uvicorn
 
 from components.artifacts import paths
-from components.errors import BadInput
 from components.metrics.suite import Suite
 from components.photos.limits import Limits
 from components.serving.limits import ServingLimits
+from components.serving.listening import listening, written
 from components.storage.temporary import held_folder
 from components.studio.app import application
-from components.studio.guard import is_local
 from components.studio.options import MOST_SEEDS
 from components.studio.restoring import Restorer
 from components.studio.workroom import Workroom
@@ -55,28 +53,13 @@ def run(
         "max_pixels": limits.max_pixels,
         "most_seeds": MOST_SEEDS,
     }
-    listening = _listening(host, port)
+    listener = listening(host, port)
     with (
-        listening,
+        listener,
         held_folder(PREFIX, Path(tempfile.gettempdir())) as folder,
         Workroom(Restorer(upscaler, judge, prompt), limits, folder) as workroom,
     ):
         app = application(workroom, about, serving, host)
         config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", server_header=False)
-        say(f"http://{_written(host)}:{listening.getsockname()[1]}/")
-        uvicorn.Server(config).run(sockets=[listening])
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise BadInput(
-            f"{_written(host)}:{port} cannot be listened on: {error.strerror or error}; give another --port"
-            + ("" if is_local(host) else ", or another --host")
-        ) from error
-
-
-def _written(host: str) -> str:
-    """As an address in a browser has it."""
-    return f"[{host}]" if ":" in host else host
+        say(f"http://{written(host)}:{listener.getsockname()[1]}/")
+        uvicorn.Server(config).run(sockets=[listener])

@@ -141,6 +141,8 @@ def _images(settings: Settings, root: Path, images: Images) -> Prepared:
         )
         if images.photos is not None:
             folder = images.photos.absolute()
+            if not folder.is_dir():
+                raise BadInput(f"--photos {images.photos} is not a folder; name one that holds photos")
             title = f"photos of {folder.name}"
             which = TestSet(f"photos-{folder.name}", title, ((Folders(folder.name, ""),),), None, None, str(folder), ())
             return prepared(settings, root, which, folder.parent, images.protocol, writer, pinned=False)

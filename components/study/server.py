@@ -121,13 +121,11 @@ async def _body(request: Request) -> bytes:
     return content
 
 
-def server_of(app: FastAPI, host: str, port: int) -> uvicorn.Server:
+def server_of(app: FastAPI) -> uvicorn.Server:
     """A server that writes no address into a log: they have tokens."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
-            host=host,
-            port=port,
             access_log=False,
             server_header=False,
             log_level="warning",

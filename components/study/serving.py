@@ -2,9 +2,10 @@
 
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from components.serving.listening import listening
 from components.study import raters
 from components.study.manifest import check_pictures, read
 from components.study.raters import Rater
@@ -20,19 +21,21 @@ def links(base: str, made: Sequence[tuple[Rater, str]]) -> list[str]:
     return [f"{rater.name}  {base.rstrip('/')}/r/{token}/" for rater, token in made]
 
 
-def serve(folder: Path, host: str, port: int, names: Sequence[str]) -> None:
+def serve(folder: Path, host: str, port: int, names: Sequence[str], ready: Callable[[], None] = lambda: None) -> None:
     """Serve the study in `folder`.
 
     Args:
         host: address to listen on.
         names: further names by which raters reach it, without a port.
+        ready: called when the study can be served, before the first request: invites raters, for example.
 
     Raises:
-        BadInput: the study was changed, or is being served already.
+        BadInput: the study was changed, is being served already, or the address cannot be listened on.
     """
     manifest = read(folder)
     check_pictures(folder, manifest)
-    with VoteLog(folder) as log:
+    with VoteLog(folder) as log, listening(host, port) as listener:
+        ready()
         hosts = [*LOCAL, *names] if host in LOCAL else [host, *LOCAL, *names]
         app = app_of(folder, manifest, Voting(manifest, log), hosts)
         if not raters.read(folder):
@@ -43,7 +46,7 @@ def serve(folder: Path, host: str, port: int, names: Sequence[str]) -> None:
         # uvicorn ends the requests under way and then raises the signal again, which is no interruption here.
         before = signal.signal(signal.SIGINT, lambda number, frame: None)
         try:
-            server_of(app, host, port).run()
+            server_of(app).run(sockets=[listener])
         finally:
             signal.signal(signal.SIGINT, before)
         logger.info("ended; %d entries are in the log", len(log.entries))

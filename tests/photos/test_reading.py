@@ -35,6 +35,10 @@ def _reason(data: bytes, **limits: int) -> Reason:
     return caught.value.reason
 
 
+def test_a_reason_is_one_line_without_an_end() -> None:
+    assert UnusablePhotoError(Reason.UNREADABLE, "cut at\nbyte 378\n").detail == r"cut at\nbyte 378"
+
+
 def _noise(width: int = 96, height: int = 64) -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
 

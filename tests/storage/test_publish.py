@@ -5,10 +5,13 @@ import stat
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from components.errors import BadInput
 from components.storage.publish import atomic_file, atomic_folder, write_json, write_text
 
 
@@ -84,6 +87,16 @@ def test_a_kill_while_writing_leaves_the_old_content(tmp_path: Path, kind: str) 
     left = [name for name in names(tmp_path) if name != "it"]
     assert len(left) == 1
     assert left[0].startswith(".it.")  # hidden, so no reader and no glob of names takes it for content
+
+
+@pytest.mark.parametrize("write", [atomic_file, atomic_folder])
+def test_a_file_where_a_folder_should_be_is_named(
+    tmp_path: Path, write: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    (tmp_path / "a.png").write_text("a photo")
+    message = r"new cannot be written: .*a\.png is a file and no folder"
+    with pytest.raises(BadInput, match=message), write(tmp_path / "a.png/deep/new"):
+        raise AssertionError("there is nothing to write to")
 
 
 def test_json_has_no_nan(tmp_path: Path) -> None:

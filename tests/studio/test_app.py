@@ -103,6 +103,7 @@ def test_what_the_photo_carried_is_in_the_download(client: TestClient) -> None:
     ("content", "headers", "status", "said"),
     [
         (b"no picture", UPLOAD, 400, "not a JPEG"),
+        (b"", UPLOAD, 400, "cannot be used"),
         (encode_png(np.zeros((100, 100, 3), np.uint8)), UPLOAD, 400, "--max-pixels"),
         (bytes(BYTES + 1), UPLOAD, 413, "--max-pixels"),
         (b"x", {"content-type": "text/plain"}, 415, "application/octet-stream"),
@@ -140,7 +141,8 @@ def test_what_is_not_here_is_404(client: TestClient) -> None:
     assert [client.get(f"/api/jobs/{place}").status_code for place in places] == [404] * len(places)
     assert client.post("/api/jobs", json={"photo": "unknown"}).status_code == 404
     assert client.get("/page/..%2Fapp.py").status_code == 404
-    assert client.get("/docs").status_code == 404
+    nowhere = client.get("/docs")
+    assert (nowhere.status_code, nowhere.json()) == (404, {"message": "Not Found"})
 
 
 def test_without_metrics_the_pictures_are_there_and_it_says_why(

@@ -75,6 +75,17 @@ def voted(root: Path, *options: str) -> frozen.Manifest:
     return made
 
 
+def test_a_folder_that_is_not_there_is_named_as_it_was_typed(tmp_path: Path) -> None:
+    project(tmp_path)
+    write_dataset(tmp_path, ["test"] * 2)
+    missing = str(tmp_path / "missing")
+    params = ("--metrics", "none", "--params", str(tmp_path / "params.yaml"))
+    code, *told = invoke("study", "new", "one", "--photos", missing, *params)
+    assert (code, f"--photos {missing} is not a folder" in "".join(told)) == (2, True)
+    code, *told = invoke("study", "new", "two", "--model", "aligned", "--results", f"SeeSR={missing}", *params)
+    assert (code, f"--results SeeSR: {missing} is not a folder" in "".join(told)) == (2, True)
+
+
 def test_votes_become_pairs_and_a_trained_model(tmp_path: Path) -> None:
     settings = project(
         tmp_path,

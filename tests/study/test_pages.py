@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from components.errors import BadInput
+from components.serving.listening import listening
 from components.study import manifest as frozen
-from components.study import raters
+from components.study import raters, serving
 from components.study.server import MOST_BODY, app_of, server_of
 from components.study.votes import VoteLog, read
 from components.study.voting import Voting
@@ -47,6 +49,19 @@ def test_only_invited_raters_on_known_hosts_get_anything(folder: Path) -> None:
     assert token not in (folder / "raters.json").read_text()
 
 
+def test_a_study_that_cannot_be_served_invites_nobody(folder: Path) -> None:
+    invited: list[bool] = []
+    with listening("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BadInput, match=f"127.0.0.1:{port} cannot be listened on: Address already in use; give"):
+            serving.serve(folder, "127.0.0.1", port, [], lambda: invited.append(True))
+    with VoteLog(folder), pytest.raises(BadInput, match="is open in another process"):
+        serving.serve(folder, "127.0.0.1", 0, [], lambda: invited.append(True))
+    with pytest.raises(BadInput, match="--host is empty"):
+        serving.serve(folder, "", 0, [], lambda: invited.append(True))
+    assert not invited
+
+
 def test_nothing_tells_which_model_made_a_picture(folder: Path) -> None:
     ((ada, token),) = raters.invite(folder, ["ada"])
     manifest = frozen.read(folder)
@@ -73,13 +88,14 @@ def address(folder: Path) -> Iterator[str]:
     ((_, token),) = raters.invite(folder, ["ada"])
     manifest = frozen.read(folder)
     with VoteLog(folder) as log:
-        server = server_of(app_of(folder, manifest, Voting(manifest, log), ["127.0.0.1"]), "127.0.0.1", 0)
-        thread = threading.Thread(target=server.run)
+        server = server_of(app_of(folder, manifest, Voting(manifest, log), ["127.0.0.1"]))
+        listener = listening("127.0.0.1", 0)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         until = time.monotonic() + PATIENCE
         while not server.started and time.monotonic() < until:
             time.sleep(0.02)
-        port = server.servers[0].sockets[0].getsockname()[1]
+        port = listener.getsockname()[1]
         yield f"http://127.0.0.1:{port}/r/{token}/"
         server.should_exit = True
         thread.join(PATIENCE)
