@@ -58,7 +58,7 @@ from components.settings.scalarisers import (
     WinRateScalariser,
 )
 from components.settings.score import ScoreSettings
-from components.settings.sources import BirdSource, PairsSource
+from components.settings.sources import BirdSource, NFTSource, PairsSource, PRDPSource, RolledSource
 from components.settings.train import TrainSettings, ValidationLimit
 
 __all__ = [
@@ -91,8 +91,10 @@ __all__ = [
     "MinMaxScalariser",
     "Mixed",
     "MixtureSettings",
+    "NFTSource",
     "NoisyObjective",
     "ObjectiveSettings",
+    "PRDPSource",
     "PairFolders",
     "PairSettings",
     "PairsSource",
@@ -110,6 +112,7 @@ __all__ = [
     "RegisterSettings",
     "ReportSettings",
     "RestorerFlowSettings",
+    "RolledSource",
     "RunSettings",
     "SD2ControlNetSettings",
     "SD3ControlNetSettings",

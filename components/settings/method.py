@@ -7,6 +7,7 @@ from components.settings.builders import BUILDER_KINDS
 from components.settings.families import FAMILIES
 from components.settings.filters import FILTER_KINDS
 from components.settings.scalarisers import SidesSettings
+from components.settings.sources import NFTSource, PRDPSource
 
 if TYPE_CHECKING:
     from components.settings.project import Settings
@@ -130,11 +131,12 @@ def _source_has_what_is_asked(settings: "Settings") -> Iterator[str]:
     if source.of_pairs:
         return
     family = settings.backbone.family
-    if not FAMILIES[family].limits.rewarded:
+    if source.metrics and not FAMILIES[family].limits.rewarded:
         yield (
             f"train.source {source.kind} is for this project's own models, backbone.family is {family}, whose decoder "
             "passes no gradient on: set it to pairs"
         )
+    yield from _rolled_out(settings)
     of_pairs = {
         "train.anchor": (train.anchor, 0),
         "train.margin_cap": (train.margin_cap, 0),
@@ -147,3 +149,19 @@ def _source_has_what_is_asked(settings: "Settings") -> Iterator[str]:
     for name, (value, off) in of_pairs.items():
         if value != off:
             yield f"{name} {value} is of pairs, and train.source {source.kind} has none: set it to {off}"
+
+
+def _rolled_out(settings: "Settings") -> Iterator[str]:
+    source, family = settings.train.source, settings.backbone.family
+    if isinstance(source, NFTSource) and FAMILIES[family].limits.stochastic:
+        yield (
+            f"train.source nft is for flows, backbone.family is {family}, which predicts no velocity: set it to prdp "
+            "or pairs"
+        )
+    steps = getattr(settings.backbone, "steps", 0)
+    if isinstance(source, PRDPSource) and (source.steps or steps) < 2:
+        name = "train.source.steps" if source.steps else "backbone.steps"
+        yield (
+            f"train.source prdp samples in {source.steps or steps} step ({name}), and the last step of a sampling "
+            "draws nothing: set train.source.steps to 2 at least"
+        )

@@ -10,7 +10,8 @@ has the marginals of the flow's ODE (Song et al., arXiv 2011.13456; Flow-GRPO, a
 g = a sqrt(s / (1 - s)), a = .7). Here g = a u sqrt(s / (1 - s)). Euler-Maruyama steps are no use where they are few:
 the last one would leave noise of a whole step in the picture, and the first one divides by 0. So a step from s to s' is
 
-    x' = (1 - s') x0_hat + u sqrt(s'^2 - d^2) e_hat + u d z,       d = a / sqrt(2) s' sqrt(1 - [s' (1 - s) / (s (1 - s'))]^2)
+    x' = (1 - s') x0_hat + u sqrt(s'^2 - d^2) e_hat + u d z
+    d = a / sqrt(2) s' sqrt(1 - [s' (1 - s) / (s (1 - s'))]^2)
 
 of which that equation is the limit for small steps. x' has the noise of level s' exactly, whatever the step's length,
 and nothing is drawn in the last one, s' = 0. a = sqrt(2) is DDPM's posterior, a = 0 the ODE (the family of DDIM, arXiv
@@ -104,6 +105,23 @@ class StochasticFlow:
         return self.euler.finish(backbone, x, condition)
 
 
+def with_steps(sampler: Sampler[Any], steps: int) -> Sampler[Any]:
+    """A sampler in another number of steps.
+
+    Raises:
+        BadInput: the model does not take so many, or the sampler is of another kind than this project's.
+    """
+    if not isinstance(sampler, DDPM | ResidualEuler | FlowEuler):
+        raise BadInput(
+            f"train.source.steps {steps}: {type(sampler).__name__} is no sampler of components/backbones/samplers/, so "
+            "that its steps cannot be set: set it to null"
+        )
+    try:
+        return replace(sampler, steps=steps)
+    except BadInput as error:
+        raise BadInput(f"train.source.steps {steps}: {error}") from error
+
+
 def stochastic(backbone: Backbone, steps: int, noise_level: float) -> Sampler[Any]:
     """A sampler of the backbone's model that draws in all its steps but the last.
 
@@ -116,15 +134,13 @@ def stochastic(backbone: Backbone, steps: int, noise_level: float) -> Sampler[An
         BadInput: the model does not take so many steps, or it has a sampler of another kind.
     """
     sampler = backbone.sampler
-    try:
-        if isinstance(sampler, DDPM):
-            return replace(sampler, steps=steps)
-        if isinstance(sampler, ResidualEuler | FlowEuler):
-            unit = backbone.config.kappa if isinstance(backbone, ResidualFlow) else 1.0
-            return StochasticFlow(replace(sampler, steps=steps), unit, noise_level)
-    except BadInput as error:
-        raise BadInput(f"train.source.steps {steps}: {error}") from error
-    raise BadInput(
-        f"train.source prdp draws in every step of a sampling, and {type(sampler).__name__} has no such steps: set it "
-        "to pairs or nft, or give the backbone one of the samplers in components/backbones/samplers/"
-    )
+    if not isinstance(sampler, DDPM | ResidualEuler | FlowEuler):
+        raise BadInput(
+            f"train.source prdp draws in every step of a sampling, and {type(sampler).__name__} has no such steps: set "
+            "it to pairs or nft, or give the backbone one of the samplers in components/backbones/samplers/"
+        )
+    own = with_steps(sampler, steps)
+    if isinstance(own, DDPM):
+        return own
+    assert isinstance(own, ResidualEuler | FlowEuler)  # as what it was made of
+    return StochasticFlow(own, backbone.config.kappa if isinstance(backbone, ResidualFlow) else 1.0, noise_level)

@@ -16,7 +16,7 @@ from components.backbones.dial import preferring
 from components.errors import BadInput
 from components.settings import TrainSettings
 from components.train import schedule
-from components.train.batches import BatchLoss
+from components.train.batches import BatchLoss, OfStepAlone
 from components.train.conditions import Conditions
 from components.train.groups import Group, GroupImages
 from components.train.objectives import objective_of
@@ -70,7 +70,7 @@ class Drawn:
     preference: float | None = None
 
 
-class PairBatches:
+class PairBatches(OfStepAlone):
     """Groups of preference pairs, `settings.micro_batch` a batch.
 
     Args:

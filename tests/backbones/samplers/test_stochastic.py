@@ -54,13 +54,13 @@ def test_the_marginals_are_the_odes_on_a_gaussian(noise_level: float, spread: fl
     """At 0 and on the way, to the first order of the steps: half as long, half as far from the true variance."""
     for end in (0.0, 0.4):
         errors = []
-        for count in (200, 400):
+        for count in (50, 100):
             levels = [1.0 - (1.0 - end) * step / count for step in range(count + 1)]
             mean, variance = sampled(levels, noise_level, spread)
             expected, wanted = marginal(end, spread)
-            assert mean == pytest.approx(expected, abs=0.02)
+            assert mean == pytest.approx(expected, abs=0.04)
             errors.append(abs(variance / wanted - 1.0))
-        assert errors[1] < 0.02
+        assert errors[1] < 0.04
         assert errors[1] < 0.6 * errors[0] or errors[1] < 1e-3
 
 
@@ -71,8 +71,8 @@ def test_a_single_picture_is_reached_through_the_right_noise_in_few_steps(count:
     for end in range(1, count + 1):
         mean, variance = sampled(levels[: end + 1], 0.7, 0.0) if end < count else sampled(levels, 0.7, 0.0)
         expected, wanted = marginal(levels[end], 0.0)
-        assert mean == pytest.approx(expected, abs=1e-9)
-        assert variance == pytest.approx(wanted, abs=1e-9)
+        assert mean == pytest.approx(expected, abs=1e-6)
+        assert variance == pytest.approx(wanted, abs=1e-6)
 
 
 def test_small_steps_are_those_of_flow_grpos_equation() -> None:
@@ -156,5 +156,5 @@ def test_what_has_no_stochastic_steps_is_refused_by_name(sd2: Callable[..., Any]
         stochastic(tiny_model(), 2000, 0.7)
     other = tiny_model()
     other.sampler = object()  # type: ignore[assignment]
-    with pytest.raises(BadInput, match="train.source prdp draws in every step of a sampling, and object has no"):
+    with pytest.raises(BadInput, match=r"train\.source prdp draws in every step of a sampling, and object has no"):
         stochastic(other, 2, 0.7)
