@@ -51,7 +51,7 @@ def verdicts_of(root: Path, settings: Settings) -> Verdicts:
 
 
 def batches_of(root: Path, model: TinyFlow, **train: Any) -> PRDPBatches:
-    settings = settings_of(root, SOURCE.model_dump(), **train)
+    settings = settings_of(root, train.pop("source", SOURCE.model_dump()), **train)
     assert isinstance(settings.train.source, PRDPSource)
     verdicts = verdicts_of(root, settings)
     return PRDPBatches(settings.train, settings.train.source, model, 2, verdicts, Accelerator(cpu=True))
