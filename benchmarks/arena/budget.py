@@ -68,15 +68,13 @@ def of_step(settings: Settings, groups: Mapping[str, Group], step: int) -> Passe
 def _rolled(settings: Settings, source: RolledSource, step: int) -> Passes:
     """A roll-out's where one begins, and those of the gradient step.
 
-    Of PRDP's log-ratios, those of a fresh roll-out are known of the policy, and the reference's are new.
+    Of PRDP's log-ratios, those of a fresh roll-out are known of the policy, and the reference's are new. NFT asks the
+    policy, the old one, and the reference where it has a weight.
     """
     candidates = settings.train.groups_per_step * source.candidates
     own: int = getattr(settings.backbone, "steps")  # noqa: B009  # every family has it, each in its own block
     steps = source.steps or own
-    if isinstance(source, NFTSource):
-        each = 3 if source.reference_weight else 2  # policy, old policy, reference
-    else:
-        each = 2 * (steps - 1)
+    each = 2 + bool(source.reference_weight) if isinstance(source, NFTSource) else 2 * (steps - 1)
     fresh = step % source.inner_steps == 0
     metrics = len(settings.score.fr) + len(settings.score.nr)
     return Passes(fresh * candidates * steps, fresh * candidates * metrics, candidates * each)

@@ -56,9 +56,11 @@ class Rolled:
 
 @dataclass(frozen=True)
 class Rollout:
-    """Attributes:
-    groups: this process's.
-    rewards: of all processes' groups.
+    """All groups of a roll-out.
+
+    Attributes:
+        groups: this process's.
+        rewards: of all processes' groups.
     """
 
     groups: tuple[Rolled, ...]
