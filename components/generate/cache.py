@@ -38,27 +38,7 @@ class GroupCache:
 
     def read(self, lr_id: str, prompt: str) -> list[Entry]:
         """Candidates 0, 1, … made so far; empty where there are none."""
-        path = self._path(lr_id, prompt)
-        if not self._folder.fetch(path):
-            return []
-        content = path.read_bytes()
-        try:
-            (header_size,) = LENGTH.unpack_from(content)
-            header = json.loads(content[LENGTH.size : LENGTH.size + header_size])
-            images = header["sizes"]
-            latents = header.get("latents", [0] * len(images))  # 0 = none: a latent has a header of its own
-            start = LENGTH.size + header_size
-            ends = pairwise(accumulate([*images, *latents], initial=start))
-            blobs = [content[at:end] for at, end in ends]
-            intact = header["sha256"] == digests.of_bytes(content[start:])
-            intact = intact and len(content) == start + sum(images) + sum(latents)
-            entries = [
-                Entry(image, latent or None)
-                for image, latent in zip(blobs[: len(images)], blobs[len(images) :], strict=True)
-            ]
-        except (struct.error, ValueError, LookupError, TypeError, AttributeError, OverflowError):
-            return []
-        return entries if intact else []
+        return self._folder.read(self._path(lr_id, prompt), _entries) or []
 
     def write(self, lr_id: str, prompt: str, entries: list[Entry]) -> None:
         """Keep candidates 0, 1, … of an LR."""
@@ -75,3 +55,25 @@ class GroupCache:
 
     def _path(self, lr_id: str, prompt: str) -> Path:
         return self._folder.path / lr_id[:2] / f"{lr_id}-{digests.of_bytes(prompt.encode())[:8]}.group"
+
+
+def _entries(content: bytes) -> list[Entry]:
+    """The candidates in a file.
+
+    Raises:
+        ValueError: it is cut short or altered.
+    """
+    try:
+        (header_size,) = LENGTH.unpack_from(content)
+        header = json.loads(content[LENGTH.size : LENGTH.size + header_size])
+        images = header["sizes"]
+        latents = header.get("latents", [0] * len(images))  # 0 = none: a latent has a header of its own
+        start = LENGTH.size + header_size
+        blobs = [content[at:end] for at, end in pairwise(accumulate([*images, *latents], initial=start))]
+        intact = header["sha256"] == digests.of_bytes(content[start:])
+        if intact and len(content) == start + sum(images) + sum(latents):
+            made = zip(blobs[: len(images)], blobs[len(images) :], strict=True)
+            return [Entry(image, latent or None) for image, latent in made]
+    except (struct.error, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"its header is none ({error})") from error
+    raise ValueError("its digest is another")

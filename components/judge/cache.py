@@ -37,13 +37,7 @@ class EvaluationCache:
     def images(self, restorer: str, image: EvaluationImage) -> list[bytes] | None:
         """PNGs by index, or None where there are none yet."""
         path = self._images_path(restorer, image)
-        if not self._folder.fetch(path):
-            return None
-        try:
-            shard = ShardReader(path)
-            return [shard.read(name) for name in shard]
-        except BadInput:
-            return None
+        return self._folder.read(path, lambda _: _members(path))
 
     def keep_images(self, restorer: str, image: EvaluationImage, images: list[bytes]) -> None:
         """Store PNGs by index."""
@@ -55,11 +49,7 @@ class EvaluationCache:
     def scores(self, restorer: str, metrics: str, image: EvaluationImage) -> Scores | None:
         """Scores under the metrics of digest `metrics`, or None where there are none yet."""
         path = self._scores_path(restorer, metrics, image)
-        try:
-            self._folder.fetch(path)
-            return _SCORES.validate_json(path.read_bytes(), strict=True)
-        except (OSError, ValueError):  # pydantic's own is a ValueError
-            return None
+        return self._folder.read(path, lambda content: _SCORES.validate_json(content, strict=True))
 
     def keep_scores(self, restorer: str, metrics: str, image: EvaluationImage, scores: Scores) -> None:
         """Store scores."""
@@ -73,3 +63,16 @@ class EvaluationCache:
     def _scores_path(self, restorer: str, metrics: str, image: EvaluationImage) -> Path:
         key = digests.of_json([restorer, metrics])[:16]
         return self._folder.path / "scores" / key / f"{image.scored_against}.json"
+
+
+def _members(path: Path) -> list[bytes]:
+    """What a shard has, in its order.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        shard = ShardReader(path)
+        return [shard.read(name) for name in shard]
+    except BadInput as error:
+        raise ValueError(str(error)) from error

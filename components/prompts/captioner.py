@@ -108,12 +108,15 @@ class CaptionCache:
     def __call__(self, image: NDArray[Any]) -> str:
         """Caption of an 8-bit RGB LR image `[h, w, 3]`."""
         path = self._folder.path / f"{digests.of_pixels(image)}.json"
-        try:
-            self._folder.fetch(path)
-            return TypeAdapter(dict[Literal["prompt"], str]).validate_json(path.read_bytes(), strict=True)["prompt"]
-        except (OSError, ValueError, KeyError):  # pydantic's own is a ValueError
-            prompt = self._captioner(image)
-            write_json(path, {"prompt": prompt})
-            self._folder.keep(path)
-            self.made += 1
-            return prompt
+        known = self._folder.read(path, _prompt)
+        if known is not None:
+            return known
+        prompt = self._captioner(image)
+        write_json(path, {"prompt": prompt})
+        self._folder.keep(path)
+        self.made += 1
+        return prompt
+
+
+def _prompt(content: bytes) -> str:
+    return TypeAdapter(dict[Literal["prompt"], str]).validate_json(content, strict=True)["prompt"]

@@ -43,19 +43,7 @@ class ScoreCache:
 
     def read(self, lr_id: str, hr_digest: str) -> Scores:
         """What is known of a group; empty where nothing is."""
-        path = self._path(lr_id, hr_digest)
-        if not self._folder.fetch(path):
-            return {}
-        try:
-            content = json.loads(path.read_text())
-            if content["sha256"] != digests.of_json(content["scores"]):
-                return {}
-            known = _SCORES.validate_python(content["scores"], strict=True)
-            return {
-                metric: {image: Score(*entry) for image, entry in scores.items()} for metric, scores in known.items()
-            }
-        except (ValueError, LookupError, TypeError):  # pydantic's own is a ValueError
-            return {}
+        return self._folder.read(self._path(lr_id, hr_digest), _scores) or {}
 
     def write(self, lr_id: str, hr_digest: str, scores: Scores) -> None:
         """Keep all that is known of a group.
@@ -77,3 +65,16 @@ class ScoreCache:
     def _path(self, lr_id: str, hr_digest: str) -> Path:
         key = digests.of_json([_FORMAT, lr_id, hr_digest])
         return self._folder.path / key[:2] / f"{key[:32]}.json"
+
+
+def _scores(written: bytes) -> Scores:
+    """The scores in a file.
+
+    Raises:
+        ValueError, LookupError, TypeError: it is cut short, altered, or JSON of another kind.
+    """
+    content = json.loads(written)
+    if content["sha256"] != digests.of_json(content["scores"]):
+        raise ValueError("its digest is another")
+    known = _SCORES.validate_python(content["scores"], strict=True)
+    return {metric: {image: Score(*entry) for image, entry in scores.items()} for metric, scores in known.items()}

@@ -1,11 +1,17 @@
 """Finished work outside the DVC outputs: a folder of this machine and, if one is named, a copy that machines share."""
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from components.storage.store import Store
 
+logger = logging.getLogger(__name__)
+
 SHARED = "cache"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,21 @@ class CacheFolder:
     def fetch_again(self, path: Path) -> bool:
         """Whether the store's copy of the file `path` was brought, in place of the one that is here."""
         return self.shared is not None and self.shared.fetch_file(self._key_of(path), path)
+
+    def read(self, path: Path, parse: Callable[[bytes], T]) -> T | None:
+        """What `parse` makes of the file `path` of this folder; of the store's copy where the file here is damaged.
+
+        None where neither is there, or neither is intact. `parse` says by a ValueError, LookupError or TypeError that
+        what it got is damaged.
+        """
+        for bring in (self.fetch, self.fetch_again):
+            if not bring(path):
+                continue
+            try:
+                return parse(path.read_bytes())
+            except (OSError, ValueError, LookupError, TypeError) as error:  # pydantic's own is a ValueError
+                logger.warning("%s is damaged and counts as absent: %s", path, " ".join(str(error).split())[:200])
+        return None
 
     def keep(self, path: Path) -> None:
         """Copy the file `path` of this folder to the store."""
