@@ -51,7 +51,9 @@ def test_at_the_old_policy_the_gradient_is_plain_trainings_times_2r_less_1(beta:
     torch.testing.assert_close(found, 3.0 * (2.0 * r - 1.0).view(-1, 1, 1, 1) * plain, rtol=1e-4, atol=1e-6)
     assert not (found[1].abs() > 1e-7).any()
     # away from it r = 1/2 pulls back: to both sides of the old policy the loss is larger
-    at, beyond = (contrast(old + far * torch.ones_like(old), old, target, t, r, source).losses[1] for far in (0.0, 5.0 / beta))
+    at, beyond = (
+        contrast(old + far * torch.ones_like(old), old, target, t, r, source).losses[1] for far in (0.0, 5.0 / beta)
+    )
     assert beyond > at
 
 
