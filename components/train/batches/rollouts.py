@@ -191,7 +191,7 @@ class Rollouts:
                 scores.append(raw)
             return scores
 
-        with self.old.in_place(self.policy), self.accelerator.autocast():
+        with self.old.in_place(self.policy):
             scores = processes.share(self.accelerator, numbered, score)
         rewards = self.verdicts.rewards(lr_ids, scores)
         mine = [
@@ -206,19 +206,19 @@ class Rollouts:
         condition = self.conditions.of([lr_id], self.accelerator.device).repeat(count)
         shape = self.sampler.noise_shape(self.backbone.latent_shape(*condition.upsampled.shape[-2:]))
         noise = schedule.draw_rollout(self.settings, step, lr_id, shape, count, occurrence)
-        steps = list(moves(self.sampler, self.backbone, condition, noise, Unguided("policy")))
-        latents = self.sampler.finish(self.backbone, steps[-1].drawn, condition)
-        images = self.backbone.decode(latents, condition)
-        raw = self.verdicts.raw(lr_id, images, condition.upsampled)
         nothing = torch.empty(0)
         states, old, reference = nothing, nothing, nothing
-        if self._trajectories:
-            states = torch.stack([steps[0].x, *(one.drawn for one in steps)])
-            drawing = [one for one in steps if one.transition.std is not None]
-            old = torch.stack([one.transition.log_prob(one.drawn) for one in drawing]).cpu()
-            reference = self.log_probs(states, condition, "reference", range(len(drawing))).cpu()
-            states = states.cpu()
-        return Sampled(lr_id, occurrence, latents.cpu(), states, old, reference), raw
+        with self.accelerator.autocast():
+            steps = list(moves(self.sampler, self.backbone, condition, noise, Unguided("policy")))
+            latents = self.sampler.finish(self.backbone, steps[-1].drawn, condition)
+            images = self.backbone.decode(latents, condition)
+            if self._trajectories:
+                states = torch.stack([steps[0].x, *(one.drawn for one in steps)])
+                drawing = [one for one in steps if one.transition.std is not None]
+                old = torch.stack([one.transition.log_prob(one.drawn) for one in drawing]).cpu()
+                reference = self.log_probs(states, condition, "reference", range(len(drawing))).cpu()
+        raw = self.verdicts.raw(lr_id, images.float(), condition.upsampled)  # metrics keep their own precision
+        return Sampled(lr_id, occurrence, latents.cpu(), states.cpu(), old, reference), raw
 
     def log_probs(self, states: Tensor, condition: Condition, branch: Branch, numbers: Sequence[int]) -> Tensor:
         """Of the steps `numbers` of trajectories `[T + 1, B, ...]` by a branch, `[len(numbers), B]` float64."""
