@@ -139,10 +139,10 @@ class NFTBatches:
         t, noise = self._drawn(batch)
         rewards = torch.cat([torch.as_tensor(group.rewards) for group in batch.groups]).to(device)
         x, target = backbone.noised(latents, condition, t, noise)
+        # Apart: autocast remembers the weights that it has cast, and the old policy's are not those of the next pass.
+        with torch.no_grad(), self.rollouts.old.in_place(self.rollouts.policy), self.accelerator.autocast():
+            old = backbone.predict(x, t, condition, "policy")
         with self.accelerator.autocast():
-            # The policy last: nothing changes its weights between its forward and its backward pass.
-            with torch.no_grad(), self.rollouts.old.in_place(self.rollouts.policy):
-                old = backbone.predict(x, t, condition, "policy")
             reference = backbone.predict(x, t, condition, "reference") if self.source.reference_weight else old
             velocity = backbone.predict(x, t, condition, "policy")
         r = optimality(rewards, self.source.advantage_clip).to(velocity.dtype)
