@@ -1,4 +1,4 @@
-"""PRDP: its loss by hand, its gradient against one graph, resuming inside a roll-out, and that it learns a reward."""
+"""PRDP: its loss by hand, its gradient against one graph, and resuming inside a roll-out."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,6 @@ from accelerate import Accelerator
 from pydantic import ValidationError
 from torch import Tensor
 
-from components.backbones.restore import sample
 from components.backbones.samplers.stochastic import StochasticFlow
 from components.backbones.tiny_flow import TinyFlow
 from components.errors import BadInput
@@ -145,7 +144,7 @@ def test_a_steps_gradient_is_that_of_the_whole_loss_in_one_graph(tmp_path: Path)
             sums.append(part.sums)
         torch.testing.assert_close(gradient(model), whole, rtol=1e-3, atol=1e-8)
         row = made.row(torch.cat(sums).sum(dim=0).tolist())
-        assert row["loss"] == pytest.approx(float(total / pairs), rel=1e-6)
+        assert row["loss"] == pytest.approx(float((total / pairs).detach()), rel=1e-6)
         assert row["images"] == 2 * 2 * 4  # steps that draw, groups, candidates
         assert set(row) == {"loss", "accuracy", "clipped", "log_ratio", "rolled_psnr", "images"}
 
@@ -182,43 +181,6 @@ def test_a_run_that_ends_inside_a_roll_out_goes_on_to_the_same_bytes(tmp_path: P
 
     assert logged(parts) == logged(whole)
     assert len({row["rolled_psnr"] for row in whole.log}) == 2
-
-
-def brightness_of(model: TinyFlow, rollouts: Rollouts, branch: str) -> float:
-    """Of samples from noise that no training sees, by the model's own sampler."""
-    total = 0.0
-    for lr_id in rollouts.verdicts.has_hr:
-        condition = model.condition(rollouts.verdicts.images.lr(lr_id), ("",)).repeat(8)
-        noise = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(77))
-        images = sample(model, condition, noise, branch).images  # type: ignore[arg-type]
-        total += float(images[:, 1].square().mean())
-    return total
-
-
-def learns(root: Path, make: Callable[..., Any], sign: float, **train: Any) -> tuple[float, float]:
-    """Brightness of base and policy after a short training on it, or on darkness."""
-    write_project(root)
-    trainer = trainer_of(root, make, "cache", **train)
-    made = trainer.batches
-    if sign < 0.0:
-        made.rollouts.verdicts.suite.score = lambda *a, **k: Scored(  # type: ignore[attr-defined]
-            {"psnr": -Brightness().score(*a, **k).values["psnr"]}, []
-        )
-    trainer.run()
-    model = trainer.backbone
-    assert isinstance(model, TinyFlow)
-    rollouts: Rollouts = made.rollouts  # type: ignore[attr-defined]
-    return brightness_of(model, rollouts, "reference"), brightness_of(model, rollouts, "policy")
-
-
-def test_it_learns_a_reward_that_has_no_gradient_and_its_opposite(tmp_path: Path) -> None:
-    plan = {"steps": 12, "learning_rate": 2e-3, "checkpoint_every": 100, "validate_every": 100}
-    gains = []
-    for name, sign in (("up", 1.0), ("down", -1.0)):
-        (tmp_path / name).mkdir()
-        base, policy = learns(tmp_path / name, batches_of, sign, **plan)
-        gains.append(sign * (policy - base) / base)
-    assert min(gains) > 0.01
 
 
 @pytest.mark.parametrize(
