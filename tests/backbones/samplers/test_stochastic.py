@@ -54,13 +54,13 @@ def test_the_marginals_are_the_odes_on_a_gaussian(noise_level: float, spread: fl
     """At 0 and on the way, to the first order of the steps: half as long, half as far from the true variance."""
     for end in (0.0, 0.4):
         errors = []
-        for count in (50, 100):
+        for count in (200, 400):
             levels = [1.0 - (1.0 - end) * step / count for step in range(count + 1)]
             mean, variance = sampled(levels, noise_level, spread)
             expected, wanted = marginal(end, spread)
-            assert mean == pytest.approx(expected, abs=0.04)
+            assert mean == pytest.approx(expected, abs=0.02)
             errors.append(abs(variance / wanted - 1.0))
-        assert errors[1] < 0.04
+        assert errors[1] < 0.02
         assert errors[1] < 0.6 * errors[0] or errors[1] < 1e-3
 
 
