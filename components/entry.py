@@ -72,7 +72,8 @@ def _check_images(settings: Settings, root: Path) -> None:
 def _perform(name: str, settings: Settings, root: Path, shard: Shard | None, action: Action) -> None:
     if action == "run" and name in NEEDS_IMAGES:
         _check_images(settings, root)
-    module = importlib.import_module(f"components.{name}.stage")
+    conducted = name == "train" and settings.train.rounds > 1
+    module = importlib.import_module("components.rounds.conductor" if conducted else f"components.{name}.stage")
     if action == "run":
         cast(Stage, module).run(settings, root, shard)
         return

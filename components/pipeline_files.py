@@ -16,12 +16,17 @@ from pydantic import SecretStr
 from components.artifacts.lock import Lock
 from components.errors import BadInput
 from components.settings import Part, PrepareSettings, Settings, load_settings
+from components.settings.families import is_own
 from components.settings.prepare import PHOTO_SETTINGS
 from components.storage.dvc_inputs import is_utf8, linked_folders
 from components.storage.publish import write_text
 
 USES_BASE = ("generate", "train", "evaluate")
 """Stages that load the base model."""
+USES_FAMILY = (*USES_BASE, "register")
+"""Stages that run the code of its family."""
+OF_ROUNDS = ("rounds", "generate", "score", "pair")
+"""Code that train runs beside its own where it has several rounds."""
 CODE = "components"
 """Of this project: code that is missing is DVC's to say."""
 
@@ -119,12 +124,16 @@ def _photo_folders_before(root: Path) -> set[str]:
 
 def _named(settings: Settings, root: Path) -> list[tuple[str, Path]]:
     """(stage, path) of what settings name."""
-    captioner = settings.prepare.prompt.model
+    captioner, family = settings.prepare.prompt.model, settings.backbone.family
     return [
         *(("prepare", folder) for named in photo_folders(settings.prepare) for folder in _with_linked(named, root)),
         *(("prepare", folder) for folder in (captioner,) if folder is not None),
         *((stage, path) for path in settings.backbone.files for stage in USES_BASE),
+        *(("pair", file) for file in (settings.pair.builder.votes_file,) if file is not None),
+        *((stage, _code_of(family, root)) for stage in USES_FAMILY if is_own(family)),
         *((stage, _code_of(part.kind, root)) for stage, part in _parts(settings) if part.is_custom),
+        *(("train", Path(CODE, name)) for name in OF_ROUNDS if settings.train.rounds > 1),
+        *((stage, _code_of(name, root)) for stage, name in _metrics(settings) if ":" in name),
     ]
 
 
@@ -134,6 +143,17 @@ def _parts(settings: Settings) -> list[tuple[str, Part]]:
     return [
         *(("pair", part) for part in (pair.builder, pair.scalariser, *pair.filters)),
         ("train", settings.train.objective),
+    ]
+
+
+def _metrics(settings: Settings) -> list[tuple[str, str]]:
+    """(stage, metric) of all metrics whose code can change what a stage makes."""
+    score, train = settings.score, settings.train
+    rewarded = [*score.fr, *score.nr]
+    return [
+        *((stage, name) for stage in ("score", "evaluate") for name in score.all_metrics),
+        *(("pair", name) for name in rewarded),
+        *(("train", name) for name in dict.fromkeys([*rewarded, *train.source.metrics])),
     ]
 
 

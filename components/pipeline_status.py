@@ -12,6 +12,9 @@ import psutil
 from components.errors import BadInput
 from components.storage.dvc_inputs import hash_what_can_be_read
 
+ROUND_NOTE = Path(".dvc/tmp/dp2o-round.json")
+"""What a training of several rounds is at, while it is."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -20,15 +23,18 @@ class Run:
     Attributes:
         pid: of `dp2o run`, or of whatever holds DVC's locks.
         stage: which is at work; empty between two.
+        doing: what it is at, of a training of several rounds.
     """
 
     pid: int
     stage: str = ""
+    doing: str = ""
 
     @property
     def text(self) -> str:
         """For people."""
-        return f"a run is at work (process {self.pid}{f', stage {self.stage}' if self.stage else ''})"
+        stage, doing = (f", {text}" if text else "" for text in (self.stage and f"stage {self.stage}", self.doing))
+        return f"a run is at work (process {self.pid}{stage}{doing})"
 
 
 @dataclass(frozen=True)
@@ -106,12 +112,21 @@ def _run(folder: Path, writers: dict[str, str]) -> Run | None:
         held = []  # none, or just being written
     for pid, path in held:
         if psutil.pid_exists(pid):
-            return Run(pid, writers.get(path, ""))
+            return Run(pid, writers.get(path, ""), _doing(folder / ROUND_NOTE.name))
     try:
         pid = int((folder / "lock").read_text().split()[0])
     except (OSError, ValueError, IndexError):
         return None
     return Run(pid) if psutil.pid_exists(pid) and _is_locked(folder / "lock") else None
+
+
+def _doing(note: Path) -> str:
+    """What a note says whose writer is at work; a killed one leaves it behind."""
+    try:
+        content = json.loads(note.read_text())
+        return str(content["doing"]) if psutil.pid_exists(int(content["pid"])) else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _is_locked(path: Path) -> bool:

@@ -75,6 +75,12 @@ def _metrics(settings: Settings, root: Path) -> Iterator[str]:
         yield from _refusal_of(partial(required, name))
 
 
+def _judges(settings: Settings, root: Path) -> Iterator[str]:
+    for judge in settings.score.judges:
+        if (model := judge.model_path) is not None:
+            yield from _place("score.judges.model", hub.source(model, root), pipeline=False)
+
+
 def _peers(settings: Settings, root: Path) -> Iterator[str]:
     for name in settings.evaluate.peers:
         yield from _refusal_of(partial(peer_digest, name, settings.prepare.scale))
@@ -111,8 +117,8 @@ def _refusal_of(look: Callable[[], object]) -> Iterator[str]:
 Check = Callable[[Settings, Path], Iterator[str]]
 CHECKS: dict[str, tuple[Check, ...]] = {
     "prepare": (_photos, _captioner),
-    "generate": (_model, _metrics, _device),
-    "score": (_metrics, _device),
+    "generate": (_model, _metrics, _judges, _device),
+    "score": (_metrics, _judges, _device),
     "train": (_model, _metrics, _device),
     "evaluate": (_model, _metrics, _peers, _device),
     "register": (_registry,),

@@ -5,13 +5,13 @@ from typing import Any, get_args
 
 import pytest
 
-from components.settings import BackboneSettings
+from components.settings import KnownSettings
 from components.settings.backbone import FamilyBlock
 from components.settings.families import FAMILIES, Family
 
 
 def test_every_family_of_the_settings_has_a_row() -> None:
-    kinds = get_args(BackboneSettings)
+    kinds = get_args(KnownSettings)
     named = {kind.model_fields["family"].annotation.__args__[0] for kind in kinds}
     assert set(FAMILIES) == named
     assert all(issubclass(kind, FamilyBlock) for kind in kinds)

@@ -70,6 +70,19 @@ def test_only_what_settings_name_and_nothing_covers_is_added(tmp_path: Path) -> 
     assert follow_settings(root) == []
 
 
+def test_several_rounds_depend_on_the_code_that_they_run(tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / "dvc.yaml", tmp_path)
+    names = ("rounds", "generate", "score", "pair")
+    for name in names:
+        (tmp_path / "components" / name).mkdir(parents=True)
+    values = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    for rounds, expected in ((1, []), (2, [("train", f"components/{name}") for name in names])):
+        values["train"]["rounds"] = rounds
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+        found = untracked_folders(load_settings(tmp_path / "params.yaml"), tmp_path)
+        assert [one for one in found if one[0] == "train" and one[1].startswith("components")] == expected
+
+
 def test_a_restorer_and_a_captioner_of_ones_own_are_noticed(tmp_path: Path) -> None:
     shutil.copy(REPOSITORY / "dvc.yaml", tmp_path)
     values = yaml.safe_load((REPOSITORY / "params.yaml").read_text())

@@ -42,7 +42,8 @@ def test_c_flux_is_the_papers() -> None:
 def test_what_both_share(name: str) -> None:
     settings = load(name)
     train = settings.train
-    assert train.groups_per_step * settings.pair.builder.top**2 == 1024
+    assert train.groups_per_step * train.pairs_per_group == 1024  # each with its own t and noise
+    assert (train.noise_shared_by, train.pairs_per_group) == ("pair", settings.pair.builder.top)
     assert (train.objective.beta, train.learning_rate, train.steps, train.validate_every) == (5000.0, 2e-5, 1000, 50)
     assert (train.t_min, train.t_max, train.anchor, settings.backbone.model_dump()["lora_rank"]) == (0.0, 1.0, 0.0, 0)
     assert (tuple(settings.score.fr), tuple(settings.score.nr)) == (PRESETS["paper"].fr, PRESETS["paper"].nr)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from components.errors import BadInput
-from components.settings import NFTSource, RolledSource, Settings
+from components.settings import NFTSource, RolledSource, Settings, TrainSettings
 from components.train import schedule
 from components.train.groups import Group
 
@@ -50,11 +50,13 @@ def before_training(settings: Settings, lr_images: int) -> Passes:
     return Passes(candidates * steps * (2 if guided else 1), candidates * metrics, 0)
 
 
-def rows(group: Group, noise_shared_by: str) -> int:
+def rows(group: Group, train: TrainSettings) -> int:
     """Noised candidates of a group that a step takes through the policy, and as many through the reference."""
-    if noise_shared_by == "group":
+    if train.noise_shared_by == "group":
         return len(group.candidates)
-    return len(group.winner) + sum(position >= 0 for position in group.loser)
+    pairs = len(group.winner)
+    taken = min(train.pairs_per_group or pairs, pairs)
+    return taken * (2 if min(group.loser) >= 0 else 1)
 
 
 def of_step(settings: Settings, groups: Mapping[str, Group], step: int) -> Passes:
@@ -85,7 +87,7 @@ def _training(settings: Settings, groups: Mapping[str, Group], step: int) -> int
     if not train.source.of_pairs:  # an image with HR through the policy and through two metrics
         return 3 * train.groups_per_step
     chosen = schedule.groups_of_step(list(groups), step, train.groups_per_step, train.seed)
-    return 2 * sum(rows(groups[lr_id], train.noise_shared_by) for lr_id in chosen)
+    return 2 * sum(rows(groups[lr_id], train) for lr_id in chosen)
 
 
 def steps_within(settings: Settings, groups: Mapping[str, Group], before: Passes, total: int) -> tuple[int, Passes]:

@@ -8,7 +8,14 @@ from pydantic import Field
 from components.artifacts import paths
 from components.artifacts.documents import Document, Section
 
+DEVIATION_STEPS = 4
+"""Steps of a grey level in the pictures of seeds' deviations: 255 is 63.75 grey levels and more."""
 Verdict = Literal["better", "worse", "no significant change"]
+
+
+def deviation_member(lr_id: str, model: str) -> str:
+    """Name in data/evaluation/images.tar of the picture of where a model's seeds disagree."""
+    return f"{lr_id}.{model}.deviation.png"
 
 
 class Estimate(Section):
@@ -173,6 +180,13 @@ class SeedSpread(Section):
     aligned: float | None = None
 
 
+class SeedDeviation(Section):
+    """Mean over images and pixels of the standard deviation over seeds, grey levels: what the LR does not determine."""
+
+    base: float
+    aligned: float
+
+
 class Anatomy(Section):
     """What a gain is made of; see `evaluate.anatomy`."""
 
@@ -205,6 +219,7 @@ class Evaluation(Comparison, Document):
         failed_scores: number of `failures`.
         digests: of models by name, and of sampler, metrics and normaliser.
         metric_digests: by metric.
+        seed_deviation: how far the restorations of one image are apart; None with one seed.
         headline: what changed, in one line.
         has_hr: whether the images of these figures have an HR.
         without_hr: the same figures of the images without HR, where there are both kinds: their reward has another
@@ -225,6 +240,7 @@ class Evaluation(Comparison, Document):
     failures: tuple[Failure, ...]
     digests: dict[str, str]
     metric_digests: dict[str, str]
+    seed_deviation: SeedDeviation | None = None
     headline: str
     has_hr: bool
     without_hr: Comparison | None = None

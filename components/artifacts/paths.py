@@ -17,6 +17,8 @@ TRAINING_CURVE = Path("reports/training.csv")
 VALIDATION_CURVE = Path("reports/validation.csv")
 THROUGHPUT = Path("reports/throughput.csv")
 SPREAD_PLOT = Path("reports/plots/best_mean_worst.csv")
+FIGURES = Path("reports/figures")
+"""The report's plots and close-ups as SVG and PNG."""
 
 ALIGNED = Path("models/aligned")
 BEST, LAST = ALIGNED / "best", ALIGNED / "last"
@@ -40,5 +42,8 @@ CANDIDATES = Path("data/candidates")
 CANDIDATE_ROWS = Path("data/candidates.parquet")
 SCORES = Path("data/scores.parquet")
 SCORE_QUARANTINE = Path("data/score_quarantine.parquet")
+COMPARISONS = Path("data/comparisons.parquet")
 GROUPS = Path("data/groups.parquet")
 PAIRS = Path("data/pairs.parquet")
+VOTES = Path("data/votes.parquet")
+"""People's votes on candidates; `dp2o study votes` makes it, pair.builder votes reads it."""

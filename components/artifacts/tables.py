@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.artifacts.judged import is_judged
 from components.errors import BadInput
 from components.storage.publish import atomic_file
 
@@ -95,6 +96,20 @@ SCORE_QUARANTINE = pa.schema(
         _column("detail", pa.string(), "the value or the error's text"),
     ]
 )
+COMPARISONS = pa.schema(
+    [
+        LR_ID,
+        _column("judge", pa.string(), "the judge's column of data/scores.parquet"),
+        _column("a", pa.int32(), "candidate index"),
+        _column("b", pa.int32(), "candidate index above a; null where the judge rates one alone", nullable=True),
+        _column("dimension", pa.string(), "what was asked: a dimension of score.judges, overall, or rating"),
+        _column(
+            "winner", pa.int32(), "a or b; -1 a tie; null where the answer names none, or rates one", nullable=True
+        ),
+        _column("order", pa.string(), "ab: a was shown first; ba: b was; a: alone"),
+        _column("answer", pa.string(), "the model's own words"),
+    ]
+)
 GROUPS = pa.schema(
     [
         LR_ID,
@@ -132,6 +147,18 @@ PAIRS = pa.schema(
 )
 
 
+VOTES = pa.schema(
+    [
+        LR_ID,
+        _column("first", pa.int32(), "candidate index of one picture"),
+        _column("second", pa.int32(), "candidate index of the other"),
+        _column("first_digest", pa.string(), "pixel digest of the first, as image_digest of a candidate"),
+        _column("second_digest", pa.string(), "pixel digest of the second"),
+        _column("first_preferred", pa.float64(), "1 where the rater preferred the first, 0 the second, 0.5 neither"),
+        _column("rater", pa.string(), "who; a name within the study"),
+        _column("study", pa.string(), "sha256 of the study's manifest"),
+    ]
+)
 PREFERENCE = _column("preference", pa.float64(), "with pair.dial: the share of realism in the reward that it is of")
 
 
@@ -157,9 +184,15 @@ def scores_schema(metrics: Sequence[str]) -> pa.Schema:
 
     A column is null where its metric does not apply (FR without HR) or, held out of the reward, gave no finite score.
     """
-    raw = [_column(name, pa.float64(), "raw metric value", nullable=True) for name in metrics]
+    raw = [_column(name, pa.float64(), _about(name), nullable=True) for name in metrics]
     reward = _column("reward", pa.float64(), "R in [0, 1], min-max normalised within the group")
     return pa.schema([LR_ID, INDEX, SPLIT, *raw, reward])
+
+
+def _about(name: str) -> str:
+    if is_judged(name):
+        return "the judge's win rate in the group, 0 to 1, or its rating; see score.judges"
+    return "raw metric value"
 
 
 def evaluation_schema(metrics: Sequence[str]) -> pa.Schema:

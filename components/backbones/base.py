@@ -201,15 +201,15 @@ def digest_of(backbone: Backbone, source: Source) -> str:
     return backbone.digest(source) if isinstance(source, str) else source.digest(backbone)
 
 
-def candidate_seed(lr_id: str, index: int) -> int:
-    """Seed of candidate `index` of an LR: a function of the two alone, never of batch, order or worker."""
-    return seed_of("candidate", lr_id, index)
+def candidate_seed(lr_id: str, index: int, number: int = 1) -> int:
+    """Seed of candidate `index` of an LR in round `number`: a function of these alone, never of batch or worker."""
+    return seed_of("candidate", lr_id, index, *(() if number == 1 else ("round", number)))
 
 
-def candidate_noise(lr_id: str, index: int, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal noise `shape` of one candidate.
+def candidate_noise(lr_id: str, index: int, shape: tuple[int, ...], number: int = 1) -> Tensor:
+    """Standard normal noise `shape` of one candidate in round `number` (docs/objectives.md).
 
     Drawn on the CPU, whose generator is the same on every machine and for every device; moved by the caller.
     """
-    generator = torch.Generator("cpu").manual_seed(candidate_seed(lr_id, index))
+    generator = torch.Generator("cpu").manual_seed(candidate_seed(lr_id, index, number))
     return torch.randn(shape, generator=generator)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from components.artifacts.tables import Row
 from components.errors import BadInput
 from components.settings import BackboneSettings, Settings
-from components.settings.families import FAMILIES
+from components.settings.families import family_of
 from components.storage import digests, hub
 
 if TYPE_CHECKING:  # torch takes seconds to import, and who finds all in a cache needs none of it
@@ -26,7 +26,7 @@ def load_model(folder: Path, settings: BackboneSettings, device: "torch.device")
     if settings.base_model is not None:
         base = hub.folder(settings.base_model, "backbone.base", pipeline=True)
         settings = settings.model_copy(update={"base": base})
-    return cast("Backbone", FAMILIES[settings.family].load(hub.folder(folder, "backbone.path"), settings, device))
+    return cast("Backbone", family_of(settings.family).load(hub.folder(folder, "backbone.path"), settings, device))
 
 
 def load_backbone(settings: Settings, root: Path, device: "torch.device") -> "Backbone":
@@ -53,7 +53,7 @@ def saved_digests(settings: Settings, root: Path) -> tuple[str, str] | None:
 
 
 def _saved_digests(backbone: BackboneSettings) -> tuple[str, str] | None:
-    known = FAMILIES[backbone.family].digests
+    known = family_of(backbone.family).digests
     return None if known is None else cast(tuple[str, str], known(backbone))
 
 

@@ -72,6 +72,19 @@ class ResidualFlow(ABC):
     def condition(self, lr: Tensor, prompts: tuple[str, ...]) -> Condition:
         """See `Backbone.condition`."""
 
+    def fresh_condition(self, lr: Tensor, prompts: tuple[str, ...]) -> Condition:
+        """`condition` by torch's operations alone, without what is kept of earlier calls: an export follows them."""
+        return self.condition(lr, prompts)
+
+    @property
+    def frozen_networks(self) -> tuple[nn.Module, ...]:
+        """Networks beside the branch that a restoration runs."""
+        return ()
+
+    def velocity(self, network: nn.Module, x: Tensor, condition: Condition, t: Tensor) -> Tensor:
+        """What `predict` gives, of a network that is neither branch."""
+        return self._velocity(network, x, self._context(condition), t)
+
     @abstractmethod
     def _picture(self, condition: Condition) -> Tensor:
         """p, of the latents' shape, in [0, 1]."""

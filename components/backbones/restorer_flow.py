@@ -214,6 +214,14 @@ class RestorerFlow(ResidualFlow):
     def condition(self, lr: Tensor, prompts: tuple[str, ...]) -> Condition:
         return Condition.join([self._one(row, prompt) for row, prompt in zip(lr.split(1), prompts, strict=True)])
 
+    def fresh_condition(self, lr: Tensor, prompts: tuple[str, ...]) -> Condition:
+        rows = zip(lr.split(1), prompts, strict=True)
+        return Condition.join([self._restored(row, prompt) for row, prompt in rows])
+
+    @property
+    def frozen_networks(self) -> tuple[nn.Module, ...]:
+        return (self._restorer.network,)
+
     def _one(self, lr: Tensor, prompt: str) -> Condition:
         key = digests.of_bytes(repr((tuple(lr.shape), prompt)).encode() + lr.cpu().numpy().tobytes())
         if key not in self._kept:

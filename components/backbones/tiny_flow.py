@@ -22,6 +22,7 @@ from components.backbones.residual_flow import (
     stored_weights,
 )
 from components.backbones.samplers.residual_euler import ResidualEuler
+from components.backbones.without_quantisation import without_quantisation
 from components.errors import BadInput
 from components.settings import TinyFlowSettings
 
@@ -48,7 +49,8 @@ class ResidualUNet(DialledNetwork):
 
     def __init__(self, config: TinyFlowConfig) -> None:
         # Imported on demand: diffusers takes 6 s of CPU time, and who finds all in a cache needs none.
-        from diffusers import UNet2DModel  # noqa: PLC0415
+        with without_quantisation():
+            from diffusers import UNet2DModel  # noqa: PLC0415
 
         super().__init__()
         self.unshuffle = config.unshuffle

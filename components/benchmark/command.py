@@ -18,7 +18,7 @@ from components.benchmark.sets import TestSet
 from components.errors import BadInput
 from components.judge.measure import Judge
 from components.judge.restorers import Models, Restorer
-from components.metrics.table import LR_CONSISTENCY, PRESETS, TABLE, Kind, info
+from components.metrics.table import LR_CONSISTENCY, PRESETS, TABLE, Kind, info, is_brought
 from components.process import resolve_device
 from components.prompts.writer import prompt_writer
 from components.settings import Settings
@@ -79,7 +79,7 @@ def metrics_of(settings: Settings, text: str) -> tuple[str, ...]:
         chosen = PRESETS[text]
         return (*chosen.fr, *chosen.nr, *chosen.held_out)
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in names if name not in TABLE]
+    unknown = [name for name in names if name not in TABLE and not is_brought(name)]
     if unknown or not names:
         raise BadInput(f"--metrics {text}: there is no metric {', '.join(unknown)}; give {', '.join(PRESETS)} or names")
     return names

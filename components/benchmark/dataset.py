@@ -73,9 +73,9 @@ class Prepared:
 
 
 def prepared(
-    settings: Settings, root: Path, which: TestSet, data: Path, protocol: Protocol, writer: Writer
+    settings: Settings, root: Path, which: TestSet, data: Path, protocol: Protocol, writer: Writer, pinned: bool = True
 ) -> Prepared:
-    """Read `which` below `data`, hold it to its digest list, and lay it out for the judge.
+    """Read `which` below `data`, hold it to its digest list if it is `pinned`, and lay it out for the judge.
 
     Raises:
         BadInput: it is not there, a file of it cannot be used, or it is not what it was.
@@ -86,8 +86,8 @@ def prepared(
     content = {item.name: [_digest(photo, limits) for photo in (item.lr, item.hr)] for item in items}
     if which.images is not None and len(items) != which.images:
         logger.warning("%s has %d images here, and %d by its page", which.title, len(items), which.images)
-    list_path = root / paths.TEST_SETS / f"{which.name}.json"
-    _hold_to_list(list_path, content, which)
+    if pinned:
+        _hold_to_list(root / paths.TEST_SETS / f"{which.name}.json", content, which)
     degradation = settings.prepare.degradation.model_dump(mode="json") if not _has_lr(items) else None
     prompt = [settings.backbone.family, settings.prepare.prompt.model_dump(mode="json")]
     identity = digests.of_json([CODE_VERSION, content, protocol, scale, degradation, settings.prepare.seed, prompt])

@@ -24,7 +24,7 @@ from components.prepare.matching import Name
 from components.prepare.sources import Photo, named_photos
 from components.process import resolve_device
 from components.registry.models import checked_package
-from components.settings import BACKBONE, Settings
+from components.settings import Settings, stored_backbone
 from components.storage import digests
 
 BASE, ALIGNED, REGISTERED = "base", "aligned", "models:/"
@@ -77,7 +77,7 @@ def _registered(settings: Settings, root: Path, uri: str, device: str, models: M
     """A registered version, sampled as it was registered, after its signature and digests have been checked."""
     _, package = checked_package(settings, root, uri)
     try:
-        backbone = BACKBONE.validate_python(package.config["backbone"] | {"path": package.backbone})
+        backbone = stored_backbone(package.config["backbone"] | {"path": package.backbone})
     except (ValidationError, KeyError, TypeError) as error:
         raise BadInput(f"--model {uri}: its settings cannot be read: register the model again") from error
     saved = SavedModel(backbone, device)

@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 Read = Callable[[str], bytes | None]
 NOT_OF_A_TABLE = "no table of candidates that is kept has it"
 NOT_USED = "nobody has used it for so long; it can be made again"
-BY_USE = frozenset({"benchmark", "evaluate", "prompts", "train"})
+BY_USE = frozenset({"benchmark", "evaluate", "judge", "prompts", "rounds", "train"})
 
 
 @dataclass

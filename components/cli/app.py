@@ -2,7 +2,21 @@
 
 import typer
 
-from components.cli import benchmark, check, clean, gate, look, models, operate, pipeline, trust, upscale
+from components.cli import (
+    benchmark,
+    check,
+    clean,
+    export,
+    gate,
+    look,
+    models,
+    operate,
+    pipeline,
+    studio,
+    study,
+    trust,
+    upscale,
+)
 
 app = typer.Typer(
     name="dp2o",
@@ -27,5 +41,5 @@ app = typer.Typer(
         ]
     ),
 )
-for group in (pipeline, upscale, models, trust, gate, operate, clean, look, check, benchmark):
+for group in (pipeline, upscale, studio, export, models, trust, gate, operate, clean, look, check, benchmark, study):
     app.add_typer(group.commands)

@@ -159,27 +159,35 @@ def metrics_command(
     ] = "embedded",
     as_json: AsJson = False,
 ) -> None:
-    """A preset's lines for params.yaml, and which of its weight files are missing and where they belong."""
+    """A preset's lines for params.yaml, what it lacks and where that belongs; and all other metrics."""
     with command("metrics"):
-        from components.metrics.table import PRESETS  # noqa: PLC0415
+        from components.metrics.table import PRESETS, TABLE  # noqa: PLC0415
         from components.metrics.weights import required  # noqa: PLC0415
 
         if preset not in PRESETS:
             raise BadInput(f"--preset {preset}: there is none of that name; the presets are {', '.join(PRESETS)}")
         chosen = PRESETS[preset]
         roles = {"fr": list(chosen.fr), "nr": list(chosen.nr), "held_out": list(chosen.held_out)}
-        missing = {}
-        for name in [name for names in roles.values() for name in names]:
+        named = [name for names in roles.values() for name in names]
+        missing, others = {}, {}
+        for name in named:
             try:
                 required(name)
             except BadInput as error:
                 missing[name] = str(error)
+        for name, row in TABLE.items():
+            if name not in named:
+                arrow = "higher" if row.higher_is_better else "lower"
+                others[name] = f"{row.kind}, {arrow} is better, {row.value_range}: {row.about}"
     if as_json:
-        print_json({"preset": preset, "score": roles, "missing": missing})
+        print_json({"preset": preset, "score": roles, "missing": missing, "others": others})
         return
     print("score:")
     for role, names in roles.items():
         print(f"  {role}: [{', '.join(names)}]")
+    print("# others, and package.module:NAME of your own (CONTRIBUTING.md):")
+    for name, about in others.items():
+        print(f"#   {name:<16}{about}")
     for text in missing.values():
         print(f"missing: {text}")
     if not missing:

@@ -3,14 +3,14 @@
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from components.artifacts import paths
 from components.cli.context import MODELS, PARAMS, AsJson, Context, Params, command, examples, print_json, show
+from components.cli.upscale_model import BEST, load_model
 from components.cli.upscale_options import (
     Base,
     BestOf,
@@ -35,7 +35,7 @@ from components.cli.upscale_options import (
 )
 from components.errors import BadInput, ExitCode
 from components.interruption import goes_on
-from components.process import resolve_device, set_up_process
+from components.process import resolve_device
 
 if TYPE_CHECKING:
     from components.settings import MixtureSettings
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from components.upscale.upscaler import Upscaler
 
 commands = typer.Typer()
-
-BEST = paths.BEST.as_posix()
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ def upscale(
             check_name(name)
 
         def load() -> "Request":
-            return _request(wanted, context, _upscaler(model, context, tile, max_pixels, base, wanted.needs_base))
+            return _request(wanted, context, load_model(model, context, tile, max_pixels, base, wanted.needs_base))
 
         if is_one(photos, output):
             _one(photos[0], wanted, load, model, as_json)
@@ -145,7 +143,7 @@ def upscale(
 
 def _one(photo: Path, wanted: _Wanted, load: Any, model: str, as_json: bool) -> None:
     from components.upscale.comparison import comparison_path, side_by_side  # noqa: PLC0415
-    from components.upscale.encode import encoded  # noqa: PLC0415
+    from components.upscale.encode import SIXTEEN, encoded  # noqa: PLC0415
     from components.upscale.jobs import filled  # noqa: PLC0415
     from components.upscale.picture import STANDARD, check_size, read_picture, write_picture  # noqa: PLC0415
     from components.upscale.size import resized  # noqa: PLC0415
@@ -197,7 +195,8 @@ def _one(photo: Path, wanted: _Wanted, load: Any, model: str, as_json: bool) -> 
         sheet = side_by_side(picture.pixels, resized(request.base(picture.pixels, seed), size), restored)
         write_picture(comparison_path(target), sheet)
     write_picture(target, restored, picture)
-    was = f"; in 8 bits, RGB or grey, where the photo had {picture.was}" if picture.was else ""
+    lost = picture.lost(target.suffix.lower() in SIXTEEN)
+    was = f"; in 8 bits, RGB or grey, where the photo had {lost}" if lost else ""
     show(as_json, done, _text(done, f"{width} x {height} -> {size[0]} x {size[1]} px", wanted.mixture, was))
 
 
@@ -288,24 +287,3 @@ def _request(wanted: _Wanted, context: Context, upscaler: "Upscaler") -> "Reques
     suite = judge_of(settings.score, str(resolve_device(settings.run.device))) if wanted.best_of > 1 else None
     seeds = range(wanted.seed, wanted.seed + wanted.best_of)
     return Request(upscaler, seeds, wanted.prompt, wanted.mixture, suite)
-
-
-def _upscaler(model: str, context: Context, tile: int, max_pixels: int, base: str, needs_base: bool) -> "Upscaler":
-    settings, root = context.project
-    set_up_process(settings)
-    if model.startswith("models:/"):
-        from components.registry.models import load_upscaler  # noqa: PLC0415
-
-        tiling = {"max_pixels": max_pixels} | ({"tile": tile} if tile else {})
-        return load_upscaler(settings, root, model, tiling, base)
-    if base:
-        raise BadInput("--base is for registered models (models:/...); for a folder the settings' backbone.base counts")
-    from components.prompts.writer import prompt_writer  # noqa: PLC0415
-    from components.upscale.upscaler import Upscaler, default_tiling  # noqa: PLC0415
-
-    backbone, device = settings.backbone.located(root), resolve_device(settings.run.device)
-    suited = replace(default_tiling(backbone), max_pixels=max_pixels)
-    writer = prompt_writer(settings.prepare.prompt, backbone, root, device)
-    folder = root / model if model == BEST else Path(model)  # what is typed is relative to where it is typed
-    tiled = replace(suited, tile=tile) if tile else suited
-    return Upscaler.load(folder, backbone, device, tiled, writer, backbone.path if needs_base else None)

@@ -8,14 +8,15 @@ import typer
 MOST_SEEDS = 64
 
 Photos = Annotated[
-    list[Path], typer.Argument(help="JPEG, PNG, WebP or TIFF of any size; folders, with all below; patterns; or -.")
+    list[Path],
+    typer.Argument(help="JPEG, PNG, WebP, TIFF, HEIC, AVIF or JPEG XL; folders, with all below; patterns; or -."),
 ]
 Output = Annotated[
     Path | None,
     typer.Option(
         "--output",
         "-o",
-        help="PNG, JPEG, WebP or TIFF; of several pictures a folder; -: standard output, as PNG. "
+        help="PNG, JPEG, WebP, TIFF, AVIF or JPEG XL; of several pictures a folder; -: standard output, as PNG. "
         "Default: beside the photo, of a folder in <folder>-x<scale> beside it.",
     ),
 ]

@@ -5,9 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from components.artifacts import paths, tables
-from components.artifacts.evaluation import Evaluation
-from components.artifacts.shards import Shard, write_shard
+from components.artifacts.evaluation import DEVIATION_STEPS, Evaluation, SeedDeviation, deviation_member
+from components.artifacts.shards import Shard, decode_png, encode_png, write_shard
 from components.backbones.loading import SavedModel
 from components.errors import BadInput
 from components.evaluate.comparison import Scored
@@ -15,6 +18,8 @@ from components.evaluate.controls import Tuned, tune, with_control
 from components.evaluate.evaluator import Evaluator
 from components.evaluate.figures import Controlled, evaluated
 from components.evaluate.mixtures import mixture_restorers
+from components.judge.guards import deviation_map, diversity
+from components.judge.images import EvaluationImage
 from components.judge.measure import Measured
 from components.judge.restorers import Restorer
 from components.settings import Settings
@@ -63,6 +68,9 @@ def _evaluate(evaluator: Evaluator, root: Path, aligned_folder: Path, shard: Sha
         name: Controlled(tuned, scored.get(_of_control(name), scored["base"])) for name, (tuned, _) in controls.items()
     }
     evaluation = evaluated(evaluator, scored, controlled, normaliser, _failures(measured), digests)
+    if evaluator.settings.evaluate.seeds > 1:
+        deviation = SeedDeviation(base=_deviation(evaluator, base), aligned=_deviation(evaluator, aligned))
+        evaluation = evaluation.model_copy(update={"seed_deviation": deviation})
     normaliser.save(root / paths.NORMALISER)
     _publish(evaluator, root, restorers, scored, evaluation)
 
@@ -115,9 +123,23 @@ def _rows(model: str, scored: Scored, metrics: Sequence[str]) -> Iterator[tables
         yield {"model": model, "lr_id": measurement.lr_id, "index": measurement.index, **values, "reward": reward}
 
 
+def _deviation(evaluator: Evaluator, restorer: Restorer) -> float:
+    """Mean over the images of how far its restorations of one are apart, grey levels."""
+    return float(np.mean([diversity(_decoded(evaluator, restorer, image)) for image in evaluator.images]))
+
+
+def _decoded(evaluator: Evaluator, restorer: Restorer, image: EvaluationImage) -> list[NDArray[np.uint8]]:
+    return [decode_png(content) for content in evaluator.judge.restored(restorer, image)]
+
+
 def _pictures(evaluator: Evaluator, restorers: Sequence[Restorer]) -> Iterator[tuple[str, bytes]]:
-    """Members `<lr_id>.<model>.<index>.png`."""
+    """Members `<lr_id>.<model>.<index>.png`, and of base and aligned where their seeds disagree."""
     for image in evaluator.images:
         for restorer in restorers:
-            for index, content in enumerate(evaluator.judge.restored(restorer, image)[:IMAGES_KEPT]):
+            contents = evaluator.judge.restored(restorer, image)
+            for index, content in enumerate(contents[:IMAGES_KEPT]):
                 yield f"{image.lr_id}.{restorer.name}.{index:03d}.png", content
+            if restorer.name in ("base", "aligned") and len(contents) > 1:
+                levels = deviation_map([decode_png(content) for content in contents]) * DEVIATION_STEPS
+                grey = np.rint(levels.clip(0, 255)).astype(np.uint8)
+                yield deviation_member(image.lr_id, restorer.name), encode_png(np.repeat(grey[..., None], 3, axis=2))

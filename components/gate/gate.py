@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.artifacts.gate_report import Check
+from components.gate.people import Preference, people
 from components.judge.bootstrap import ClusterBootstrap, wins
 from components.metrics.suite import applicable
 from components.metrics.table import info
@@ -91,11 +92,13 @@ def judge(
     benchmark: Benchmark,
     limits: GateSettings,
     controls: Mapping[str, Rewards] | None = None,
+    asked: Preference | None = None,
 ) -> list[Check]:
     """All checks, always in the same order and whatever fails before.
 
     Args:
         controls: rewards of what the champion gives under `limits.controls`, by control.
+        asked: what people said, where `limits.study` asks for it.
     """
     if not benchmark.images:
         return [_check("images", 0.0, limits.min_images, False, "the benchmark set is empty")]
@@ -111,6 +114,7 @@ def judge(
         *(check for name in limits.fidelity for check in comparison.fidelity(name)),
         *(check for name in limits.guards for check in comparison.guard(name)),
         *comparison.diversity(),
+        *([people(limits.study, asked)] if limits.study else []),
         *_budget(champion, challenger, limits),
     ]
 
@@ -164,7 +168,8 @@ def _complete(label: str, evidence: Evidence, benchmark: Benchmark, limits: Gate
 
 def _expected(benchmark: Benchmark, lr_id: str, limits: GateSettings) -> list[str]:
     metrics = [name for name in benchmark.metrics if name not in limits.fidelity]
-    return [REWARD, *applicable([*metrics, *limits.fidelity], benchmark.images[lr_id].has_hr), *limits.guards]
+    always = [name for name in metrics if not info(name).partial]  # the others are undefined for some images
+    return [REWARD, *applicable([*always, *limits.fidelity], benchmark.images[lr_id].has_hr), *limits.guards]
 
 
 def _budget(champion: Evidence, challenger: Evidence, limits: GateSettings) -> list[Check]:
@@ -215,6 +220,11 @@ class _Comparison:
             return None
         return columns[0], columns[1]
 
+    def _defined(self, name: str) -> bool:
+        """Whether either model has a value of it, on any restoration."""
+        both = (self._champion, self._challenger)
+        return any(math.isfinite(row.get(name, math.nan)) for evidence in both for row in evidence.rows.values())
+
     def control(self, name: str, factor: float, rewards: Rewards | None) -> Check:
         """The challenger must beat what the champion gives with another gain or number of steps, untrained."""
         label = f"reward over the champion with {name} x {factor:g}"
@@ -243,7 +253,9 @@ class _Comparison:
     def held_out(self, name: str) -> Check:
         """Non-inferiority: the interval's worse end must not exceed the margin."""
         limits, row, pair = self._limits, f"held out {name}", self._pair(name)
-        if pair is None:
+        if info(name).partial and not self._defined(name):
+            return _check(row, None, 0.0, True, "undefined for every image of the set")
+        if pair is None or (info(name).partial and not _same_rows(*pair)):
             return _missing(row, limits.margins.get(name, f"{limits.held_out_margin:g} standard deviations"))
         margin = limits.margins.get(name)
         if margin is None:
@@ -303,6 +315,11 @@ class _Comparison:
         harm = self._by_row.mean(before - after if higher_is_better else after - before)
         why = f"worse by {harm.mean:+.4g}, interval {harm.low:+.4g} .. {harm.high:+.4g}, its end at most {margin:.4g}"
         return _check(name, harm.high, margin, harm.high <= margin, why)
+
+
+def _same_rows(before: Values, after: Values) -> bool:
+    """Whether both have values of the same restorations: it is the HR alone that leaves a metric undefined."""
+    return bool((np.isfinite(before) == np.isfinite(after)).all())
 
 
 def _missing(name: str, threshold: float | str) -> Check:

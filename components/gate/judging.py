@@ -14,6 +14,7 @@ from components.gate import benchmark
 from components.gate.benchmark import FrozenSet
 from components.gate.evidence import Bench
 from components.gate.gate import GATE_REVISION, Rewards, judge
+from components.gate.people import preference, study_digest
 from components.gate.verdicts import Question, holds, now_ms
 from components.metrics.suite import suite_digests
 from components.process import resolve_device
@@ -76,7 +77,7 @@ def judged(
     challenger = verified(settings, root, candidate.found, candidate.copy)
     with Bench(settings, root, resolve_device(settings.run.device)) as bench:
         frozen = _present_set(settings, root, new_benchmark) or _frozen(settings, root, bench)
-        question = _question(settings, champion, candidate, frozen)
+        question = _question(settings, root, champion, candidate, frozen)
         known = believed_report(version, trust)
         if known is not None and not again and holds(known, question, settings.gate.valid_hours):
             logger.info("the report on %s/%s still holds: nothing is measured", version.name, version.version)
@@ -85,7 +86,7 @@ def judged(
             present = _base(settings, root, version)
         else:
             present = verified(settings, root, champion, model_of(client, champion))
-        checks = _measured(settings, bench, frozen, present, challenger)
+        checks = _measured(settings, root, bench, frozen, present, challenger)
     return GateReport(
         challenger=candidate.found.name,
         champion=champion.name if champion is not None else "base model",
@@ -98,7 +99,7 @@ def judged(
 
 
 def _measured(
-    settings: Settings, bench: Bench, frozen: FrozenSet, champion: Upscaler, challenger: Upscaler
+    settings: Settings, root: Path, bench: Bench, frozen: FrozenSet, champion: Upscaler, challenger: Upscaler
 ) -> list[Check]:
     """All checks on measurements of both."""
     models = [champion, challenger]
@@ -107,7 +108,9 @@ def _measured(
     controls: dict[str, Rewards] = {
         name: bench.control(frozen, champion, name, factor) for name, factor in settings.gate.controls.items()
     }
-    return judge(before, after, frozen.expected(), settings.gate, controls)
+    gate = settings.gate
+    asked = preference(gate, gate.study, root, champion.digest, challenger.digest) if gate.study else None
+    return judge(before, after, frozen.expected(), gate, controls, asked)
 
 
 def freeze(settings: Settings, root: Path) -> tuple[str, bool]:
@@ -149,14 +152,17 @@ def freeze_again(settings: Settings, root: Path, champion: Found, wanted: str) -
         logger.warning("benchmark set %s is lost; %s is frozen anew, and differs", wanted, frozen.name)
 
 
-def _question(settings: Settings, champion: Found | None, candidate: Candidate, frozen: FrozenSet) -> Question:
+def _question(
+    settings: Settings, root: Path, champion: Found | None, candidate: Candidate, frozen: FrozenSet
+) -> Question:
     limits = settings.gate.model_dump(mode="json", exclude=NO_LIMITS)
+    study = [study_digest(settings.gate.study, root)] if settings.gate.study else []
     return Question(
         candidate.digest,
         candidate.found.tag(BASE_MODEL_TAG) if champion is None else _champion_digest(champion),
         frozen.found,
         digests.of_json(suite_digests(benchmark.measured_metrics(settings))),
-        digests.of_json([limits, GATE_REVISION]),
+        digests.of_json([limits, GATE_REVISION, *study]),
     )
 
 

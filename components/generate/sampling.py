@@ -33,12 +33,14 @@ def sample_candidates(
     batch: int,
     colour_fix: ColourFix,
     source: Source = "reference",
+    number: int = 1,
 ) -> list[Candidate]:
     """Candidates of one LR `[1, 3, h, w]` in [0, 1].
 
-    Each candidate's noise is a function of (lr_id, index); `batch` bounds memory and does not change a pixel.
+    Each candidate's noise is a function of (lr_id, index) and the round `number`; `batch` bounds memory and does not
+    change a pixel.
     """
-    draws = [partial(candidate_noise, lr_id, index) for index in indexes]
+    draws = [partial(candidate_noise, lr_id, index, number=number) for index in indexes]
     candidates: list[Candidate] = []
     for samples in restore(backbone, lr, (prompt,), draws, colour_fix, source, batch=batch):
         images = to_8bit(samples.images)

@@ -11,7 +11,7 @@ import torch
 from components.artifacts import latents, parts, paths, tables
 from components.artifacts.images import to_tensor
 from components.artifacts.shards import Shard, ShardFolder, decode_png, encode_png, write_shard
-from components.backbones.base import Backbone, candidate_seed
+from components.backbones.base import Backbone, Branch, candidate_seed
 from components.backbones.loading import check_sizes, load_backbone, saved_digests, saved_files
 from components.errors import BadInput
 from components.generate.cache import Entry, GroupCache
@@ -31,14 +31,45 @@ PARTS = Path("data/candidates.parts")
 """Rows of the parts that were published one by one, until `gather` joins them."""
 
 
-def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
+@dataclass(frozen=True)
+class Sampled:
+    """Who samples: the frozen reference, or in a later round what the round before has trained.
+
+    Attributes:
+        policy: its folder; None for the reference.
+        number: of the round, from 1; noise is a function of it, beside LR and index.
+    """
+
+    policy: Path | None = None
+    number: int = 1
+
+    @property
+    def branch(self) -> Branch:
+        return "reference" if self.policy is None else "policy"
+
+    def load(self, settings: Settings, root: Path, device: torch.device) -> Backbone:
+        """The backbone, with that policy."""
+        backbone = load_backbone(settings, root, device)
+        if self.policy is not None:
+            backbone.load_policy(self.policy)
+        return backbone
+
+
+REFERENCE = Sampled()
+
+
+def run(settings: Settings, root: Path, shard: Shard | None = None, sampled: Sampled = REFERENCE) -> None:
     """Publish data/candidates.parquet and data/candidates/*.tar; with `shard`, only fill that part of the cache.
+
+    Args:
+        settings, root, shard: as for every stage.
+        sampled: who samples.
 
     Raises:
         BadInput: the dataset is missing or holds no LR image of the wanted splits, the backbone does not load, or a
             metric that will score the candidates cannot.
     """
-    finished = _fill(settings, root, shard)
+    finished = _fill(settings, root, shard, sampled)
     if shard is not None:
         return
     rows: list[tables.Row] = []
@@ -87,6 +118,7 @@ class _Finished:
     wanted: dict[str, tables.Row]
     count: int
     made_by: tables.Row
+    number: int
 
     def publish(self, folder: Path, part: Shard) -> list[tables.Row]:
         """Write a part's tar into `folder`; its rows."""
@@ -94,23 +126,25 @@ class _Finished:
         name = f"{part.name}.tar"
         members = _members(self.cache, part.take(self.wanted), self.count, rows, name, self.wanted)
         write_shard(folder / name, members)
-        return [row | self.made_by for row in rows]
+        seeds = [candidate_seed(row["lr_id"], row["index"], self.number) for row in rows]
+        return [row | {"seed": seed} | self.made_by for row, seed in zip(rows, seeds, strict=True)]
 
 
-def _fill(settings: Settings, root: Path, shard: Shard | None) -> _Finished:
+def _fill(settings: Settings, root: Path, shard: Shard | None, sampled: Sampled = REFERENCE) -> _Finished:
     """Make what the cache lacks of all groups, or of a part."""
     wanted = _wanted(settings, root)
     if shard is None:  # parts of the work run on machines that need not have the metrics
         check_all(settings.score.all_metrics)
     device = resolve_device(settings.run.device, shard)
     backbone: Backbone | None = None
-    known = saved_digests(settings, root)
+    known = saved_digests(settings, root) if sampled.policy is None else None
     if known is None:
-        backbone = load_backbone(settings, root, device)
-        known = backbone.digest("reference"), backbone.sampler.digest
+        backbone = sampled.load(settings, root, device)
+        known = backbone.digest(sampled.branch), backbone.sampler.digest
     model_digest, sampler = known
     sampler_digest = digests.of_json([sampler, settings.backbone.colour_fix])
-    determined_by = (model_digest, sampler_digest, CODE_VERSION)
+    again = (f"round {sampled.number}",) if sampled.number > 1 else ()
+    determined_by = (model_digest, sampler_digest, CODE_VERSION, *again)
     cache = GroupCache(settings.run.cache_folder(root), *determined_by)
     count = settings.generate.candidates
     found = {
@@ -118,7 +152,7 @@ def _fill(settings: Settings, root: Path, shard: Shard | None) -> _Finished:
         for lr_id in (shard.take(wanted) if shard else sorted(wanted))
     }
     lacking = [lr_id for lr_id in found if found[lr_id] < count]
-    load = partial(_Maker, settings, root, device, determined_by)
+    load = partial(_Maker, settings, root, device, determined_by, sampled)
     made = 0
     # No network is loaded here before it is known that something is missing: it takes longer than all look-ups.
     most = most_workers(settings, device, size_of(*saved_files(settings, root)))
@@ -129,7 +163,7 @@ def _fill(settings: Settings, root: Path, shard: Shard | None) -> _Finished:
             made += new
     logger.info("%d candidates made, %d found in the cache", made, sum(found.values()))
     made_by = {"model_digest": model_digest, "sampler_digest": sampler_digest, "code_version": CODE_VERSION}
-    return _Finished(cache, wanted, count, made_by)
+    return _Finished(cache, wanted, count, made_by, sampled.number)
 
 
 def _wanted(settings: Settings, root: Path) -> dict[str, tables.Row]:
@@ -158,10 +192,12 @@ class _Maker:
         root: Path,
         device: torch.device,
         determined_by: Sequence[str],
+        sampled: Sampled,
         backbone: Backbone | None = None,
     ) -> None:
         self._settings = settings
-        self._backbone = backbone or load_backbone(settings, root, device)
+        self._sampled = sampled
+        self._backbone = backbone or sampled.load(settings, root, device)
         self._cache = GroupCache(settings.run.cache_folder(root), *determined_by)
         self._images = ShardFolder(root / paths.DATASET)
 
@@ -177,6 +213,8 @@ class _Maker:
             range(len(done), self._settings.generate.candidates),
             self._settings.generate.batch,
             self._settings.backbone.colour_fix,
+            self._sampled.branch,
+            self._sampled.number,
         )
         self._cache.write(lr_id, prompt, done + [_entry(candidate) for candidate in new])
         return len(new)
@@ -213,7 +251,6 @@ def _members(
                     "lr_id": lr_id,
                     "index": index,
                     "split": wanted[lr_id]["split"],
-                    "seed": candidate_seed(lr_id, index),
                     "shard": shard,
                     "image_digest": digests.of_pixels(decode_png(entry.image)),
                 }

@@ -112,7 +112,16 @@ def diversity(restorations: list[Picture]) -> float:
     """Mean over pixels and channels of the standard deviation over seeds, grey levels; NaN for fewer than two."""
     if len(restorations) < 2:
         return float("nan")
-    return float(np.stack(restorations).astype(np.float64).std(axis=0).mean())
+    return float(deviation_map(restorations).mean())
+
+
+def deviation_map(restorations: list[Picture]) -> Plane:
+    """Where restorations of one LR disagree: standard deviation over seeds, mean over channels, grey levels `[H, W]`.
+
+    What the LR determines is the same under every seed. What differs was made up.
+    """
+    deviations: Plane = np.stack(restorations).astype(np.float64).std(axis=0).mean(axis=-1)
+    return deviations
 
 
 def _cells(picture: Picture) -> Plane:

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 
 from components.errors import BadInput
-from components.metrics.table import Kind, MetricInfo, info
+from components.metrics.table import Kind, MetricInfo, info, is_brought
 from components.metrics.weights import required
 from components.storage.digests import of_file, of_json
 from components.storage.packages import weights_folder
@@ -56,10 +56,11 @@ class Metric(Protocol):
 
 
 def digest_of(row: MetricInfo, folder: Path, revision: int, *extra: str) -> str:
-    """Hex sha256 over the weight files, the variant, pyiqa's version and the adapter's `revision`."""
+    """Hex sha256 over the weight files, the variant, versions of packages and the adapter's `revision`."""
     weights = {weight.path: of_file(folder / weight.path) for weight in row.weights}
     version = metadata.version("pyiqa") if row.pyiqa_name else ""
-    return of_json([row.name, row.pyiqa_name, version, weights, revision, *extra])
+    packages = [f"{package} {metadata.version(package)}" for package in row.packages]
+    return of_json([row.name, row.pyiqa_name, version, weights, revision, *packages, *extra])
 
 
 def check_inputs(row: MetricInfo, candidates: torch.Tensor, hr: torch.Tensor | None) -> None:
@@ -97,6 +98,9 @@ _ADAPTERS = {
     "lr_consistency": "lr_consistency",
     "afine_fr": "afine",
     "afine_nr": "afine",
+    "ssimulacra2": "ssimulacra2",
+    "vmaf": "vmaf",
+    "text_error": "text_error",
 }
 
 
@@ -114,7 +118,8 @@ def digest(name: str, folder: Path | None = None) -> str:
 
 
 def _adapter(name: str) -> ModuleType:
-    return importlib.import_module(f"components.metrics.{_ADAPTERS.get(name, 'through_pyiqa')}")
+    module = "own" if is_brought(name) else _ADAPTERS.get(name, "through_pyiqa")
+    return importlib.import_module(f"components.metrics.{module}")
 
 
 def load(name: str, device: torch.device | str = "cpu", folder: Path | None = None) -> Metric:

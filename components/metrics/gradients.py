@@ -13,9 +13,10 @@ from torch import Tensor
 from components.errors import BadInput
 from components.metrics.base import check_inputs, need
 from components.metrics.full_reference import psnr, y_of_ycbcr
+from components.metrics.own import gradual, values_of
 from components.metrics.rank_effnet import Backbone
 from components.metrics.rank_head import Head, head_file
-from components.metrics.table import EFFICIENTNET_LITE0, TABLE, Kind, MetricInfo, info
+from components.metrics.table import EFFICIENTNET_LITE0, TABLE, Kind, MetricInfo, info, is_brought
 from components.metrics.through_pyiqa import network
 from components.metrics.weights import required
 from components.storage.packages import weights_folder
@@ -67,7 +68,8 @@ def load_gradual(name: str, device: torch.device, folder: Path | None = None) ->
             f"{', '.join(differentiable())}"
         )
     required(name, folder)
-    return Gradual(row, _RAW[name](row, device, folder))
+    build = _brought if is_brought(name) else _RAW[name]
+    return Gradual(row, build(row, device, folder))
 
 
 def load_features(device: torch.device, folder: Path | None = None) -> Backbone:
@@ -116,6 +118,12 @@ def _rank_effnet(row: MetricInfo, device: torch.device, folder: Path) -> Raw:
         return values
 
     return raw
+
+
+def _brought(row: MetricInfo, device: torch.device, folder: Path) -> Raw:
+    del folder
+    score = gradual(row.name, device)
+    return lambda images, hr: values_of(row, score, images, hr)
 
 
 _RAW: dict[str, Callable[[MetricInfo, torch.device, Path], Raw]] = {

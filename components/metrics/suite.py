@@ -32,7 +32,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class GroupScores:
-    """Raw values `[M]` float64 per metric that applies, NaN exactly where `failures` has a row."""
+    """Raw values `[M]` float64 per metric that applies, NaN where `failures` has a row.
+
+    A metric that is `partial` is NaN without a failure for all candidates of an HR image that it is not defined for.
+    """
 
     values: dict[str, NDArray[np.float64]]
     failures: list[Failure]
@@ -123,8 +126,9 @@ class Suite:
             scores = [_score_part(metric, part, context, offset, failures) for offset, part in parts]
             raw = torch.cat(scores).double().numpy()
             known = {failure.candidate for failure in failures if failure.metric == name}
+            undefined = metric.info.partial and not known and bool(np.isnan(raw).all())
             for position in np.flatnonzero(~np.isfinite(raw)):
-                if int(position) not in known:
+                if int(position) not in known and not undefined:
                     failures.append(Failure(int(position), name, "not_finite", str(raw[position])))
             raw[~np.isfinite(raw)] = np.nan
             values[name] = raw

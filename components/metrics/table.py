@@ -31,7 +31,9 @@ class MetricInfo:
 
     `batched`: False where the network takes one image at a time, so that the adapter loops.
     `differentiable`: whether `metrics.gradients` has its gradient.
-    `min_size`: shortest image side in px at which the metric is defined. `value_range`: typical raw values, as text.
+    `min_size`: shortest image side in px at which the metric is defined. `value_range`: raw values, `low .. high` and a
+    unit; `~` stands before an end that is typical and no bound. `packages`: distributions that it computes with, apart
+    from the project's own. `partial`: it is NaN for all candidates of some HR images, which is no failure.
     """
 
     name: str
@@ -44,6 +46,8 @@ class MetricInfo:
     weights: tuple[WeightFile, ...] = ()
     batched: bool = True
     differentiable: bool = False
+    packages: tuple[str, ...] = ()
+    partial: bool = False
 
 
 _PYIQA = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights"
@@ -154,7 +158,7 @@ _ROWS = (
         (STLPIPS_VGG,),
         differentiable=True,
     ),
-    MetricInfo("niqe", Kind.NR, False, "~2 .. ~20", 96, "distance to natural-scene statistics", "niqe", (NIQE,)),
+    MetricInfo("niqe", Kind.NR, False, "~2 .. ~50", 96, "distance to natural-scene statistics", "niqe", (NIQE,)),
     MetricInfo("brisque", Kind.NR, False, "~0 .. ~150", 32, "SVM on natural-scene statistics", "brisque", (BRISQUE,)),
     MetricInfo("piqe", Kind.NR, False, "0 .. 100", 32, "share of visibly distorted blocks", "piqe"),
     MetricInfo(
@@ -171,6 +175,37 @@ _ROWS = (
     MetricInfo("rank_nss", Kind.NR, True, "~-40 .. ~40", 64, "our ranking head on natural-scene statistics"),
     MetricInfo(
         LR_CONSISTENCY, Kind.LR, True, "~15 .. ~50 dB", 4, "PSNR of the candidate, reduced to LR size, with the LR"
+    ),
+    # Judges of lies, of the extra `fidelity`: docs/metrics.md says what they were measured to see.
+    MetricInfo(
+        "ssimulacra2",
+        Kind.FR,
+        True,
+        "~-100 .. 100",
+        32,
+        "SSIMULACRA2: structure, blur and artefacts in XYB, over six scales",
+        batched=False,
+        packages=("ssimulacra2",),
+    ),
+    MetricInfo(
+        "vmaf",
+        Kind.FR,
+        True,
+        "~0 .. ~100",
+        64,
+        "VMAF without motion, NEG: what enhancement adds does not count",
+        packages=("vmaf-torch",),
+    ),
+    MetricInfo(
+        "text_error",
+        Kind.FR,
+        False,
+        "0 .. ~1",
+        64,
+        "character error rate of the text that is read in the HR; undefined where there is none",
+        batched=False,
+        packages=("rapidocr-onnxruntime", "onnxruntime"),
+        partial=True,
     ),
     # The paper's nine.
     MetricInfo(
@@ -263,6 +298,11 @@ _ROWS = (
 TABLE: dict[str, MetricInfo] = {row.name: row for row in _ROWS}
 
 
+def is_brought(name: str) -> bool:
+    """Whether it is `package.module:NAME` of a metric that the user wrote."""
+    return ":" in name
+
+
 @dataclass(frozen=True)
 class Preset:
     """A choice of metrics: those in the reward (`fr`, `nr`) and those kept out of it for judging (`held_out`)."""
@@ -285,13 +325,20 @@ PRESETS: dict[str, Preset] = {
 
 
 def info(name: str) -> MetricInfo:
-    """The row of metric `name`.
+    """The row of metric `name`, of the table or of the user.
 
     Raises:
         BadInput: there is no such metric.
     """
+    if is_brought(name):
+        from components.metrics.brought import brought  # noqa: PLC0415  # it is made of what stands here
+
+        return brought(name).info(name)
     if name not in TABLE:
-        raise BadInput(f"there is no metric {name!r}; the metrics are: {', '.join(sorted(TABLE))}")
+        raise BadInput(
+            f"there is no metric {name!r}; the metrics are: {', '.join(sorted(TABLE))}, and package.module:NAME of one "
+            "of your own"
+        )
     return TABLE[name]
 
 

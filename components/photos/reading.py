@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from components.photos import jpeg, tiff
+from components.photos import jpeg, newer, tiff
 from components.photos.colour_profile import in_srgb
 from components.photos.unusable import Reason, UnusablePhotoError
 
 logger = logging.getLogger("dp2o.photos")
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF")
-SUFFIXES = frozenset(".jpg .jpeg .jpe .png .webp .tif .tiff .gif .bmp .heic .heif .avif .jxl .jp2".split())  # noqa: SIM905
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", newer.HEIF, newer.AVIF, newer.JXL)
+SUFFIXES = frozenset(".jpg .jpeg .jpe .png .webp .tif .tiff .gif .bmp .heic .heif .hif .avif .jxl .jp2".split())  # noqa: SIM905
 """Files with these suffixes are taken for photos; those of formats not read here end in quarantine, not in silence."""
 BACKGROUND = (255, 255, 255)
 """What shows through transparent pixels: white, as in most viewers."""
@@ -38,6 +38,16 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """By EXIF orientation, what makes a picture upright."""
+_ARRAY_TURNS = {
+    Image.Transpose.FLIP_LEFT_RIGHT: (False, 1, -1),
+    Image.Transpose.ROTATE_180: (False, -1, -1),
+    Image.Transpose.FLIP_TOP_BOTTOM: (False, -1, 1),
+    Image.Transpose.TRANSPOSE: (True, 1, 1),
+    Image.Transpose.ROTATE_270: (True, 1, -1),
+    Image.Transpose.TRANSVERSE: (True, -1, -1),
+    Image.Transpose.ROTATE_90: (True, -1, 1),
+}
+"""The same for arrays: whether rows and columns change places, and the steps through them then."""
 _TO_EIGHT_BITS = ((np.arange(65536, dtype=np.int64) * 255 + 32767) // 65535).astype(np.uint8)
 """16-bit values, rounded."""
 _EIGHT_BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
@@ -50,7 +60,7 @@ def read_photo(data: bytes, min_side: int, max_pixels: int) -> NDArray[np.uint8]
     byte), transparency is composited on white. What a colour profile comes with is in sRGB afterwards.
 
     Args:
-        data: the file's content: JPEG, PNG, WebP, TIFF, or a GIF of one frame.
+        data: the file's content: JPEG, PNG, WebP, TIFF, HEIC, AVIF, JPEG XL, or a GIF of one frame.
         min_side: smallest width and height accepted, pixels.
         max_pixels: largest width × height accepted, checked in the header, before any pixel is decoded. Above
             178,956,970 Pillow's own limit for decompression bombs comes first.
@@ -66,13 +76,14 @@ def read_photo(data: bytes, min_side: int, max_pixels: int) -> NDArray[np.uint8]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is the limit here
         try:
+            newer.check_jpeg_xl(data, max_pixels)
             with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
                 _check_header(opened, data, min_side, max_pixels)
                 if opened.format in ("JPEG", "MPO"):
                     jpeg.check_whole(data)
                 image = tiff.corrected(opened, data) if isinstance(opened, TiffImageFile) else opened
                 image.load()
-                return _to_rgb(_upright(image))
+                return _to_rgb(upright(image))
         except (UnusablePhotoError, MemoryError):
             raise
         except Image.DecompressionBombError as error:
@@ -90,16 +101,24 @@ def read_photo(data: bytes, min_side: int, max_pixels: int) -> NDArray[np.uint8]
             cut = "truncated" in str(error) or isinstance(error, EOFError) or _is_cut_riff(data)
             raise UnusablePhotoError(Reason.TRUNCATED if cut else Reason.UNREADABLE, f"{error}") from error
         except Exception as error:  # a plug-in of Pillow's trips over a damaged file by any error Python has
-            told = f"its decoder failed with {type(error).__name__}: {error}"
-            raise UnusablePhotoError(Reason.UNREADABLE, told) from error
+            raise UnusablePhotoError(Reason.UNREADABLE, _tripped(error)) from error
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # of a decoder in Rust, and no Exception
+                raise
+            raise UnusablePhotoError(Reason.UNREADABLE, _tripped(error)) from error
+
+
+def _tripped(error: BaseException) -> str:
+    return f"its decoder failed with {type(error).__name__}: {error}"
 
 
 def _check_header(image: Image.Image, data: bytes, min_side: int, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise UnusablePhotoError(Reason.TOO_LARGE, f"{width}×{height} pixels are more than max_pixels {max_pixels}")
-    # an MPO is a JPEG with previews or depth behind it, as cameras write: its first picture is the photo
-    if image.format != "MPO" and (tiff.has_pages(data) if image.format == "TIFF" else _has_frames(image)):
+    if image.format in (newer.HEIF, newer.AVIF):
+        newer.check_brightness(data)
+    if _has_frames(image, data):
         raise UnusablePhotoError(
             Reason.MULTIPLE_FRAMES, "several frames or pages: save the one you want as its own file"
         )
@@ -107,19 +126,43 @@ def _check_header(image: Image.Image, data: bytes, min_side: int, max_pixels: in
         raise UnusablePhotoError(Reason.TOO_SMALL, f"{width}×{height} pixels, a side is below {min_side}")
 
 
-def _has_frames(image: Image.Image) -> bool:
-    """Whether there is a second frame. To count them all would decode them."""
+def _has_frames(image: Image.Image, data: bytes) -> bool:
+    """Whether there is a second frame or page. To count them all would decode them."""
+    if (
+        image.format == "MPO"
+    ):  # a JPEG with previews or depth behind it, as cameras write: its first picture is the photo
+        return False
+    if image.format == "TIFF":
+        return tiff.has_pages(data)
+    if image.format == newer.HEIF:
+        return newer.has_frames(image, data)
     return bool(getattr(image, "is_animated", False))
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """`image` turned as its EXIF data say; where those cannot be read it is taken for upright, as viewers do."""
+    method = _turn(image)
+    return image if method is None else image.transpose(method)
+
+
+def turned(pixels: NDArray[np.uint16], image: Image.Image) -> NDArray[np.uint16]:
+    """`[H, W, ...]` as they stand in the file of `image`, turned as its EXIF data say."""
+    method = _turn(image)
+    if method is None:
+        return pixels
+    swaps, rows, columns = _ARRAY_TURNS[method]
+    found = pixels.swapaxes(0, 1) if swaps else pixels
+    return np.ascontiguousarray(found[::rows, ::columns])
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    if newer.turns_itself(image):
+        return None
     try:
-        method = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception as error:  # noqa: BLE001  # cameras write EXIF data in many ways, and damaged ones too
         logger.warning("the EXIF data cannot be read (%s: %s): taken for upright", type(error).__name__, error)
-        return image
-    return image if method is None else image.transpose(method)
+        return None
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
@@ -159,7 +202,7 @@ def read_transparent(data: bytes) -> NDArray[np.uint8] | None:
             return None
         image = tiff.corrected(opened, data) if isinstance(opened, TiffImageFile) else opened
         image.load()
-        pixels = np.asarray(_rgba(_upright(image)))
+        pixels = np.asarray(_rgba(upright(image)))
     return pixels if pixels[..., 3].min() < 255 else None
 
 

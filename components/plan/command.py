@@ -9,7 +9,7 @@ from components.plan.gpus import Gpu, named
 from components.plan.plan import Plan, make_plan
 from components.plan.workload import LRImages
 from components.settings import Settings, load_settings
-from components.settings.families import FAMILIES
+from components.settings.families import family_of
 
 DEFAULT_GPU, DEFAULT_COUNT = "A800", 8
 """The paper's."""
@@ -55,7 +55,7 @@ def plan_of(
 def _kinds(gpus: Sequence[str], settings: Settings) -> list[Gpu]:
     names = [name.strip() for joined in gpus for name in joined.split(",") if name.strip()]
     if not names:
-        names = [DEFAULT_GPU if FAMILIES[settings.backbone.family].limits.needs_gpu else "cpu"]
+        names = [DEFAULT_GPU if family_of(settings.backbone.family).limits.needs_gpu else "cpu"]
     kinds = [named(name) for name in dict.fromkeys(names)]
     if len({kind.sustained for kind in kinds}) > 1:
         raise BadInput("--gpu names the CPU and GPUs at once, which sample in batches of other sizes: plan them apart")

@@ -7,7 +7,7 @@ from components.plan.gpus import Gpu, Precision
 from components.plan.published import seconds_a_candidate, utilisation
 from components.plan.workload import PRECISIONS, Workload, rollout_steps
 from components.settings import NFTSource, Settings
-from components.settings.families import FAMILIES
+from components.settings.families import family_of
 
 GIB = 2**30
 
@@ -90,7 +90,7 @@ class Utilisation:
             return cls(given, given, f"{given:.1%} of peak is --mfu")
         if gpu.sustained:
             return cls(1.0, 1.0, "The CPU's rate is a measured one: 67 GFLOP/s a core, of a small UNet in float32")
-        published = FAMILIES[family].published
+        published = family_of(family).published
         if published is None:
             used = SMALL_MODEL_UTILISATION
             return cls(used, used, f"{used:.0%} of peak is assumed, for want of any measurement")
@@ -116,6 +116,8 @@ def hours(
     training = training_precision(settings)
     candidate, condition = total(figures.candidate), total(figures.condition)
     padded = f", each sampled {workload.padding:g} times" if workload.padding != 1 else ""
+    rounds = f", in {workload.rounds} rounds" if workload.rounds > 1 else ""
+    most = ("at most " if settings.train.winner_stop else "") + (f"{workload.rounds} x " if workload.rounds > 1 else "")
     predictions = sum(work.total for work in figures.candidate if work.predicts)
     mixtures = len([mixture for mixture in settings.evaluate.mixtures if mixture.branch is None])
     row = _row(settings, figures)
@@ -136,16 +138,16 @@ def hours(
     return [
         stage(
             "generate",
-            f"{workload.candidates:,} candidates of {lrs.candidates:,} LR images{padded}",
-            workload.candidates * candidate * workload.padding + lrs.candidates * condition,
+            f"{workload.candidates:,} candidates of {lrs.candidates:,} LR images{padded}{rounds}",
+            workload.candidates * candidate * workload.padding + workload.rounds * lrs.candidates * condition,
             sampling,
             used.sampling,
             gpus,
         ),
         stage(
             "train",
-            f"{'at most ' if settings.train.winner_stop else ''}{steps:,} steps of {workload.step_rows:,} rows",
-            steps * workload.step_rows * row,
+            f"{most}{steps:,} steps of {workload.step_rows:,} rows",
+            workload.rounds * steps * workload.step_rows * row,
             training,
             used.training,
             gpus,
@@ -266,7 +268,8 @@ def storage(settings: Settings, figures: Figures, workload: Workload) -> Storage
     latents = workload.candidates * 4.0 * figures.latent_numbers
     shards = settings.generate.shards
     low, high = SHARD_BYTES
+    round_bytes = (png + latents) / workload.rounds  # each has shards of its own
     # few candidates are one small shard
-    handy = (png + latents) / shards <= high and (shards == 1 or (png + latents) / shards >= low)
-    suggested = shards if handy else max(1, -(-(png + latents) // high))
+    handy = round_bytes / shards <= high and (shards == 1 or round_bytes / shards >= low)
+    suggested = shards if handy else max(1, -(-round_bytes // high))
     return Storage(png, latents, shards, int(suggested), len(SHARDED_STAGES) * shards + len(ONE_JOB_STAGES))

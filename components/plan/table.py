@@ -10,7 +10,7 @@ from components.plan.plan import GpuPlan, Plan
 from components.plan.published import SCORING_HOURS
 from components.plan.workload import rollout_steps
 from components.settings import RolledSource, Settings
-from components.settings.families import FAMILIES
+from components.settings.families import family_of
 
 TERA = 1e12
 
@@ -91,7 +91,10 @@ def _arithmetic(plan: Plan) -> list[str]:
         text = f"A step takes {settings.train.groups_per_step} LR images and no pairs."
     elif settings.pair.builder.losers and workload.rows < 2 * workload.pairs:
         apart = 2 * workload.pairs / workload.rows
-        text += f" With a draw for each pair it would be {2 * pairs:,} rows, {apart:g} times the cost."
+        text += (
+            f" With a draw for each pair it would be {2 * pairs:,} rows, {apart:g} times the cost; they carry the "
+            f"information of {workload.step_rows // 2:,} such pairs."
+        )
     return [*lines, *_wrapped([" ".join([text, *of_the_method(settings)])])]
 
 
@@ -114,6 +117,17 @@ def of_the_method(settings: Settings) -> list[str]:
         told.append(
             f"The dial's {places} places (pair.dial) make {places} groups of an LR image from the same candidates and "
             "scores; its two layers cost less than a thousandth of a pass."
+        )
+    if settings.train.dual_captions:
+        told.append(
+            "Dual captions (train.dual_captions) encode each LR image twice, once with each prompt, and keep both "
+            "(train.condition_cache_mb); a candidate that wins in one pair and loses in another takes two rows, which "
+            "are not counted."
+        )
+    if (rounds := settings.train.rounds) > 1:
+        told.append(
+            f"train.rounds {rounds}: candidates, their scores by the rewarded metrics and steps are counted {rounds} "
+            "times; from the second round on they are made by train, in one process."
         )
     if settings.train.winner_stop:
         told.append("train.winner_stop reads the log and costs nothing; what it ends early costs less.")
@@ -184,7 +198,7 @@ def _ways_out(plan: Plan) -> list[str]:
         ways.append("a smaller train.micro_batch")
     if plan.settings.train.precision == "no":
         ways.append("train.precision bf16")
-    if FAMILIES[backbone.family].limits.half_precision and backbone.frozen_dtype == "float32":
+    if family_of(backbone.family).limits.half_precision and backbone.frozen_dtype == "float32":
         ways.append("backbone.dtype bfloat16")
     if backbone.adapter_rank == 0:
         ways.append("backbone.lora_rank above 0")
@@ -218,6 +232,7 @@ def _hours(plan: Plan, kind: GpuPlan) -> list[str]:
             ]
         )
     score = f"{plan.workload.candidates * len(plan.settings.score.all_metrics):,} metric values"
+    score += "".join(f", {calls:,} calls of {kind}" for kind, calls in plan.workload.judge_calls.items())
     rows.insert(2, ["score", score, "?", "", "?", "?"])
     rows.append(["all but score", "", "", "", _short(kind.seconds / 3600), _short(kind.gpu_hours)])
     if cpu:
@@ -248,10 +263,11 @@ def _storage(plan: Plan) -> list[str]:
     groups = plan.workload.lr_images.candidates / storage.shards
     shards = f"{storage.shards} {'shard' if storage.shards == 1 else 'shards'} (generate.shards)"
     first = plan.kinds[0]
-    hours = _short(first.stages[0].gpu_hours / storage.shards)
+    rounds = plan.workload.rounds  # each makes its own shards
+    hours = _short(first.stages[0].gpu_hours / storage.shards / rounds)
     on = "this CPU" if first.gpu.sustained else f"one {first.gpu.name}"
     sentences = [
-        f"{shards}: each {groups:,.0f} LR images, {_bytes(storage.total / storage.shards)}, "
+        f"{shards}: each {groups:,.0f} LR images, {_bytes(storage.total / storage.shards / rounds)}, "
         f"{hours} h of generate on {on}."
     ]
     if storage.suggested != storage.shards:
@@ -272,7 +288,7 @@ def _assumptions(plan: Plan) -> list[str]:
         + (
             f"; the paper reports {SCORING_HOURS:g} h on 8 A800 for its nine metrics. The metrics' networks and the "
             "captioner of prepare are not counted."
-            if FAMILIES[plan.settings.backbone.family].published is not None
+            if family_of(plan.settings.backbone.family).published is not None
             else "."
         ),
         "Activations are the most that is alive at once in a pass, counted on tensors without numbers, with fused "

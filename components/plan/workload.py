@@ -1,6 +1,6 @@
 """How much there is to do: counts that follow from params.yaml, and the number of LR images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.artifacts import paths, tables
@@ -46,7 +46,8 @@ class Workload:
 
     Attributes:
         lr_images: see `LRImages`.
-        candidates: all that generate makes.
+        candidates: all that generate makes, in all rounds of a training.
+        rounds: of it.
         padding: rows that are sampled a candidate; above 1 where batches are filled up with copies.
         rows: candidates that a group takes to a training pass.
         pairs: that a group gives.
@@ -57,10 +58,12 @@ class Workload:
         rolled: candidates of a training's own roll-outs; 0 where it has none.
         verdicts: values of rewarded metrics that they take.
         kept_states: states of their trajectories that are kept at a time, all processes together.
+        judge_calls: calls of score.judges' models, by kind.
     """
 
     lr_images: LRImages
     candidates: int
+    rounds: int
     padding: float
     rows: int
     pairs: int
@@ -71,6 +74,7 @@ class Workload:
     rolled: int = 0
     verdicts: int = 0
     kept_states: int = 0
+    judge_calls: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings, lr_images: LRImages, block: int) -> "Workload":
@@ -81,15 +85,16 @@ class Workload:
             -(-min(generate.batch, generate.candidates - at) // block) * block
             for at in range(0, generate.candidates, generate.batch)
         )
-        # once for the reference, which fixes the normaliser, once before the first step, then on schedule
         steps = settings.backbone.steps
         mixtures = [mixture for mixture in settings.evaluate.mixtures if mixture.branch is None]
         each = lr_images.test * settings.evaluate.seeds
-        validations = 2 + -(-train.steps // train.validate_every)
+        # once for the reference, which fixes the normaliser, once before the first step, then on schedule
+        validations = train.rounds * (2 + -(-train.steps // train.validate_every))
         rolled, kept = _rolled(settings)
         return cls(
             lr_images,
-            lr_images.candidates * generate.candidates,
+            train.rounds * lr_images.candidates * generate.candidates,
+            train.rounds,
             padded / generate.candidates,
             rows,
             pairs,
@@ -100,6 +105,7 @@ class Workload:
             rolled,
             rolled * (len(settings.score.fr) + len(settings.score.nr)),
             kept,
+            {judge.kind: lr_images.candidates * judge.calls(generate.candidates) for judge in settings.score.judges},
         )
 
 
@@ -121,7 +127,8 @@ def _group(settings: Settings) -> tuple[int, int]:
         return (source.candidates if isinstance(source, RolledSource) else 1), 0
     rows, pairs = builder.counts(settings.pair.candidates or settings.generate.candidates)
     if builder.losers and settings.train.noise_shared_by == "pair":
-        return 2 * pairs, pairs
+        taken = min(settings.train.pairs_per_group or pairs, pairs)
+        return 2 * taken, taken
     return rows, pairs
 
 

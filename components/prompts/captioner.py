@@ -8,13 +8,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import TypeAdapter
-from safetensors import SafetensorError
-from transformers import AutoModelForImageTextToText, AutoProcessor
-from transformers.utils import logging as transformers_logging
 
 from components.backbones.states import state_digest
 from components.errors import BadInput
-from components.storage import digests, hub
+from components.prompts.vision_language import UNUSABLE, read_model
+from components.storage import digests
 from components.storage.cache import CacheFolder
 from components.storage.publish import write_json
 
@@ -47,31 +45,7 @@ class Captioner:
         Raises:
             BadInput: there is no such model, or it cannot caption.
         """
-        source = hub.folder(source, "prepare.prompt.model")
-        verbosity = transformers_logging.get_verbosity()
-        transformers_logging.set_verbosity_error()
-        try:
-            # Code that a model brings is never run: by default transformers asks whoever sits there.
-            processor = AutoProcessor.from_pretrained(str(source), local_files_only=True, trust_remote_code=False)
-            model, report = AutoModelForImageTextToText.from_pretrained(
-                str(source),
-                dtype=torch.float32,
-                output_loading_info=True,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
-        # what transformers raises for a missing, damaged or unknown model
-        except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise BadInput(
-                f"prepare.prompt.model: {source} is no image-to-text model that can be read here ({reason}); give a "
-                "folder that `save_pretrained` wrote with its processor, or hf://owner/name@revision of the hub"
-            ) from error
-        finally:
-            transformers_logging.set_verbosity(verbosity)
-        missing = sorted(report["missing_keys"])
-        if missing:
-            raise BadInput(f"prepare.prompt.model: {source} lacks {len(missing)} weights, first {missing[:3]}")
+        processor, model = read_model(source, "prepare.prompt.model", torch.float32)
         return cls(model, processor, text, max_tokens, device)
 
     @torch.no_grad()
@@ -87,7 +61,7 @@ class Captioner:
         try:
             inputs = self._processor(**given).to(self._device)
             tokens = self._model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=self._max_tokens)
-        except (ValueError, TypeError, IndexError) as error:
+        except UNUSABLE as error:
             raise BadInput(
                 f"prepare.prompt.model cannot caption a picture with text {self._text!r} ({error}); "
                 "set prepare.prompt.text to what the model's card says, lower max_tokens, or take another model"

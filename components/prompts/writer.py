@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from components.settings import BackboneSettings, PromptSettings
-from components.settings.families import FAMILIES
+from components.settings.families import family_of
 from components.storage.hub import source
 
 Writer = Callable[[NDArray[np.uint8]], str]
@@ -21,7 +21,7 @@ def prompt_writer(prompt: PromptSettings, backbone: BackboneSettings, root: Path
     Raises:
         BadInput: the captioner does not load.
     """
-    if not FAMILIES[backbone.family].limits.prompts:
+    if not family_of(backbone.family).limits.prompts:
         return lambda picture: ""
     if prompt.kind == "captioner" and prompt.model is not None:
         from components.prompts.captioner import Captioner  # noqa: PLC0415  # transformers takes seconds to import

@@ -5,11 +5,14 @@ from typing import Any
 
 
 def evenly(ordered: Sequence[str], count: int) -> list[str]:
-    """`count` of the ids in their order: the first, the last, and the others evenly between; all if there are fewer."""
+    """`count` of the ids in their order: the first, the last, and the others evenly between; all if there are fewer.
+
+    One alone is the middle one.
+    """
     if count >= len(ordered):
         return list(ordered)
     if count == 1:
-        return [ordered[0]]
+        return [ordered[len(ordered) // 2]]  # never the best alone
     return [ordered[round(place * (len(ordered) - 1) / (count - 1))] for place in range(count)]
 
 

@@ -28,6 +28,16 @@ class Slider:
 
 
 @dataclass(frozen=True)
+class CloseupView:
+    """A close-up: why it is shown, what it is of, and its squares' data URIs by version."""
+
+    why: str
+    source: str
+    detail: str
+    squares: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Reason:
     """Items set aside for one reason, with a few examples."""
 
@@ -56,6 +66,9 @@ class Page:
     findings: list[Finding]
     sliders: list[Slider]
     versions: list[str]
+    closeups: list[CloseupView]
+    closeup_rule: str
+    deviation_note: str
     groups: list[GroupView]
     builder: str
     pair_count: int
@@ -79,6 +92,7 @@ def html(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    folder = resources.files("components.report") / "page"
-    style, script = (Markup((folder / name).read_text()) for name in ("page.css", "page.js"))
+    own, shared = resources.files("components.report") / "page", resources.files("components.pages")
+    style = Markup((own / "page.css").read_text() + (shared / "slider.css").read_text())
+    script = Markup((own / "page.js").read_text() + (shared / "slider.js").read_text())
     return environment.get_template("page.html").render(page=page, style=style, script=script)

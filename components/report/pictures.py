@@ -26,6 +26,15 @@ def data_uri(image: NDArray[np.uint8], longest: int | None = None) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
+def heat(levels: NDArray[np.uint8], brightest: int) -> NDArray[np.uint8]:
+    """A picture of deviations `[H, W, 3]`, grey, in false colours: black is 0, and white `brightest` and more."""
+    from matplotlib import colormaps  # noqa: PLC0415  # half a second
+
+    share = np.minimum(levels[..., 0].astype(np.float64) / max(brightest, 1), 1.0)
+    coloured: NDArray[np.uint8] = np.rint(colormaps["inferno"](share)[..., :3] * 255).astype(np.uint8)
+    return coloured
+
+
 def enlarged(lr: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """LR `[h, w, 3]` enlarged by bicubic interpolation: what a viewer without a model would show."""
     return np.asarray(Image.fromarray(lr).resize((width, height), Image.Resampling.BICUBIC))

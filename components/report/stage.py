@@ -5,13 +5,11 @@ from collections import Counter, defaultdict
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from components.artifacts import paths, tables
 from components.artifacts.evaluation import Evaluation
-from components.artifacts.shards import Shard, ShardFolder, ShardReader
+from components.artifacts.shards import Shard, ShardFolder
 from components.errors import BadInput
 from components.judge.diagnosis import Finding, diagnose, stopped
 from components.pages.charts import fixed
@@ -19,15 +17,18 @@ from components.progress import progress
 from components.redaction import redacted
 from components.report import choices, curves
 from components.report.anatomy import anatomy_lines
+from components.report.closeups import RULE
 from components.report.comparison import control_table, metric_table, peer_table
 from components.report.groups import GroupView, view
 from components.report.mixtures import Mixtures
-from components.report.page import Page, Reason, Slider, html
+from components.report.page import CloseupView, Page, Reason, Slider, html
 from components.report.pictures import data_uri, enlarged
+from components.report.plots import plots
+from components.report.shown import Restored, closeups, deviation_note
 from components.report.verdict import judge, key_figures
 from components.settings import Settings, TrainSettings
 from components.storage import digests
-from components.storage.publish import write_text
+from components.storage.publish import atomic_folder, write_text
 
 logger = logging.getLogger("dp2o.report")
 
@@ -42,7 +43,7 @@ PACKAGES = ("torch", "diffusers", "pyiqa", "accelerate", "numpy")
 
 
 def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
-    """Publish reports/index.html and reports/plots/best_mean_worst.csv.
+    """Publish reports/index.html, reports/figures and reports/plots/best_mean_worst.csv.
 
     Raises:
         BadInput: a shard is asked for, or an artifact of an earlier stage is missing or damaged.
@@ -55,7 +56,9 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     pairs = tables.read_dialled(root / paths.PAIRS, tables.PAIRS)
     inputs = ShardFolder(root / paths.DATASET)
     headings, peers = peer_table(evaluation)
-    sliders = _sliders(settings, root, dataset, inputs)
+    seen = Restored(root, dataset, inputs)
+    sliders = _sliders(settings, seen)
+    close = closeups(evaluation, seen)
     directions = {name: row.higher_is_better for name, row in evaluation.metrics.items()}
     rewarded = [name for name, row in evaluation.metrics.items() if row.in_reward]
     logged = curves.TRAINING_COLUMNS if settings.train.source.of_pairs else curves.COMMON_COLUMNS
@@ -77,6 +80,12 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         findings=_findings(settings.train, training, validation),
         sliders=sliders,
         versions=list(dict.fromkeys(version for slider in sliders for version in slider.versions)),
+        closeups=[
+            CloseupView(one.why, one.source, one.detail, {name: data_uri(part) for name, part in one.squares.items()})
+            for one in close
+        ],
+        closeup_rule=RULE,
+        deviation_note=deviation_note(evaluation, seen),
         groups=_groups(settings, root, dataset, inputs, candidates, pairs, rewarded),
         builder=settings.pair.builder.kind,
         pair_count=len(pairs),
@@ -87,6 +96,10 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
         settings=_settings_text(settings),
     )
     text = html(page)
+    files = plots(evaluation, training, validation, close)
+    with atomic_folder(root / paths.FIGURES) as folder:
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
     write_text(root / paths.SPREAD_PLOT, curves.spread_csv(evaluation))
     write_text(root / paths.PAGE, text)
     logger.info("%s (%.1f MB): %s", root / paths.PAGE, len(text.encode()) / 1e6, evaluation.headline)
@@ -111,24 +124,17 @@ def _start_of(train: TrainSettings) -> float | None:
     return None if train.anchor > 0 or not train.source.of_pairs else train.objective.loss_at_zero
 
 
-def _sliders(settings: Settings, root: Path, dataset: dict[str, tables.Row], inputs: ShardFolder) -> list[Slider]:
-    _, rows = tables.read_any(root / paths.EVALUATION_ROWS)
-    base, aligned = (choices.mean_by_image(rows, model) for model in ("base", "aligned"))
+def _sliders(settings: Settings, seen: Restored) -> list[Slider]:
+    base, aligned = (choices.mean_by_image(seen.rows, model) for model in ("base", "aligned"))
     gains = {lr_id: aligned[lr_id] - base[lr_id] for lr_id in base.keys() & aligned.keys()}
-    restored = ShardReader(root / paths.EVALUATION_PICTURES)
-    models = list(dict.fromkeys(str(row["model"]) for row in rows))
     sliders = []
     for lr_id in progress(
         choices.evenly(choices.by_gain(gains), settings.report.sliders_shown), desc="sliders", unit="image"
     ):
-        row = dataset[lr_id]
-        shard = inputs[row["shard"]]
-        pictures: dict[str, NDArray[np.uint8]] = {
-            "LR": enlarged(shard.image(f"{lr_id}.lr.png"), row["height"], row["width"])
-        }
-        pictures |= {model: restored.image(f"{lr_id}.{model}.000.png") for model in models}
-        if row["has_hr"]:
-            pictures["HR"] = shard.image(f"{lr_id}.hr.png")
+        row = seen.dataset[lr_id]
+        pictures = {"LR": enlarged(seen.lr(lr_id), row["height"], row["width"])}
+        pictures |= {model: seen.first(lr_id, model) for model in seen.models}
+        pictures |= seen.hr(lr_id) | seen.seeds(lr_id)
         gain = gains[lr_id]
         sliders.append(
             Slider(

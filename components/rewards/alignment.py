@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from components.artifacts.judged import is_judged
 from components.metrics.table import LR_CONSISTENCY, info
 
 Values = NDArray[np.float64]
 
 
 def align(name: str, raw: Values) -> Values:
-    """Raw values of metric `name` so that higher is better."""
-    return raw if info(name).higher_is_better else -raw
+    """Raw values of metric or judge `name` so that higher is better; of a judge they are."""
+    return raw if is_judged(name) or info(name).higher_is_better else -raw
 
 
 def rewarded_metrics(fr: Sequence[str], nr: Sequence[str], has_hr: bool) -> list[str]:

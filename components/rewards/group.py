@@ -1,12 +1,27 @@
 """Scores of the candidates of one LR, and their reward by the method (docs/method.md, section 2). Pure."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from components.rewards.alignment import Values, align, finite
 from components.rewards.sides import combine
+
+
+@dataclass(frozen=True)
+class Voted:
+    """Two candidates that people were shown, by their indexes.
+
+    Attributes:
+        votes: how many people answered.
+        first_votes: how many preferred the first; who saw no difference counts half.
+    """
+
+    first: int
+    second: int
+    votes: int
+    first_votes: float
 
 
 @dataclass(frozen=True)
@@ -16,9 +31,11 @@ class GroupScores:
     Attributes:
         lr_id: of its LR.
         indexes: candidate indexes, `[M]`.
-        metrics: rewarded metrics, `[K]`.
+        metrics: rewarded metrics, and judges that are rewarded beside them, `[K]`.
         values: direction-aligned scores, higher is better, `[K, M]`.
         deviations: tau of each metric, its standard deviation within groups over all groups, in its unit, `[K]`.
+        votes: what people said of its candidates; empty where nobody was asked.
+        judged: scores `[M]` of the judges that the builder asks, by kind, rewarded or not.
     """
 
     lr_id: str
@@ -26,6 +43,8 @@ class GroupScores:
     metrics: tuple[str, ...]
     values: Values
     deviations: Values
+    votes: tuple[Voted, ...] = ()
+    judged: Mapping[str, Values] = field(default_factory=dict)
 
     def by_metric(self, values: Values) -> dict[str, Values]:
         """Rows of `values`, `[K, M]`, by metric."""

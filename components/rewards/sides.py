@@ -4,19 +4,21 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from components.artifacts.judged import is_judged, side_of
 from components.errors import BadInput
 from components.metrics.table import Kind, of_kind
 from components.rewards.alignment import Values
 
 
 def sides(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Metrics of fidelity and of realism; where no FR metric is given, `lr_consistency` takes their place.
+    """Columns of fidelity and of realism: metrics, and judges after them; `lr_consistency` stands in for FR metrics.
 
     Raises:
         BadInput: no metric is given, or `lr_consistency` beside FR metrics (with HR at hand it is no reward).
     """
-    fidelity, realism = of_kind(names, Kind.FR), of_kind(names, Kind.NR)
-    stand_in = of_kind(names, Kind.LR)
+    metrics = [name for name in names if not is_judged(name)]
+    fidelity, realism = of_kind(metrics, Kind.FR), of_kind(metrics, Kind.NR)
+    stand_in = of_kind(metrics, Kind.LR)
     if fidelity and stand_in:
         raise BadInput(
             f"{', '.join(stand_in)} is a stand-in for FR metrics and cannot be rewarded beside {', '.join(fidelity)}: "
@@ -24,7 +26,8 @@ def sides(names: Sequence[str]) -> tuple[list[str], list[str]]:
         )
     if not (fidelity or stand_in or realism):
         raise BadInput("a reward needs at least one metric: set score.fr or score.nr")
-    return fidelity or stand_in, realism
+    judged = {side: [name for name in names if side_of(name) == side] for side in ("fidelity", "realism")}
+    return [*(fidelity or stand_in), *judged["fidelity"]], [*realism, *judged["realism"]]
 
 
 def combine(normalised: Mapping[str, Values], fidelity: float = 0.5, realism: float = 0.5) -> Values:

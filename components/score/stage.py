@@ -21,6 +21,8 @@ from components.progress import progress
 from components.rewards.alignment import rewarded_metrics
 from components.score import groups
 from components.score.cache import ScoreCache, Scores
+from components.score.judging import Judges
+from components.score.lr_group import LRGroup
 from components.settings import Settings
 from components.storage import digests
 from components.workers import Workers, most_workers, size_of
@@ -29,14 +31,17 @@ logger = logging.getLogger("dp2o.score")
 
 
 PARTS, QUARANTINE_PARTS = Path("data/scores.parts"), Path("data/score_quarantine.parts")
+COMPARISON_PARTS = Path("data/comparisons.parts")
 """Rows of the parts that were published one by one, until `gather` joins them."""
 
 
 def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
-    """Publish data/scores.parquet and data/score_quarantine.parquet; with `shard`, only fill that part of the cache.
+    """Publish data/scores.parquet, data/score_quarantine.parquet and data/comparisons.parquet.
+
+    With `shard`, only fill that part of the cache.
 
     Raises:
-        BadInput: dataset or candidates are missing or do not fit together, or a metric lacks its weights.
+        BadInput: dataset or candidates are missing or do not fit together, or a metric or judge lacks its weights.
     """
     scored = _score(settings, root, shard)
     if shard is None:
@@ -50,34 +55,38 @@ def publish_part(settings: Settings, root: Path, shard: Shard) -> None:
         BadInput: as `run`.
     """
     scored = _score(settings, root, shard)
-    tables.write_rows(parts.path(root / PARTS, shard), tables.scores_schema(scored.metrics), scored.rows)
+    tables.write_rows(parts.path(root / PARTS, shard), tables.scores_schema(scored.columns), scored.rows)
     tables.write_rows(parts.path(root / QUARANTINE_PARTS, shard), tables.SCORE_QUARANTINE, scored.quarantined)
+    tables.write_rows(parts.path(root / COMPARISON_PARTS, shard), tables.COMPARISONS, scored.compared)
 
 
 def gather(settings: Settings, root: Path) -> None:
-    """Publish both tables from the rows of all parts; the same bytes as one run over all.
+    """Publish all tables from the rows of all parts; the same bytes as one run over all.
 
     Raises:
         BadInput: a part is missing.
     """
     dataset, candidates = _inputs(root)
-    metrics = _metrics(settings, dataset, candidates)
-    schema = tables.scores_schema(metrics)
+    columns = [*_metrics(settings, dataset, candidates), *(judge.column for judge in settings.score.judges)]
+    schema = tables.scores_schema(columns)
     rows = [row for file in parts.complete(root / PARTS) for row in tables.read_rows(file, schema)]
     files = parts.complete(root / QUARANTINE_PARTS)
     quarantined = [row for file in files for row in tables.read_rows(file, tables.SCORE_QUARANTINE)]
-    for listed in (rows, quarantined):  # stable: the order within a group is kept
+    files = parts.complete(root / COMPARISON_PARTS)
+    compared = [row for file in files for row in tables.read_rows(file, tables.COMPARISONS)]
+    for listed in (rows, quarantined, compared):  # stable: the order within a group is kept
         listed.sort(key=lambda row: str(row["lr_id"]))
-    _publish(root, _Scored(metrics, rows, quarantined))
+    _publish(root, _Scored(columns, rows, quarantined, compared))
 
 
 @dataclass(frozen=True)
 class _Scored:
-    """Names of the metrics, and the rows of both tables."""
+    """Names of metrics and judges, and the rows of all tables."""
 
-    metrics: list[str]
+    columns: list[str]
     rows: list[tables.Row]
     quarantined: list[tables.Row]
+    compared: list[tables.Row]
 
 
 def _inputs(root: Path) -> tuple[dict[str, tables.Row], dict[str, list[tables.Row]]]:
@@ -100,25 +109,32 @@ def _score(settings: Settings, root: Path, shard: Shard | None) -> _Scored:
     dataset, candidates = _inputs(root)
     metrics = suite_digests(_metrics(settings, dataset, candidates))
     device = resolve_device(settings.run.device, shard)
-    chosen = [_Group(dataset[lr_id], candidates[lr_id]) for lr_id in (shard.take(candidates) if shard else candidates)]
+    judges = Judges(settings, root)
+    chosen = [LRGroup(dataset[lr_id], candidates[lr_id]) for lr_id in (shard.take(candidates) if shard else candidates)]
     known = _Known(settings, root, metrics)
     lacking = {group.lr_id: known.lacking(group) for group in chosen}
     _make(settings, root, metrics, device, [group for group in chosen if lacking[group.lr_id]], len(chosen))
+    judges.ask(sorted(chosen, key=lambda group: group.lr_id), device)
+    needed = [judge.column for judge in settings.score.judges if judge.side]
     rows: list[tables.Row] = []
     quarantined: list[tables.Row] = []
+    compared: list[tables.Row] = []
     for group in sorted(chosen, key=lambda group: group.lr_id):
         rewarded = rewarded_metrics(settings.score.fr, settings.score.nr, group.has_hr)
-        kept, failed = groups.rows(metrics, known.scores(group), group.candidates, group.has_hr, rewarded)
+        judged, answers = judges.of_group(group)
+        scores = known.scores(group)
+        kept, failed = groups.rows(metrics, scores, group.candidates, group.has_hr, rewarded, judged, needed)
+        compared += answers
         rows += kept
         quarantined += failed
     made = sum(lacking.values())
     asked = sum(len(group.candidates) * len(applicable(metrics, group.has_hr)) for group in chosen)
     logger.info("%d scores made, %d found in the cache", made, asked - made)
-    return _Scored(list(metrics), rows, quarantined)
+    return _Scored([*metrics, *(judge.column for judge in settings.score.judges)], rows, quarantined, compared)
 
 
 def _make(
-    settings: Settings, root: Path, metrics: dict[str, str], device: torch.device, lacking: list["_Group"], of: int
+    settings: Settings, root: Path, metrics: dict[str, str], device: torch.device, lacking: list[LRGroup], of: int
 ) -> None:
     """Scores that groups lack, into the cache, in worker processes where there is much to do."""
     weights = size_of(*(file for name in metrics for file in required(name)))
@@ -136,26 +152,6 @@ def _metrics(settings: Settings, dataset: dict[str, tables.Row], candidates: dic
     return names
 
 
-@dataclass(frozen=True)
-class _Group:
-    """An LR image's row of the dataset, and the rows of its candidates."""
-
-    row: tables.Row
-    candidates: list[tables.Row]
-
-    @property
-    def lr_id(self) -> str:
-        return str(self.row["lr_id"])
-
-    @property
-    def has_hr(self) -> bool:
-        return bool(self.row["has_hr"])
-
-    @property
-    def image_digests(self) -> list[str]:
-        return [candidate["image_digest"] for candidate in self.candidates]
-
-
 class _Known:
     """Scores in the cache."""
 
@@ -165,11 +161,11 @@ class _Known:
         self._inputs = ShardFolder(root / paths.DATASET)
         self._hr_digests: dict[str, str] = {}
 
-    def lacking(self, group: _Group) -> int:
+    def lacking(self, group: LRGroup) -> int:
         """How many scores of a group are missing."""
         return sum(map(len, self._missing(group, self.read(group)).values()))
 
-    def scores(self, group: _Group) -> Scores:
+    def scores(self, group: LRGroup) -> Scores:
         """All scores of a group.
 
         Raises:
@@ -183,18 +179,18 @@ class _Known:
             )
         return known
 
-    def read(self, group: _Group) -> Scores:
+    def read(self, group: LRGroup) -> Scores:
         """What there is of a group."""
         return self._cache.read(group.lr_id, self.hr_digest(group))
 
-    def hr_digest(self, group: _Group) -> str:
+    def hr_digest(self, group: LRGroup) -> str:
         """sha256 of the HR's file, empty where there is none."""
         if group.lr_id not in self._hr_digests:
             png = self._inputs[group.row["shard"]].read(f"{group.lr_id}.hr.png") if group.has_hr else None
             self._hr_digests[group.lr_id] = digests.of_bytes(png) if png else ""
         return self._hr_digests[group.lr_id]
 
-    def _missing(self, group: _Group, known: Scores) -> dict[str, list[int]]:
+    def _missing(self, group: LRGroup, known: Scores) -> dict[str, list[int]]:
         return groups.missing(self._metrics, known, group.image_digests, group.has_hr)
 
 
@@ -207,7 +203,7 @@ class _Scorer(_Known):
         self._images = ShardFolder(root / paths.CANDIDATES)
         self._suite = Suite.load(list(metrics), device)
 
-    def __call__(self, group: _Group) -> None:
+    def __call__(self, group: LRGroup) -> None:
         """What is new is in the cache when this returns."""
         lr_id = group.lr_id
 
@@ -229,7 +225,7 @@ class _Scorer(_Known):
 
 
 def _publish(root: Path, scored: _Scored) -> None:
-    metrics, rows, quarantined = scored.metrics, scored.rows, scored.quarantined
+    columns, rows, quarantined = scored.columns, scored.rows, scored.quarantined
     counts = Counter(f"{row['metric']} ({row['reason']})" for row in quarantined)
     failures = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
     if not rows:
@@ -238,7 +234,8 @@ def _publish(root: Path, scored: _Scored) -> None:
             "look at data/candidates, or change score.fr and score.nr"
         )
     tables.write_rows(root / paths.SCORE_QUARANTINE, tables.SCORE_QUARANTINE, quarantined)
-    tables.write_rows(root / paths.SCORES, tables.scores_schema(metrics), rows)
-    logger.info("%d candidates scored by %s", len(rows), ", ".join(metrics))
+    tables.write_rows(root / paths.COMPARISONS, tables.COMPARISONS, scored.compared)
+    tables.write_rows(root / paths.SCORES, tables.scores_schema(columns), rows)
+    logger.info("%d candidates scored by %s", len(rows), ", ".join(columns))
     if quarantined:
         logger.warning("%d scores missing, see data/score_quarantine.parquet: %s", len(quarantined), failures)

@@ -5,8 +5,9 @@ import os
 import mlflow.pyfunc
 from mlflow.pyfunc import scoring_server
 
-from components.serving.limited import Limited
-from components.serving.server import FOLDER
+from components.serving.limited import Limited, invocations
+from components.serving.server import FAMILY, FOLDER
+from components.settings.families import family_of
 
 
 def served() -> Limited:
@@ -15,5 +16,8 @@ def served() -> Limited:
     Raises:
         BadInput: see `upscaler_of` and `ServingLimits.of`.
     """
+    if family := os.environ.get(FAMILY):
+        family_of(family)
     model = mlflow.pyfunc.load_model(os.environ[FOLDER])
-    return Limited(scoring_server.init(model), model.unwrap_python_model().requests.limits)
+    limits = model.unwrap_python_model().requests.limits
+    return Limited(scoring_server.init(model), limits, invocations(limits))

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from components.errors import BadInput
 from components.process import resolve_device
 from components.prompts.writer import prompt_writer
-from components.settings import BACKBONE, BackboneSettings, PromptSettings
+from components.settings import BackboneSettings, PromptSettings, stored_backbone
 from components.upscale.upscaler import Tiling, Upscaler
 
 REFERENCE = "reference"
@@ -58,7 +58,7 @@ def upscaler_of(folder: Path, stored: Mapping[str, Any]) -> Upscaler:
     try:
         config = ServedConfig.model_validate(dict(stored))
         base = {"base": config.base} if config.base else {}
-        settings: BackboneSettings = BACKBONE.validate_python(config.backbone | base | {"path": folder})
+        settings: BackboneSettings = stored_backbone(config.backbone | base | {"path": folder})
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

@@ -1,4 +1,4 @@
-"""The limits of a request where its body arrives, in front of MLflow's scoring app.
+"""The limits of a request where its body arrives, in front of MLflow's scoring app, or another.
 
 MLflow's app reads a whole body and makes objects and a table of it before it calls the model: many times the body's
 size, whatever the model allows. Here a body that is too long is refused while it arrives, what would make too many
@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from components.serving.requests import ServingLimits
+from components.serving.limits import VARIABLE, ServingLimits
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -33,7 +34,7 @@ VALUES_A_ROW = 1000
 """Commas of a prompt count as well."""
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """A request that is answered without the model."""
 
     def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
@@ -58,50 +59,88 @@ class _Incoming:
         return message
 
 
+@dataclass(frozen=True)
+class Door:
+    """Requests with a body.
+
+    Attributes:
+        path: that they are sent to, by POST.
+        checks: what looks at a body, by content type; it raises Refused. Other types are refused.
+        max_body: bytes.
+        too_long: for who sends more: the limit's name, and what to do.
+        setting: start of the names under which a person sets the other limits; empty where nobody can.
+    """
+
+    path: str
+    checks: Mapping[str, Callable[[bytes], None]]
+    max_body: int
+    too_long: str
+    setting: str = ""
+
+    def named(self, limit: str) -> str:
+        """The limit's name in a message."""
+        return f" ({self.setting}{limit})" if self.setting else ""
+
+
+def invocations(limits: ServingLimits) -> Door:
+    """MLflow's."""
+    return Door(
+        PATH,
+        {kind: lambda body, kind=kind: check(body, kind, limits) for kind in OPENERS},  # type: ignore[misc]
+        limits.max_body,
+        f"which is max_bytes {limits.max_bytes} ({VARIABLE}MAX_BYTES) in base64 and some for the rest: send fewer or "
+        "smaller pictures",
+        VARIABLE,
+    )
+
+
 class Limited:
     """An ASGI application that lets through what is within `limits`.
 
-    It answers 413 (too long), 408 (too slow), 415 (another form than JSON or CSV), 400 (no JSON, or too many values)
-    and 429 (too many wait), each with a message that names the limit.
+    It answers 413 (too long), 408 (too slow), 415 (another content type), 429 (too many wait) and what the door's
+    checks say, each with a message that names the limit.
+
+    Args:
+        door: that is watched; all other requests pass.
     """
 
-    def __init__(self, app: App, limits: ServingLimits) -> None:
-        self._app, self._limits = app, limits
+    def __init__(self, app: App, limits: ServingLimits, door: Door) -> None:
+        self._app, self._limits, self._door = app, limits, door
         self._working = asyncio.Semaphore(limits.concurrency)
         self._inside = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
-            await self._app(scope, receive, send)  # none of those reads a body
+        if scope["type"] != "http" or scope["path"] != self._door.path or scope["method"] != "POST":
+            await self._app(scope, receive, send)
             return
         incoming = _Incoming(receive)
         try:
             await self._in_turn(scope, incoming, send)
-        except _Refused as refused:
+        except Refused as refused:
             await _answer(send, refused, incoming)
         except _Gone:
             return
 
     async def _in_turn(self, scope: Message, receive: Receive, send: Send) -> None:
-        limits, headers = self._limits, dict(scope["headers"])
+        limits, door, headers = self._limits, self._door, dict(scope["headers"])
         kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-        if kind not in OPENERS:
-            raise _Refused(
+        if kind not in door.checks:
+            raise Refused(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 "BAD_REQUEST",
-                f"content type {kind[:100] or 'is missing'}: send {JSON}, or {CSV}",
+                f"content type {kind[:100] or 'is missing'}: send {', or '.join(door.checks)}",
             )
         announced = headers.get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > limits.max_body:
-            raise _too_long(limits)
+        if announced.isdigit() and int(announced) > door.max_body:
+            raise self._too_long()
         if self._inside >= limits.concurrency + limits.waiting:
-            message = f"{limits.waiting} requests are waiting already (DP2O_SERVE_WAITING): ask again later"
-            raise _Refused(HTTPStatus.TOO_MANY_REQUESTS, "REQUEST_LIMIT_EXCEEDED", message)
+            message = f"{limits.waiting} requests are waiting already{door.named('WAITING')}: ask again later"
+            raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "REQUEST_LIMIT_EXCEEDED", message)
         self._inside += 1
         try:
             async with self._working:  # who waits holds no more than the connection's buffer
                 body = await self._body(receive)
-                await asyncio.to_thread(check, body, kind, limits)
+                await asyncio.to_thread(door.checks[kind], body)
                 once = [body]
                 del body
 
@@ -122,16 +161,23 @@ class Limited:
                         raise _Gone
                     read.append(message.get("body", b""))
                     size += len(read[-1])
-                    if size > limits.max_body:
-                        raise _too_long(limits)
+                    if size > self._door.max_body:
+                        raise self._too_long()
                     if not message.get("more_body", False):
                         return b"".join(read)
         except TimeoutError as error:
-            raise _Refused(
+            raise Refused(
                 HTTPStatus.REQUEST_TIMEOUT,
                 "DEADLINE_EXCEEDED",
-                f"the body took more than {limits.seconds_a_body} s (DP2O_SERVE_SECONDS_A_BODY)",
+                f"the body took more than {limits.seconds_a_body} s{self._door.named('SECONDS_A_BODY')}",
             ) from error
+
+    def _too_long(self) -> Refused:
+        return Refused(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            "INVALID_PARAMETER_VALUE",
+            f"the body is longer than {self._door.max_body} bytes, {self._door.too_long}",
+        )
 
 
 def check(body: bytes, kind: str, limits: ServingLimits) -> None:
@@ -143,7 +189,7 @@ def check(body: bytes, kind: str, limits: ServingLimits) -> None:
     most = VALUES_A_ROW * limits.max_rows
     values = sum(body.count(byte) for byte in OPENERS[kind])
     if values > most:
-        raise _Refused(
+        raise Refused(
             HTTPStatus.BAD_REQUEST,
             "INVALID_PARAMETER_VALUE",
             f"the body has about {values} values, more than {most}, which is {VALUES_A_ROW} for each row of max_rows "
@@ -153,21 +199,12 @@ def check(body: bytes, kind: str, limits: ServingLimits) -> None:
         try:
             json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise _Refused(
+            raise Refused(
                 HTTPStatus.BAD_REQUEST, "BAD_REQUEST", f"the body is no JSON ({str(error)[:200]}): send a JSON object"
             ) from None
 
 
-def _too_long(limits: ServingLimits) -> _Refused:
-    return _Refused(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        "INVALID_PARAMETER_VALUE",
-        f"the body is longer than {limits.max_body} bytes, which is max_bytes {limits.max_bytes} "
-        "(DP2O_SERVE_MAX_BYTES) in base64 and some for the rest: send fewer or smaller pictures",
-    )
-
-
-async def _answer(send: Send, refused: _Refused, incoming: _Incoming) -> None:
+async def _answer(send: Send, refused: Refused, incoming: _Incoming) -> None:
     """As MLflow answers.
 
     What is still to come of the body is read for a while and dropped: a server that closes the connection at once takes

@@ -16,10 +16,12 @@ from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from components.artifacts.depth import as_8bit
 from components.artifacts.shards import encode_png
 from components.errors import BadInput
 from components.serving.build import upscaler_of
-from components.serving.requests import Requests, ServingLimits, refusal
+from components.serving.limits import ServingLimits
+from components.serving.requests import Requests, refusal
 from components.settings import BackboneSettings, MixtureSettings, PromptSettings
 from components.upscale.upscaler import Tiling, Upscaler, default_tiling
 
@@ -118,7 +120,9 @@ class ServedUpscaler(PythonModel):  # type: ignore[misc]  # mlflow has no type i
         self, row: int, picture: NDArray[np.uint8], seed: int, prompt: str | None, mixture: MixtureSettings
     ) -> str:
         try:
-            return base64.b64encode(encode_png(self.upscaler(picture, seed, prompt=prompt, mixture=mixture))).decode()
+            return base64.b64encode(
+                encode_png(as_8bit(self.upscaler(picture, seed, prompt=prompt, mixture=mixture)))
+            ).decode()
         except BadInput as error:
             raise refusal(f"row {row}: {error}") from error
         except (RuntimeError, MemoryError) as error:

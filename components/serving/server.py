@@ -11,8 +11,11 @@ from typing import Any
 from components.serving import package
 from components.serving.package import Package
 from components.serving.private import private_folder
+from components.settings.families import is_own
 
 APP, FOLDER = "components.serving.app:served", "DP2O_SERVED_MODEL"
+FAMILY = "DP2O_SERVED_FAMILY"
+"""A family of the user's own that this process has imported, and the server is to import as well."""
 TIMEOUT, LONGEST = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "600"
 """MLflow gives up an answer after a minute if nothing is said; a large picture takes longer on a CPU."""
 
@@ -26,7 +29,7 @@ def serve(model: Package, host: str, port: int, workers: int, **overrides: Any) 
     folder = private_folder() / "model"
     package.write(folder, Package(model.backbone, model.config | overrides, model.created))
     command, variables = started(folder, host, port, workers)
-    server = subprocess.Popen(command, env=os.environ | variables)
+    server = subprocess.Popen(command, env=os.environ | variables | _own_family(model))
 
     def end(number: int, frame: FrameType | None) -> None:
         server.send_signal(signal.SIGTERM)
@@ -38,6 +41,14 @@ def serve(model: Package, host: str, port: int, workers: int, **overrides: Any) 
         for number, handler in before.items():
             signal.signal(number, handler)
     return 0 if code == -signal.SIGTERM else code
+
+
+def _own_family(model: Package) -> dict[str, str]:
+    """Variables that let the server import what this process did, because params.yaml names it."""
+    family = model.config.get("backbone", {}).get("family")
+    if not is_own(family) or str(family).partition(":")[0] not in sys.modules:
+        return {}
+    return {FAMILY: str(family), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 def started(folder: Path, host: str, port: int, workers: int) -> tuple[list[str], dict[str, str]]:

@@ -5,13 +5,16 @@ from components.settings.backbone import (
     BackboneSettings,
     ColourFix,
     ControlNetSettings,
+    FamilyBlock,
     FlowControlNetSettings,
     FluxControlNetSettings,
+    KnownSettings,
     PixelFlowSettings,
     RestorerFlowSettings,
     SD2ControlNetSettings,
     SD3ControlNetSettings,
     TinyFlowSettings,
+    stored_backbone,
 )
 from components.settings.block import Block, Count, Fraction, Positive
 from components.settings.builders import (
@@ -22,11 +25,21 @@ from components.settings.builders import (
     ParetoBuilder,
     RandomBuilder,
     RankThenSiftBuilder,
+    VotesBuilder,
     WinnersOnlyBuilder,
 )
 from components.settings.evaluate import EvaluateSettings
 from components.settings.filters import FILTER_KINDS, FilterSettings, StrengthFilter, TransportFilter
 from components.settings.generate import GenerateSettings
+from components.settings.judges import (
+    JUDGE_KINDS,
+    JudgeSettings,
+    ModelSettings,
+    PairwiseSettings,
+    UnifiedRewardFlexSettings,
+    UnifiedRewardSettings,
+    VisualQualityR1Settings,
+)
 from components.settings.mixture import Mixed, MixtureSettings, Power, Strength
 from components.settings.objectives import (
     OBJECTIVE_KINDS,
@@ -65,6 +78,7 @@ __all__ = [
     "BACKBONE",
     "BUILDER_KINDS",
     "FILTER_KINDS",
+    "JUDGE_KINDS",
     "OBJECTIVE_KINDS",
     "SCALARISER_KINDS",
     "WHERE_AND_HOW",
@@ -81,16 +95,20 @@ __all__ = [
     "DP2OBuilder",
     "DP2OObjective",
     "EvaluateSettings",
+    "FamilyBlock",
     "FilterSettings",
     "FlowControlNetSettings",
     "FluxControlNetSettings",
     "Fraction",
     "GenerateSettings",
     "IPOObjective",
+    "JudgeSettings",
+    "KnownSettings",
     "MarginObjective",
     "MinMaxScalariser",
     "Mixed",
     "MixtureSettings",
+    "ModelSettings",
     "NFTSource",
     "NoisyObjective",
     "ObjectiveSettings",
@@ -98,6 +116,7 @@ __all__ = [
     "PairFolders",
     "PairSettings",
     "PairsSource",
+    "PairwiseSettings",
     "ParetoBuilder",
     "Part",
     "PixelFlowSettings",
@@ -127,10 +146,15 @@ __all__ = [
     "TinyFlowSettings",
     "TrainSettings",
     "TransportFilter",
+    "UnifiedRewardFlexSettings",
+    "UnifiedRewardSettings",
     "ValidationLimit",
+    "VisualQualityR1Settings",
+    "VotesBuilder",
     "WinRateScalariser",
     "WinnersOnlyBuilder",
     "WinnersOnlyObjective",
     "load_settings",
     "row_of",
+    "stored_backbone",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from components.settings.families import FAMILIES
+from components.settings.families import FAMILIES, family_of
 from components.settings.measured import metrics_fit
 from components.settings.method import method_fits
 
@@ -42,11 +42,19 @@ def check(settings: "Settings") -> None:
 
 
 def _the_family_takes_it(settings: "Settings") -> Iterator[str]:
-    family, limits = settings.backbone.family, FAMILIES[settings.backbone.family].limits
+    if not settings.backbone.loaded:
+        return
+    family, limits = settings.backbone.family, family_of(settings.backbone.family).limits
     if settings.train.t_distribution == "sampler" and not limits.sampler_levels:
         yield (
             f"train.t_distribution sampler is for this project's own models, backbone.family is {family}: "
             "take uniform (SD2) or logit_normal (FLUX, SD3)"
+        )
+    if settings.train.dual_captions and not limits.prompts:
+        readers = ", ".join(name for name, row in FAMILIES.items() if row.limits.prompts)
+        yield (
+            f'train.dual_captions is for backbones that read prompts, backbone.family is {family}: set it to "", or '
+            f"take one of {readers}"
         )
     if settings.train.noise == "own" and limits.stochastic:
         yield (

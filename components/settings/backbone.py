@@ -1,12 +1,17 @@
 """Block `backbone`: one model of settings a family, told apart by `family`."""
 
 import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, PlainValidator, SerializeAsAny, TypeAdapter
 
+from components.errors import BadInput
 from components.settings.block import Block, Count, Positive
+from components.settings.families import Family, is_own
+from components.settings.part import MissingLibrary, load_row
 from components.storage.hub import source
 
 ColourFix = Literal["none", "adain", "wavelet"]
@@ -14,20 +19,37 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class FamilyBlock(Block):
-    """What others ask of a block, whatever its family; what is said here holds for this project's own models."""
+    """What others ask of a block, whatever its family; what is said here holds for this project's own models.
+
+    Attributes:
+        family: name of the family, or `package.module:NAME` of a row that the user wrote.
+        path: folder of the model.
+        steps: of the sampler, a candidate.
+        colour_fix: what gives a restoration the colours of its LR.
+    """
+
+    family: str
+    path: Path
+    steps: Count
+    colour_fix: ColourFix
 
     def located(self, root: Path) -> Self:
         """The same with local paths made absolute, relative to `root`; models of the hub stay as they are."""
-        raise NotImplementedError
+        return self.model_copy(update={"path": source(self.path, root)})
 
     def stored_scale(self) -> int | None:
         """Output side over LR side, of located settings; None where it cannot be known before the model is loaded."""
-        raise NotImplementedError
+        return None
+
+    @property
+    def loaded(self) -> bool:
+        """False for what stands in for a family whose libraries this place lacks, as a flow's image lacks torch."""
+        return True
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Folders and files that the model is loaded from; models of the hub are among them."""
-        raise NotImplementedError
+        return (self.path,)
 
     @property
     def base_model(self) -> Path | None:
@@ -69,13 +91,9 @@ class PixelFlowSettings(FamilyBlock):
     """What every model of this project's own takes; its scale is in its own config.json.
 
     Attributes:
-        steps: Euler steps a candidate.
         gain: factor of the sampled residual; 1 = as the model says, more exaggerates what it adds to its picture.
     """
 
-    path: Path
-    steps: Count
-    colour_fix: ColourFix
     gain: Positive = 1.0
 
     def located(self, root: Path) -> Self:
@@ -88,10 +106,6 @@ class PixelFlowSettings(FamilyBlock):
             return None
         scale = values.get("scale") if isinstance(values, dict) else None
         return scale if isinstance(scale, int) else None
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return (self.path,)
 
 
 class TinyFlowSettings(PixelFlowSettings):
@@ -145,12 +159,10 @@ class ControlNetSettings(FamilyBlock):
         vae_tiling: encode and decode in tiles: bounds the memory of large images.
     """
 
-    path: Path
     base: Path
     scale: Annotated[int, Field(ge=1, le=16)] = 4
     steps: Annotated[int, Field(ge=1, le=1000)]
     conditioning_scale: Positive = 1.0
-    colour_fix: ColourFix
     dtype: Precision = "float32"
     lora_rank: Annotated[int, Field(ge=0)] = 0
     gradient_checkpointing: bool = False
@@ -251,8 +263,73 @@ class SD3ControlNetSettings(FlowControlNetSettings):
     max_sequence_length: Annotated[int, Field(ge=1, le=512)] = 256
 
 
-BackboneSettings = (
+class UnloadedFamily(FamilyBlock):
+    """Stands in for a family of the user's own where a library that its file imports is not installed.
+
+    Its own settings are checked where it is used.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def loaded(self) -> bool:
+        return False
+
+
+BackboneSettings = FamilyBlock
+"""Of any family, this project's or the user's."""
+KnownSettings = (
     TinyFlowSettings | RestorerFlowSettings | SD2ControlNetSettings | FluxControlNetSettings | SD3ControlNetSettings
 )
-BACKBONE: TypeAdapter[BackboneSettings] = TypeAdapter(Annotated[BackboneSettings, Field(discriminator="family")])
+"""Of this project's families."""
+
+
+_KNOWN: TypeAdapter[KnownSettings] = TypeAdapter(Annotated[KnownSettings, Field(discriminator="family")])
+
+
+def _of_any_family(value: Any) -> FamilyBlock:
+    """Settings of a block whose family the user may have written."""
+    if isinstance(value, FamilyBlock):
+        return value
+    name = value.get("family") if isinstance(value, Mapping) else None
+    return _own_class(name).model_validate(value) if is_own(name) else _KNOWN.validate_python(value)
+
+
+def _own_class(name: Any) -> type[FamilyBlock]:
+    """Settings' class of a row that the user wrote.
+
+    Raises:
+        ValueError: there is no such module, or what is named is no such row.
+    """
+    try:
+        row = load_row(name)
+    except MissingLibrary:
+        return UnloadedFamily
+    found = row.settings if isinstance(row, Family) else None
+    if found is None or not issubclass(found, FamilyBlock):
+        raise ValueError(f"family {name} must be a Family whose settings are a subclass of FamilyBlock")
+    return found
+
+
+AnyBackbone = Annotated[SerializeAsAny[FamilyBlock], PlainValidator(_of_any_family)]
+BACKBONE: TypeAdapter[FamilyBlock] = TypeAdapter(AnyBackbone)
 """Reads a backbone block on its own."""
+
+
+def stored_backbone(values: Mapping[str, Any]) -> FamilyBlock:
+    """Settings that were stored with a model.
+
+    A stored name never makes this process import anything: whoever may write it would choose what runs. So the file of
+    a user's own family is taken only where params.yaml, or the process itself, has imported it already.
+
+    Raises:
+        BadInput: the model is of a family whose file was not imported.
+        ValidationError: a value cannot be used.
+    """
+    family = values.get("family")
+    if is_own(family) and str(family).partition(":")[0] not in sys.modules:
+        raise BadInput(
+            f"this model is of the family {family}, which is none of this project's: set backbone.family to it in "
+            f"params.yaml, or import {str(family).partition(':')[0]} before the model is loaded"
+        )
+    return BACKBONE.validate_python(dict(values))

@@ -1,14 +1,17 @@
 """Settings of the pair builders; the builders are components/pair/builders/."""
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import PlainValidator, SerializeAsAny
+from pydantic import Field, PlainValidator, SerializeAsAny
 
+from components.artifacts import paths
 from components.settings.block import Count
 from components.settings.part import Part, choose, kinds_of
 
 Side = Literal["fidelity", "realism"]
 """FR metrics, or `lr_consistency` where there is no HR; and NR metrics."""
+SIDES: tuple[Side, ...] = ("fidelity", "realism")
 
 
 class BuilderSettings(Part):
@@ -30,6 +33,16 @@ class BuilderSettings(Part):
     @property
     def sides(self) -> tuple[Side, ...]:
         """Sides of the reward whose metrics it cannot do without."""
+        return ()
+
+    @property
+    def votes_file(self) -> Path | None:
+        """People's votes, which the stage reads for it, relative to params.yaml; None where it needs none."""
+        return None
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Kinds of score.judges that it asks."""
         return ()
 
     def check(self, candidates: int) -> None:
@@ -128,14 +141,14 @@ class RankThenSiftBuilder(BuilderSettings):
 
     Attributes:
         top: winners, and losers, that are left after sifting.
-        judge: side of the reward that compares.
+        judge: side of the reward that compares, or the kind of one of score.judges.
         scorer: side that sifts.
         seed: of who meets whom.
     """
 
     kind: Literal["rank_then_sift"] = "rank_then_sift"
     top: Count
-    judge: Side = "fidelity"
+    judge: str = "fidelity"
     scorer: Side = "realism"
     seed: int
 
@@ -145,7 +158,11 @@ class RankThenSiftBuilder(BuilderSettings):
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        return (self.judge, self.scorer)
+        return tuple(side for side in SIDES if side in (self.judge, self.scorer))
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        return () if self.judge in SIDES else (self.judge,)
 
     def check(self, candidates: int) -> None:
         if 2 * self.top > candidates:
@@ -158,8 +175,38 @@ class RankThenSiftBuilder(BuilderSettings):
         return 2 * self.top, self.top**2
 
 
+class VotesBuilder(BuilderSettings):
+    """Pairs of which people chose the winner, in studies of candidates.
+
+    Attributes:
+        file: votes, as `dp2o study votes` publishes them, relative to params.yaml.
+        min_votes: fewer votes on a pair do not count.
+        prior: votes that each side has before anybody voted: a pair's label_noise is its loser's share of all. 0.5 is
+            Jeffreys' prior; 0 takes the votes as they are, and one rater as infallible.
+    """
+
+    kind: Literal["votes"] = "votes"
+    gives: ClassVar[tuple[str, ...]] = ("label_noise",)
+    file: Path = paths.VOTES
+    min_votes: Count = 1
+    prior: Annotated[float, Field(ge=0.0, le=100.0)] = 0.5
+
+    @property
+    def votes_file(self) -> Path | None:
+        return self.file
+
+    def counts(self, candidates: int) -> tuple[int, int]:
+        return candidates, candidates * (candidates - 1) // 2
+
+
 BUILDER_KINDS: dict[str, type[BuilderSettings]] = kinds_of(
-    DP2OBuilder, BestVsWorstBuilder, RandomBuilder, WinnersOnlyBuilder, ParetoBuilder, RankThenSiftBuilder
+    DP2OBuilder,
+    BestVsWorstBuilder,
+    RandomBuilder,
+    WinnersOnlyBuilder,
+    ParetoBuilder,
+    RankThenSiftBuilder,
+    VotesBuilder,
 )
 AnyBuilder = Annotated[
     SerializeAsAny[BuilderSettings], PlainValidator(choose("pair builder", BUILDER_KINDS, BuilderSettings))

@@ -1,13 +1,20 @@
 """The families of backbones, one row each: where a family's code is, and what it takes of the other blocks.
 
-Code is named here and imported when it is called: settings are read where there is no torch.
+Code is named here and imported when it is called: settings are read where there is no torch. A family of the user's own
+is a row as well, in a file of theirs: backbone.family is then `package.module:NAME` of it.
 """
 
 import importlib
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from components.errors import BadInput
+from components.settings.part import MissingLibrary, load_row
+
+if TYPE_CHECKING:
+    from components.settings.backbone import FamilyBlock
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,10 @@ class Code:
         """The function itself."""
         module, _, function = self.name.partition(":")
         return attrgetter(function)(importlib.import_module(module))
+
+
+Function = Code | Callable[..., Any]
+"""Named, or in a file of the user's the function itself."""
 
 
 @dataclass(frozen=True)
@@ -80,20 +91,24 @@ class Family:
     Attributes:
         load: (folder, settings, device) to a `Backbone` whose policy is in the folder, whatever the settings' own
             `path` says.
-        measure: (settings, root, shape) to the `Figures` of a plan.
+        measure: (settings, root, shape) to the `Figures` of a plan; None: `components.plan.loaded` loads the model and
+            counts what it does.
         levels: located settings to the sampler's noise levels, from files alone; None where train.t_distribution cannot
             be `sampler`.
         digests: located settings to `digest("reference")` and `sampler.digest` from files alone, as building a network
             takes seconds; None where a family cannot tell without.
         published: the paper's own hours; None where there are none.
+        settings: class of the block `backbone`, of a family of the user's own; this project's are in
+            `components.settings.backbone`.
     """
 
-    load: Code
-    measure: Code
-    digests: Code | None
-    limits: Limits
+    load: Function
+    measure: Function | None = None
+    digests: Function | None = None
+    limits: Limits = Limits()
     published: Published | None = None
-    levels: Code | None = None
+    levels: Function | None = None
+    settings: "type[FamilyBlock] | None" = None
 
 
 _OWN = Limits(controls=frozenset({"gain", "steps"}), sampler_levels=True, dial=True, rewarded=True)
@@ -136,3 +151,25 @@ FAMILIES: dict[str, Family] = {
     ),
 }
 """By backbone.family."""
+
+
+def is_own(family: Any) -> bool:
+    """Whether backbone.family names a row that the user wrote."""
+    return isinstance(family, str) and ":" in family
+
+
+def family_of(name: str) -> Family:
+    """The row of backbone.family.
+
+    Raises:
+        BadInput: what the user brought cannot be used.
+    """
+    if not is_own(name):
+        return FAMILIES[name]
+    try:
+        row = load_row(name)
+    except (ValueError, MissingLibrary) as error:
+        raise BadInput(f"backbone.family {name}: {error}") from error
+    if not isinstance(row, Family):
+        raise BadInput(f"backbone.family {name} is {type(row).__name__}, and must be a Family(load, settings=...)")
+    return row

@@ -50,6 +50,18 @@ class FidelityLimits(BaseModel):
     floor: float = Field(description="Least mean of the challenger.")
 
 
+class StudyLimits(BaseModel):
+    """What people must have said in a blinded study of the two models (docs/study.md)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: Annotated[str, Field(min_length=1)] = Field(description="Of the study, a folder in studies/.")
+    min_win_rate: Fraction = Field(
+        default=0.5, description="The interval of people's preference for the challenger must lie above this."
+    )
+    min_raters: Count = Field(default=3, description="Fewer raters, excluded ones not counted, refuse.")
+
+
 class GateSettings(BaseModel):
     """Thresholds and policy. The defaults were set on the embedded model; another backbone needs its own look."""
 
@@ -113,6 +125,11 @@ class GateSettings(BaseModel):
             "clipping": GuardLimits(rise=0.5, bound=5.0),
         },
         description="By guard; one that is left out is not checked.",
+    )
+    study: StudyLimits | None = Field(
+        default=None,
+        exclude_if=lambda study: study is None,
+        description="A study of challenger and champion, by their weights; none: people are not asked.",
     )
     min_diversity_ratio: Fraction = Field(
         default=0.25, description="Least spread over seeds, of the champion's; the paper's alignment halves it."

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from components.artifacts import paths
 from components.errors import BadInput
-from components.settings.families import FAMILIES
+from components.settings.families import family_of
 
 if TYPE_CHECKING:
     from components.settings.project import Settings
@@ -35,7 +35,7 @@ def model_problems(settings: "Settings", root: Path) -> Iterator[str]:
             f"prepare.scale is {settings.prepare.scale}, and the model of backbone.path {settings.backbone.path} "
             f"enlarges {scale} times: set prepare.scale to {scale}, or take a model of that scale"
         )
-    levels_of = FAMILIES[located.family].levels
+    levels_of = family_of(located.family).levels if located.loaded else None
     if levels_of is None or scale is None:
         return
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.errors import BadInput
 from components.settings.families import Code
+from components.settings.part import MissingLibrary
 
 if TYPE_CHECKING:
     from components.settings.project import Settings
@@ -33,7 +34,8 @@ def metrics_fit(settings: "Settings") -> Iterator[str]:
         try:
             rows[name] = INFO(name)
         except BadInput as error:
-            yield f"{place}: {error}"
+            if not isinstance(error.__cause__, MissingLibrary):  # it is checked where it is used
+                yield f"{place}: {error}"
     yield from _kinds(settings, rows)
     yield from _gradients(settings)
     crop = settings.prepare.crop
@@ -54,7 +56,8 @@ def _gradients(settings: "Settings") -> Iterator[str]:
         try:
             row = INFO(name)
         except BadInput as error:
-            yield f"train.source.{key}: {error}"
+            if not isinstance(error.__cause__, MissingLibrary):
+                yield f"train.source.{key}: {error}"
             continue
         if str(row.kind) != kind:
             yield f"train.source.{key} is {name}, a metric of kind {row.kind}: take one of kind {kind}"
@@ -78,6 +81,11 @@ def _kinds(settings: "Settings", rows: dict[str, Any]) -> Iterator[str]:
                 yield (
                     f"score.{place} names {name}, which is rewarded by itself where there is no HR, and never beside "
                     "one: move it to score.held_out"
+                )
+            elif name in rows and rows[name].partial:
+                yield (
+                    f"score.{place} names {name}, which is undefined for some images, so that they would have no "
+                    "reward: move it to score.held_out"
                 )
     drift = rows.get(settings.drift.metric)
     if drift is not None and str(drift.kind) != "NR":

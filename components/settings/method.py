@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from components.settings.builders import BUILDER_KINDS
-from components.settings.families import FAMILIES
+from components.settings.families import family_of
 from components.settings.filters import FILTER_KINDS
+from components.settings.judges import PairwiseSettings
 from components.settings.scalarisers import SidesSettings
 from components.settings.sources import NFTSource, PRDPSource
 
@@ -21,6 +22,7 @@ def method_fits(settings: "Settings") -> Iterator[str]:
     yield from _pairs_fit_groups(settings)
     yield from _dial_has_two_ends(settings)
     yield from _source_has_what_is_asked(settings)
+    yield from _rounds_can_be_sampled(settings)
 
 
 def _pairs_fit_the_objective(settings: "Settings") -> Iterator[str]:
@@ -106,6 +108,18 @@ def _pairs_fit_groups(settings: "Settings") -> Iterator[str]:
                 f"pair.builder {settings.pair.builder.kind} asks for {side}, and {name} is empty: name a metric there, "
                 "or change the builder's judge and scorer"
             )
+    known = {judge.kind: judge for judge in settings.score.judges}
+    for kind in settings.pair.builder.judges:
+        if kind not in known:
+            yield (
+                f"pair.builder {settings.pair.builder.kind} has judge {kind}, which is neither a side (fidelity, "
+                f"realism) nor one of score.judges {sorted(known)}: name it there, or take a side"
+            )
+        elif known[kind].side is None and not isinstance(known[kind], PairwiseSettings):
+            yield (
+                f"pair.builder {settings.pair.builder.kind} asks judge {kind}, whose answer may have no rating: give "
+                "it a side, so that such candidates are set aside"
+            )
     if "align" not in settings.generate.splits:
         yield "generate.splits lacks align: training has no candidates without it"
 
@@ -116,7 +130,7 @@ def _dial_has_two_ends(settings: "Settings") -> Iterator[str]:
         if told:
             yield f"evaluate.mixtures {told[0]} is for a policy with a dial: set pair.dial, or take it out"
         return
-    if not FAMILIES[settings.backbone.family].limits.dial:
+    if settings.backbone.loaded and not family_of(settings.backbone.family).limits.dial:
         yield (
             f"pair.dial is for this project's own models, backbone.family is {settings.backbone.family}, whose "
             "networks have no place for it: set it to []"
@@ -131,7 +145,7 @@ def _source_has_what_is_asked(settings: "Settings") -> Iterator[str]:
     if source.of_pairs:
         return
     family = settings.backbone.family
-    if source.metrics and not FAMILIES[family].limits.rewarded:
+    if source.metrics and settings.backbone.loaded and not family_of(family).limits.rewarded:
         yield (
             f"train.source {source.kind} is for this project's own models, backbone.family is {family}, whose decoder "
             "passes no gradient on: set it to pairs"
@@ -143,7 +157,11 @@ def _source_has_what_is_asked(settings: "Settings") -> Iterator[str]:
         "train.safeguard": (train.safeguard, 0),
         "train.winner_stop": (train.winner_stop, 0),
         "train.held_out_groups": (train.held_out_groups, 0),
+        "train.dual_captions": (train.dual_captions, ""),
         "train.noise": (train.noise, "fresh"),
+        "train.rounds": (train.rounds, 1),
+        "train.t_draws": (train.t_draws, "independent"),
+        "train.t_proposal": (list(train.t_proposal), []),
         "pair.dial": (list(settings.pair.dial), []),
     }
     for name, (value, off) in of_pairs.items():
@@ -152,16 +170,24 @@ def _source_has_what_is_asked(settings: "Settings") -> Iterator[str]:
 
 
 def _rolled_out(settings: "Settings") -> Iterator[str]:
-    source, family = settings.train.source, settings.backbone.family
-    if isinstance(source, NFTSource) and FAMILIES[family].limits.stochastic:
+    source, backbone = settings.train.source, settings.backbone
+    if isinstance(source, NFTSource) and backbone.loaded and family_of(backbone.family).limits.stochastic:
         yield (
-            f"train.source nft is for flows, backbone.family is {family}, which predicts no velocity: set it to prdp "
-            "or pairs"
+            f"train.source nft is for flows, backbone.family is {backbone.family}, which predicts no velocity: set it "
+            "to prdp or pairs"
         )
-    steps = getattr(settings.backbone, "steps", 0)
+    steps = getattr(backbone, "steps", 0)
     if isinstance(source, PRDPSource) and (source.steps or steps) < 2:
         name = "train.source.steps" if source.steps else "backbone.steps"
         yield (
             f"train.source prdp samples in {source.steps or steps} step ({name}), and the last step of a sampling "
             "draws nothing: set train.source.steps to 2 at least"
+        )
+
+
+def _rounds_can_be_sampled(settings: "Settings") -> Iterator[str]:
+    if settings.train.rounds > 1 and settings.pair.dial:
+        yield (
+            f"train.rounds {settings.train.rounds} samples from the policy, and pair.dial {list(settings.pair.dial)} "
+            "makes it as many policies as it has places: set one of them back, train.rounds to 1 or pair.dial to []"
         )

@@ -1,13 +1,12 @@
 """All blocks of params.yaml together, and what must hold between them."""
 
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from components.errors import BadInput
 from components.settings.agreement import check
-from components.settings.backbone import BackboneSettings
+from components.settings.backbone import AnyBackbone
 from components.settings.block import Block
 from components.settings.drift import DriftSettings
 from components.settings.evaluate import EvaluateSettings
@@ -30,7 +29,7 @@ class Settings(Block):
 
     run: RunSettings
     prepare: PrepareSettings
-    backbone: Annotated[BackboneSettings, Field(discriminator="family")]
+    backbone: AnyBackbone
     generate: GenerateSettings
     score: ScoreSettings
     pair: PairSettings

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from components.errors import BadInput
 from components.settings.agreement import Disagreements
+from components.settings.families import FAMILIES
 from components.settings.located import check_located
 from components.settings.pair import SHORT_PAIR
 from components.settings.project import Settings
@@ -91,7 +92,7 @@ def _place(loc: tuple[int | str, ...], values: Any) -> str:
     pydantic's own mention of the family after `backbone` is no key there, and a part's setting may stand beside it.
     """
     keys = [str(key) for key in loc]
-    if len(keys) > 2 and keys[0] == "backbone":
+    if len(keys) > 2 and keys[0] == "backbone" and keys[1] in FAMILIES:
         del keys[1]
     if len(keys) > 2 and keys[2] in SHORT.get((keys[0], keys[1]), ()) and keys[2] in values[keys[0]]:
         del keys[1]

@@ -64,6 +64,7 @@ class RolledSource(Block):
         steps: of the sampling; null takes backbone.steps.
     """
 
+    kind: str
     of_pairs: ClassVar[bool] = False
     rolled: ClassVar[bool] = True
     candidates: Annotated[int, Field(ge=2)] = 8

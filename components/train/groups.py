@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,16 +44,39 @@ class Group:
         """Pairs over errors of `candidates` (noise shared by the group)."""
         return self._pairs(torch.tensor(self.winner, device=device), torch.tensor(self.loser, device=device))
 
-    def by_pair(self, device: torch.device) -> tuple[list[int], Pairs]:
+    def by_pair(self, device: torch.device, chosen: Sequence[int] | None = None) -> tuple[list[int], Pairs]:
         """Positions to compute errors of, and pairs over them (noise of each pair's own).
 
         All winners come first, then all losers, if there are any, so that pair p is at p and P + p: `[2P]`, or `[P]`.
+        `chosen` are numbers of pairs; None is all of them.
         """
-        count = len(self.winner)
-        losers = [position for position in self.loser if position >= 0]
+        group = self if chosen is None else self._of(chosen)
+        count = len(group.winner)
+        losers = [position for position in group.loser if position >= 0]
         first = torch.arange(count, device=device)
         second = first + count if losers else torch.full_like(first, -1)
-        return [*self.winner, *losers], self._pairs(first, second)
+        return [*group.winner, *losers], group._pairs(first, second)
+
+    def _of(self, chosen: Sequence[int]) -> "Group":
+        """The same with some of its pairs."""
+        taken: dict[str, Any] = {}
+        for name in ("winner", "loser", "weight", "gap", "margin", "label_noise", "target"):
+            own = getattr(self, name)
+            taken[name] = None if own is None else tuple(own[place] for place in chosen)
+        return replace(self, **taken)
+
+    def by_role(self, device: torch.device) -> tuple[list[int], Pairs, list[bool]]:
+        """Positions to compute errors of, pairs over them, and which of them are losers (noise shared by the group).
+
+        All candidates come first, in their order; one that wins in a pair and loses in another comes again at the end.
+        """
+        winning, losing = set(self.winner), {position for position in self.loser if position >= 0}
+        both = sorted(winning & losing)
+        again = {position: len(self.candidates) + place for place, position in enumerate(both)}
+        rows = [*range(len(self.candidates)), *both]
+        lost = [position in losing - winning for position in range(len(self.candidates))] + [True] * len(both)
+        loser = torch.tensor([again.get(position, position) for position in self.loser], device=device)
+        return rows, self._pairs(torch.tensor(self.winner, device=device), loser), lost
 
     def _pairs(self, winner: Tensor, loser: Tensor) -> Pairs:
         def column(values: tuple[float, ...] | None) -> Tensor | None:

@@ -3,7 +3,8 @@
 import csv
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,11 @@ from components.metrics.suite import Suite
 from components.process import resolve_device
 from components.rewards.alignment import rewarded_metrics
 from components.settings import BirdSource, NFTSource, PRDPSource, Settings
-from components.settings.families import FAMILIES
+from components.settings.families import family_of
 from components.storage import digests
 from components.storage.publish import atomic_folder, write_text
 from components.train import processes
-from components.train.batches import Batches
+from components.train.batches import Batches, Later
 from components.train.batches.nft import NFTBatches
 from components.train.batches.pairs import PairBatches
 from components.train.batches.prdp import PRDPBatches
@@ -51,25 +52,54 @@ CODE_VERSION = "2"
 """Raised whenever the same inputs would give another training: checkpoints of another version are not continued."""
 
 
-def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins: with the base, or as a later round (`components.rounds`) with what was trained before.
+
+    Attributes:
+        number: of the round, from 1.
+        policy: folder of the policy that the round before ended with; None for the base.
+        steps: that the rounds before took; draws and the order of groups go on from there.
+        base: validation of the base, which train.limits compare with.
+    """
+
+    number: int = 1
+    policy: Path | None = None
+    steps: int = 0
+    base: Mapping[str, float] | None = None
+
+
+BASE = Start()
+
+
+def run(settings: Settings, root: Path, shard: Shard | None = None, start: Start = BASE) -> None:
     """Publish models/aligned/{best,last}, models/aligned/summary.json, reports/training.csv and reports/validation.csv.
 
     Several processes are started by `accelerate launch --config_file launch/ddp.yaml -m components.train`, or
     launch/fsdp2.yaml, or `torchrun --nproc-per-node N -m components.train`; the result is the same up to rounding.
 
+    Args:
+        settings, root, shard: as for every stage.
+        start: what the policy begins with; the reference is the base in any case.
+
     Raises:
-        BadInput: a shard is asked for, or an input is missing or does not fit.
+        BadInput: a shard or several rounds are asked for, or an input is missing or does not fit.
         ResumeLater: SIGTERM or SIGINT came and the state is saved.
     """
     if shard is not None:
         raise BadInput(
             "train cannot be sharded; for several processes use `torchrun --nproc-per-node N -m components.train`"
         )
+    if settings.train.rounds > 1:
+        raise BadInput(
+            f"train.rounds {settings.train.rounds} samples, scores and pairs again between trainings: start it with "
+            "`dp2o run`, or set it to 1"
+        )
     device = resolve_device(settings.run.device)
     if device.type == "cpu" and settings.train.precision == "fp16":
         raise BadInput('train.precision fp16 needs a GPU; on a CPU set it to "no" or bf16')
     accelerator = processes.start(device, settings.train.precision)
-    if accelerator.is_fsdp2 and not FAMILIES[settings.backbone.family].limits.spread:
+    if accelerator.is_fsdp2 and not family_of(settings.backbone.family).limits.spread:
         raise BadInput(
             f"FSDP2 is for policies that do not fit one GPU, {settings.backbone.family} does: launch with "
             "launch/ddp.yaml"
@@ -82,17 +112,22 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
     backbone = load_backbone(settings, root, accelerator.device)
     if any(row["preference"] is not None for row in pairs):
         backbone.add_dial()
+    if start.policy is not None:
+        backbone.load_policy(start.policy)
     validation = validation_of(settings, root, dataset, accelerator)
     key = determined_by(settings, root, backbone, validation)
+    if start.policy is not None:
+        key["start"] = [start.number, start.steps, backbone.digest("policy"), start.base]
     images = GroupImages(root, dataset, candidates)
-    batches, accuracy = batches_of(settings, backbone, pairs, dataset, images, accelerator)
+    batches, accuracy = batches_of(settings, backbone, pairs, dataset, images, accelerator, start.number)
     trainer = Trainer(
         settings.train,
         backbone,
-        batches,
+        Later(batches, start.steps) if start.steps else batches,
         lambda: validation.measure(backbone) | (accuracy.measure(backbone) if accuracy else {}),
         settings.run.cache_folder(root).below("train", digests.of_json(key)[:16]),
         accelerator,
+        start.base,
     )
     state = trainer.run()
     if not accelerator.is_main_process:
@@ -140,6 +175,7 @@ def batches_of(
     dataset: Sequence[tables.Row],
     images: GroupImages,
     accelerator: Accelerator,
+    number: int = 1,
 ) -> tuple[Batches[Any], PairAccuracy | None]:
     """Batches of the groups that are trained on, and what measures the others; None where none are held out.
 
@@ -149,9 +185,9 @@ def batches_of(
     if not settings.train.source.of_pairs:
         return _without_pairs(settings, backbone, dataset, images, accelerator), None
     photos = {row["lr_id"]: row["source"] for row in dataset}
-    train = settings.train
+    train, sampled = settings.train, backbone.sampler.levels
     groups, held = set_aside(groups_of(pairs), photos, train.held_out_groups, train.seed)
-    batches = PairBatches(train, backbone, groups, images, accelerator, backbone.sampler.levels)
+    batches = PairBatches(train, backbone, groups, images, accelerator, sampled, number)
     if not held:
         return batches, None
     own = evenly(groups, len(held))

@@ -5,7 +5,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from types import FrameType
 from typing import Any
@@ -67,6 +67,8 @@ class Trainer:
             and gives all of them the same.
         cache: where checkpoints go; training continues from the newest valid one there.
         accelerator: device, precision and processes.
+        base: validation of the untrained model, which `settings.limits` compare with; None where training begins with
+            it.
 
     Raises:
         BadInput: a moving average is asked of FSDP2.
@@ -80,8 +82,10 @@ class Trainer:
         validate: Callable[[], dict[str, float]],
         cache: CacheFolder,
         accelerator: Accelerator,
+        base: Mapping[str, float] | None = None,
     ) -> None:
         self.settings = settings
+        self.base = base
         self.backbone = backbone
         self.batches = batches
         self.validate = validate
@@ -207,9 +211,11 @@ class Trainer:
         """Validate the average, and keep it where it is the best so far among those within `settings.limits`."""
         with average.in_place(self.accelerator.unwrap_model(self.backbone.policy)):
             row = {"step": state.step, **self.validate()}
-            row["within_limits"] = float(within(row, (state.validation or [row])[0], self.settings.limits))
+            base = self.base or (state.validation or [row])[0]
+            row["within_limits"] = float(within(row, base, self.settings.limits))
+            better = _is_better(row, state)
             state.validation.append(row)
-            if row["within_limits"] and row["reward"] > state.best_reward:
+            if better:
                 state.best_step, state.best_reward = state.step, row["reward"]
                 if self._takes_part:
                     state.best_policy = processes.policy_state(self.accelerator, self.backbone.policy)
@@ -227,3 +233,14 @@ class Trainer:
             state.scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else {}
             checkpoints.save(self.cache, state)
         self.accelerator.wait_for_everyone()
+
+
+def _is_better(row: Mapping[str, float], state: TrainingState) -> bool:
+    """Whether a validation is the best so far: of the highest reward among those within the limits.
+
+    Where none is, as a later round may begin, the first one stands in.
+    """
+    if not state.validation:
+        return True
+    best = next(one for one in state.validation if one["step"] == state.best_step)
+    return bool(row["within_limits"]) and (row["reward"] > state.best_reward or not best["within_limits"])

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from components.photos import newer
+from components.photos.deep import has_16_bits, read_deep
 from components.photos.reader import PhotoReader
 from components.photos.reading import FORMATS, read_transparent
 from components.photos.unusable import Reason, UnusablePhotoError
@@ -27,10 +29,12 @@ MOST_BYTES = 2**19
 FADE = 8.0
 """Sigma of the blur, px, that colours what is fully transparent, whose own colours mean nothing."""
 GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
+_PNG_KIND, _PNG_GREY = 25, (0, 4)
 _IPTC, _IPTC_TAG, _XMP_TAG = 0x0404, 33723, 700
-_PNG_DEPTH = 24
 _KINDS = {"CMYK": "CMYK", "P": "a palette", "PA": "a palette", "LAB": "Lab"}
 _SIXTEEN = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -38,19 +42,19 @@ class Carried:
     """A photo.
 
     Attributes:
-        pixels: upright sRGB, uint8 [H, W, 3].
-        alpha: uint8 [H, W]; None where all is opaque.
+        pixels: upright sRGB, [H, W, 3]; uint16 of a photo that has 16 bits, else uint8.
+        alpha: of the same type, [H, W]; None where all is opaque.
         grey: whether the file's pixels are grey.
         exif: without orientation, sizes and preview; empty without any. So are the next two.
         xmp: XML.
         iptc: an IIM record.
         dpi: dots an inch, across and down.
         profiled: whether it had a colour profile.
-        was: what the restored picture is not: 16 bits, CMYK, a palette; empty otherwise.
+        was: what a restored picture of 8 bits is not: 16 bits, CMYK, a palette; empty otherwise.
     """
 
-    pixels: NDArray[np.uint8]
-    alpha: NDArray[np.uint8] | None = None
+    pixels: Pixels
+    alpha: Pixels | None = None
     grey: bool = False
     exif: bytes = b""
     xmp: bytes = b""
@@ -58,6 +62,10 @@ class Carried:
     dpi: tuple[float, float] | None = None
     profiled: bool = False
     was: str = ""
+
+    def lost(self, sixteen: bool) -> str:
+        """What of `was` a result is not; one that has 16 bits, if the photo was read with them, says nothing."""
+        return "" if sixteen and self.pixels.dtype == np.uint16 else self.was
 
 
 def read_carried(reader: PhotoReader, content: bytes, name: str) -> Carried:
@@ -72,7 +80,8 @@ def read_carried(reader: PhotoReader, content: bytes, name: str) -> Carried:
         UnusablePhotoError: as of `PhotoReader.pixels`.
     """
     answer = reader.call(FUNCTION, content, name, 1)
-    pixels, values = answer.pixels, answer.values
+    values = answer.values
+    pixels = _whole(answer.pixels, values.get("deep") is True)
     if pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or min(pixels.shape[:2]) < 1:
         raise UnusablePhotoError(Reason.HOSTILE, "its decoder gave no picture")
     try:
@@ -82,9 +91,16 @@ def read_carried(reader: PhotoReader, content: bytes, name: str) -> Carried:
         grey, profiled = bool(values["grey"]), bool(values["profiled"])
     except (KeyError, IndexError, TypeError, ValueError, binascii.Error) as error:
         raise UnusablePhotoError(Reason.HOSTILE, "its decoder gave metadata that are none") from error
-    alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
-    colours = np.ascontiguousarray(pixels[..., :3])
+    alpha = pixels[..., 3].copy() if pixels.shape[2] == 4 else None
+    colours = pixels[..., :3].copy()
     return Carried(colours, alpha, grey, exif, xmp, iptc, _plausible(dpi), profiled, was)
+
+
+def _whole(pixels: NDArray[np.uint8], deep: bool) -> Pixels:
+    """Bytes as the samples that they are."""
+    if not deep or pixels.ndim != 3 or pixels.shape[2] % 2:
+        return pixels
+    return np.ascontiguousarray(pixels).view(np.uint16)
 
 
 def _plausible(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -93,9 +109,9 @@ def _plausible(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
 
 def carried(data: bytes, photo: NDArray[np.uint8]) -> tuple[dict[str, Any], NDArray[np.uint8]]:
     """In a decoder: what stands in the file beside its pixels; the pixels, [H, W, 3], or with alpha [H, W, 4]."""
-    transparent = read_transparent(data)
+    found = _pixels(data, photo)
+    deep = found.dtype == np.uint16
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        mode = image.mode
         if image.format == "PNG":
             image.load()  # its metadata may stand behind the pixels
         exif, xmp, iptc = _within(MOST_BYTES, _exif(image), _xmp(image), _iptc(image))
@@ -105,20 +121,30 @@ def carried(data: bytes, photo: NDArray[np.uint8]) -> tuple[dict[str, Any], NDAr
             "iptc": _text(iptc),
             "dpi": _dpi(image),
             "profiled": bool(image.info.get("icc_profile")),
-            "grey": mode in GREY,
-            "was": "16 bits" if mode in _SIXTEEN or _has_16_bits(image, data) else _KINDS.get(mode, ""),
+            "grey": _is_grey(image, data),
+            "was": _was(image, data),
+            "deep": deep,
         }
-    return values, photo if transparent is None else coloured(transparent)
+    return values, found.view(np.uint8)
 
 
-def coloured(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _pixels(data: bytes, photo: NDArray[np.uint8]) -> Pixels:
+    deep = read_deep(data, photo)
+    if deep is not None:
+        return deep if deep.shape[2] == 3 else coloured(deep)
+    transparent = read_transparent(data)
+    return photo if transparent is None else coloured(transparent)
+
+
+def coloured(picture: Pixels) -> Pixels:
     """RGBA whose fully transparent pixels have the colours around them: enlarged, they show at the edges."""
-    alpha = picture[..., 3:].astype(np.float32) / 255.0
+    white = float(np.iinfo(picture.dtype).max)
+    alpha = picture[..., 3:].astype(np.float32) / white
     near = cv2.GaussianBlur(picture[..., :3].astype(np.float32) * alpha, (0, 0), FADE)
     weight = cv2.GaussianBlur(alpha[..., 0], (0, 0), FADE)[..., None]
-    around = np.where(weight > 1e-4, near / np.maximum(weight, 1e-4), 255.0)
+    around = np.where(weight > 1e-4, near / np.maximum(weight, 1e-4), white)
     result = picture.copy()
-    result[..., :3] = np.where(alpha > 0, picture[..., :3], around.clip(0, 255).round().astype(np.uint8))
+    result[..., :3] = np.where(alpha > 0, picture[..., :3], around.clip(0, white).round().astype(picture.dtype))
     return result
 
 
@@ -192,8 +218,14 @@ def _dpi(image: Image.Image) -> list[float] | None:
         return None
 
 
-def _has_16_bits(image: Image.Image, data: bytes) -> bool:
-    if image.format == "PNG":
-        return data[_PNG_DEPTH] == 16
-    bits = getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample)
-    return isinstance(bits, tuple) and max(bits) > 8
+def _is_grey(image: Image.Image, data: bytes) -> bool:
+    """Pillow makes colours of a PNG's grey with alpha of 16 bits."""
+    return image.mode in GREY or (image.format == "PNG" and data[_PNG_KIND] in _PNG_GREY)
+
+
+def _was(image: Image.Image, data: bytes) -> str:
+    if image.mode in _SIXTEEN or has_16_bits(image, data):
+        return "16 bits"
+    if (bits := newer.bits_of(image, data)) > 8:
+        return f"{bits} bits"
+    return _KINDS.get(image.mode, "")

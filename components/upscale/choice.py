@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from components.artifacts.depth import as_8bit
 from components.artifacts.images import to_tensor
 from components.errors import BadInput
 from components.metrics.suite import Suite
 from components.rewards.group import group_rewards
+from components.upscale.carried import Pixels
 from components.upscale.tiles import GRID, spans
 
 WINDOW = 512
@@ -29,15 +31,15 @@ class Rated:
 
 
 def best_of(
-    restore: Callable[[int], NDArray[np.uint8]], lr: NDArray[np.uint8], seeds: Sequence[int], suite: Suite
-) -> tuple[NDArray[np.uint8], list[Rated]]:
+    restore: Callable[[int], Pixels], lr: Pixels, seeds: Sequence[int], suite: Suite
+) -> tuple[Pixels, list[Rated]]:
     """The picture that is rewarded most, and what each seed got, the best first; of equals the first seed.
 
     The reward is min-max over these restorations (docs/method.md, section 2). Pictures wait on the disk.
 
     Args:
-        restore: seed to 8-bit RGB `[H, W, 3]`.
-        lr: 8-bit RGB `[h, w, 3]` that they are restored from.
+        restore: seed to RGB `[H, W, 3]`.
+        lr: RGB `[h, w, 3]` that they are restored from.
         suite: the rewarded metrics, none of which needs an HR.
 
     Raises:
@@ -48,20 +50,29 @@ def best_of(
         for seed in seeds:
             picture = restore(seed)
             np.save(Path(folder) / f"{seed}.npy", picture)
-            found.append(_scores(picture, lr, suite, seed))
-        raw = {name: np.array([scores[name] for scores in found]) for name in suite.names}
-        rewards = group_rewards(raw)
-        order = np.argsort(-rewards, kind="stable")
-        rated = [Rated(seeds[place], float(rewards[place]), found[place]) for place in order]
-        best: NDArray[np.uint8] = np.load(Path(folder) / f"{rated[0].seed}.npy")
+            found.append(scores_of(picture, lr, suite, seed))
+        rated = ranked(seeds, found)
+        best: Pixels = np.load(Path(folder) / f"{rated[0].seed}.npy")
     return best, rated
 
 
-def _scores(picture: NDArray[np.uint8], lr: NDArray[np.uint8], suite: Suite, seed: int) -> dict[str, float]:
-    """Mean over windows of each metric; windows that a metric cannot judge, such as an empty sky, are left out."""
+def ranked(seeds: Sequence[int], scores: Sequence[dict[str, float]]) -> list[Rated]:
+    """What each seed got, the best first; of equals the first. `scores` by metric, of each seed."""
+    raw = {name: np.array([one[name] for one in scores]) for name in scores[0]}
+    rewards = group_rewards(raw)
+    order = np.argsort(-rewards, kind="stable")
+    return [Rated(seeds[place], float(rewards[place]), scores[place]) for place in order]
+
+
+def scores_of(picture: Pixels, lr: Pixels, suite: Suite, seed: int) -> dict[str, float]:
+    """Mean over windows of each metric; windows that a metric cannot judge, such as an empty sky, are left out.
+
+    Raises:
+        BadInput: a metric judges no window.
+    """
     collected: dict[str, list[float]] = {name: [] for name in suite.names}
     detail = ""
-    for window, seen in _windows(picture, lr):
+    for window, seen in _windows(as_8bit(picture), as_8bit(lr)):
         result = suite.score(to_tensor(window), None, to_tensor(seen))
         for name, values in result.values.items():
             collected[name] += [float(value) for value in values if np.isfinite(value)]

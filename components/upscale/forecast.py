@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from components.cost import costs
 from components.errors import BadInput
+from components.upscale.carried import Pixels
 from components.upscale.jobs import Failure, Job
 from components.upscale.picture import check_size
 from components.upscale.request import Request
@@ -92,11 +92,11 @@ class Forecaster:
 
     def __init__(self, request: Request, size: Size) -> None:
         self._request, self._size = request, size
-        self._largest: NDArray[np.uint8] | None = None
+        self._largest: Pixels | None = None
         self._widest = 0
         self.forecast = Forecast()
 
-    def add(self, job: Job, pixels: NDArray[np.uint8]) -> None:
+    def add(self, job: Job, pixels: Pixels) -> None:
         """A picture that is open, `[h, w, 3]`."""
         height, width = pixels.shape[:2]
         backbone, tiling = self._request.upscaler.backbone, self._request.upscaler.tiling
@@ -139,7 +139,7 @@ class Forecaster:
         upscaler = self._request.upscaler
         scale, tile = upscaler.backbone.scale, upscaler.tiling.tile
         band = 2 * min(tile, self._largest.shape[0]) * scale * self._widest * scale * 3 * 4
-        return int(2 * self._largest.size + IN_OUTPUTS * self._largest.size * scale**2 + band)
+        return int(2 * self._largest.nbytes + IN_OUTPUTS * self._largest.nbytes * scale**2 + band)
 
 
 def _areas(pictures: Iterable[Open], tile: int) -> Iterable[int]:

@@ -97,7 +97,7 @@ def find(photos: Sequence[Path], output: Path | None) -> tuple[list[Found], list
 
 
 def _kinds() -> str:
-    return "JPEG, PNG, WebP or TIFF pictures"
+    return "JPEG, PNG, WebP, TIFF, HEIC, AVIF or JPEG XL pictures"
 
 
 def _expanded(photos: Sequence[Path]) -> Iterator[Path]:

@@ -10,9 +10,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from components.errors import BadInput, DiskFull
 from components.photos.content import read_content
 from components.photos.limits import Limits
@@ -20,7 +17,8 @@ from components.photos.reader import PhotoReader
 from components.photos.unusable import UnusablePhotoError
 from components.progress import counter
 from components.storage import digests
-from components.upscale.carried import FUNCTION, Carried, read_carried
+from components.upscale.carried import FUNCTION, Carried, Pixels, read_carried
+from components.upscale.encode import SIXTEEN
 from components.upscale.forecast import Forecast, Forecaster
 from components.upscale.jobs import Failure, Job
 from components.upscale.picture import check_output, check_size, unusable, write_picture
@@ -82,9 +80,9 @@ class Summary:
     def as_text(self) -> str:
         """For people: counts, and why each of the failed ones failed."""
         lines = [f"{len(self.restored)} restored, {len(self.skipped)} there already, {len(self.failed)} not restored"]
-        lines += [
-            f"  {one.output}: in 8 bits, RGB or grey; the photo had {one.was}" for one in self.restored if one.was
-        ]
+        for was in sorted({one.was for one in self.restored if one.was}):
+            names = ", ".join(one.output for one in self.restored if one.was == was)
+            lines.append(f"  in 8 bits, RGB or grey, where the photo had {was}: {names}")
         return "\n".join(lines + [f"  {one.name}: {one.reason}" for one in self.failed])
 
 
@@ -181,7 +179,7 @@ class Restoring:
             return Failure(job.name, str(problem))
         return _Open(job, source, read_carried(reader, content, job.name))
 
-    def _restored(self, work: _Open) -> NDArray[np.uint8] | Failure:
+    def _restored(self, work: _Open) -> Pixels | Failure:
         try:
             height, width = work.photo.pixels.shape[:2]
             size = self._size.of(width, height, self._upscaler.backbone.scale)
@@ -190,7 +188,7 @@ class Restoring:
         except BadInput as problem:
             return Failure(work.job.name, str(problem))
 
-    def _write(self, work: _Open, made: NDArray[np.uint8] | Failure, started: float) -> Restored | Failure:
+    def _write(self, work: _Open, made: Pixels | Failure, started: float) -> Restored | Failure:
         target = work.job.target
         if isinstance(made, Failure):
             return made
@@ -202,7 +200,8 @@ class Restoring:
             return Failure(work.job.name, str(problem))
         self._record(work.job.base).add(target, work.source, self._made_by, result)
         seconds = round(time.monotonic() - started, 3)
-        return Restored(str(work.job.source), str(target), made.shape[1], made.shape[0], seconds, work.photo.was)
+        lost = work.photo.lost(target.suffix.lower() in SIXTEEN)
+        return Restored(str(work.job.source), str(target), made.shape[1], made.shape[0], seconds, lost)
 
 
 def _reason(error: UnusablePhotoError) -> str:

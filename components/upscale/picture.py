@@ -15,7 +15,7 @@ from components.photos.limits import Limits
 from components.photos.reader import PhotoReader
 from components.photos.unusable import Reason, UnusablePhotoError, printable
 from components.storage.publish import atomic_file
-from components.upscale.carried import FUNCTION, Carried, read_carried
+from components.upscale.carried import FUNCTION, Carried, Pixels, read_carried
 from components.upscale.encode import SAVE_OPTIONS, encoded
 
 LARGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
@@ -99,8 +99,8 @@ def check_size(path: Path, width: int, height: int) -> None:
         )
 
 
-def write_picture(path: Path, image: NDArray[np.uint8], carried: Carried | None = None) -> str:
-    """Publish 8-bit RGB `[H, W, 3]` in the format of the suffix, with what its photo carried; the file's sha256.
+def write_picture(path: Path, image: Pixels, carried: Carried | None = None) -> str:
+    """Publish RGB `[H, W, 3]` in the format of the suffix, with what its photo carried; the file's sha256.
 
     Raises:
         BadInput: the disk is full, or the folder went away or lost its rights since `check_output`.

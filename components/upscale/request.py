@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from components.errors import BadInput
 from components.metrics.suite import Suite
 from components.rewards.alignment import rewarded_metrics
 from components.settings import MixtureSettings, ScoreSettings
+from components.upscale.carried import Pixels
 from components.upscale.choice import Rated, best_of
 from components.upscale.upscaler import Upscaler
 
@@ -44,8 +42,8 @@ class Request:
     mixture: MixtureSettings = PLAIN
     suite: Suite | None = None
 
-    def __call__(self, lr: NDArray[np.uint8], progress: bool = False) -> tuple[NDArray[np.uint8], list[Rated]]:
-        """8-bit RGB `[h, w, 3]` to `[scale * h, scale * w, 3]`, and what each seed got; nothing where there is one.
+    def __call__(self, lr: Pixels, progress: bool = False) -> tuple[Pixels, list[Rated]]:
+        """RGB `[h, w, 3]` to `[scale * h, scale * w, 3]`, and what each seed got; nothing where there is one.
 
         Raises:
             BadInput: as `Upscaler` and `best_of`.
@@ -54,7 +52,7 @@ class Request:
             return self._made(lr, self.seeds[0], self.mixture, progress), []
         return best_of(lambda seed: self._made(lr, seed, self.mixture, progress), lr, self.seeds, self.suite)
 
-    def base(self, lr: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    def base(self, lr: Pixels, seed: int) -> Pixels:
         """The base's picture of the same noise.
 
         Raises:
@@ -68,5 +66,5 @@ class Request:
         mixed = [] if self.mixture == PLAIN else [self.mixture.model_dump()]
         return [*mixed, *([] if self.suite is None else [len(self.seeds), self.suite.digest])]
 
-    def _made(self, lr: NDArray[np.uint8], seed: int, mixture: MixtureSettings, progress: bool) -> NDArray[np.uint8]:
+    def _made(self, lr: Pixels, seed: int, mixture: MixtureSettings, progress: bool) -> Pixels:
         return self.upscaler(lr, seed, progress=progress, prompt=self.prompt, mixture=mixture)

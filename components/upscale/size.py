@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from components.errors import BadInput
+from components.upscale.carried import Pixels
+
+LANCZOS = Image.Resampling.LANCZOS
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,17 @@ class Size:
         return max(1, wide), max(1, round(height * factor))
 
 
-def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """8-bit RGB `[H, W, 3]` with `size`, width and height, by Lanczos; as it is where it has that size."""
+def resized(image: Pixels, size: tuple[int, int]) -> Pixels:
+    """RGB `[H, W, 3]` with `size`, width and height, by Lanczos; as it is where it has that size."""
     if (image.shape[1], image.shape[0]) == size:
         return image
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+    if image.dtype == np.uint16:
+        deep = image.astype(np.uint16, copy=False)
+        return np.stack([resized_16(deep[..., channel], size, LANCZOS) for channel in range(3)], axis=-1)
+    return np.asarray(Image.fromarray(image).resize(size, LANCZOS))
+
+
+def resized_16(channel: NDArray[np.uint16], size: tuple[int, int], how: Image.Resampling) -> NDArray[np.uint16]:
+    """One channel of 16 bits, `[H, W]`, with `size`."""
+    found = np.asarray(Image.fromarray(channel.astype(np.float32)).resize(size, how))
+    return found.clip(0, 65535).round().astype(np.uint16)

@@ -1,13 +1,14 @@
-"""A saved model and one 8-bit RGB picture of any size: the restored picture."""
+"""A saved model and one RGB picture of any size: the restored picture."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from components.artifacts.images import to_8bit, to_tensor
+from components.artifacts.depth import as_8bit
+from components.artifacts.images import to_8bit, to_16bit, to_tensor
 from components.backbones.base import Backbone, Source
 from components.backbones.colour import ColourFix
 from components.backbones.loading import SavedModel
@@ -17,8 +18,9 @@ from components.errors import BadInput
 from components.progress import counter
 from components.prompts.writer import Writer
 from components.settings import BackboneSettings, MixtureSettings
-from components.settings.families import FAMILIES
+from components.settings.families import family_of
 from components.storage.digests import of_pixels
+from components.upscale.carried import Pixels
 from components.upscale.noise import NoiseField
 from components.upscale.tiles import GRID, blend_weights, check_tiling, spans
 
@@ -43,7 +45,7 @@ class Tiling:
 
 def default_tiling(settings: BackboneSettings) -> Tiling:
     """Tiles as large as suits the family."""
-    side, scale = FAMILIES[settings.family].limits.trained_side, settings.stored_scale()
+    side, scale = family_of(settings.family).limits.trained_side, settings.stored_scale()
     if side is None or scale is None:
         return Tiling()
     tile = max(side // scale // GRID * GRID, 2 * GRID)
@@ -55,7 +57,7 @@ class Upscaler:
 
     `saved` is where it was loaded from; without `has_base` the reference is no base but the policy itself.
 
-    Memory: one tile's activations, a band of tiles of output in float32, and the 8-bit output itself.
+    Memory: one tile's activations, a band of tiles of output in float32, and the output itself.
     """
 
     def __init__(
@@ -122,17 +124,24 @@ class Upscaler:
 
     def __call__(
         self,
-        lr: NDArray[np.uint8],
+        lr: Pixels,
         seed: int,
         progress: bool = False,
         prompt: str | None = None,
         mixture: MixtureSettings | None = None,
-    ) -> NDArray[np.uint8]:
-        """Restore 8-bit RGB `[h, w, 3]` to `[scale * h, scale * w, 3]`; without a `prompt`, `prompt_of` writes it.
+        after_tile: Callable[[int, int], None] = lambda done, of: None,
+    ) -> Pixels:
+        """Restore RGB `[h, w, 3]` of 8 or 16 bits to as many, `[scale * h, scale * w, 3]`; without a `prompt`,
+        `prompt_of` writes it.
+
+        The noise of 16 bits is that of the same picture in 8.
 
         The result depends on the pixels, the prompt, `seed` and `mixture` (None: the policy) alone; up to the tile size
         it is candidate `seed` of the LR image. A larger picture is restored tile by tile; the colour fix then matches
         each tile's own part of the LR.
+
+        Args:
+            after_tile: called with the tiles that are done, and how many there are; what it raises ends the work.
 
         Raises:
             BadInput: the picture has more than `max_pixels` px, `seed` is negative, or the mixture needs a base.
@@ -145,16 +154,17 @@ class Upscaler:
             )
         if seed < 0:
             raise BadInput(f"seed {seed} is negative; seeds start at 0")
-        source = self._source(mixture)
-        text = self.prompt_of(lr) if prompt is None else prompt
+        source, seen = self._source(mixture), as_8bit(lr)
+        text = self.prompt_of(seen) if prompt is None else prompt
         scale = self.backbone.scale
         rows = spans(height, self.tiling.tile, self.tiling.overlap)
         columns = spans(width, self.tiling.tile, self.tiling.overlap)
         row_weights = blend_weights([span.scaled(scale) for span in rows], self.tiling.overlap * scale)
         column_weights = blend_weights([span.scaled(scale) for span in columns], self.tiling.overlap * scale)
-        noise = NoiseField(self.backbone, of_pixels(lr), seed, height * scale, width * scale)
+        noise = NoiseField(self.backbone, of_pixels(seen), seed, height * scale, width * scale)
 
-        output = np.empty((height * scale, width * scale, 3), np.uint8)
+        output: Pixels = np.empty((height * scale, width * scale, 3), lr.dtype)
+        quantised = to_8bit if lr.dtype == np.uint8 else to_16bit
         band, band_start = torch.zeros(3, 0, width * scale), 0
         bar = counter(
             total=len(rows) * len(columns),
@@ -167,15 +177,16 @@ class Upscaler:
             for number, row in enumerate(rows):
                 high = row.scaled(scale)
                 band, band_start = _moved_down(band, high.start - band_start, high.stop - high.start), high.start
-                for column, across in zip(columns, column_weights, strict=True):
+                for place, (column, across) in enumerate(zip(columns, column_weights, strict=True), 1):
                     wide = column.scaled(scale)
                     crop = lr[row.start : row.stop, column.start : column.stop]
                     restored = self._tile(crop, noise.window(high, wide), text, source)
                     band[:, :, wide.start : wide.stop] += restored * row_weights[number][:, None] * across
                     bar.update()
+                    after_tile(number * len(columns) + place, len(rows) * len(columns))
                 # No later row of tiles reaches above its own start: those rows are final.
                 final = rows[number + 1].start * scale if number + 1 < len(rows) else high.stop
-                output[high.start : final] = to_8bit(band[None, :, : final - high.start])[0]
+                output[high.start : final] = quantised(band[None, :, : final - high.start])[0]
         return output
 
     def _source(self, mixture: MixtureSettings | None) -> Source:
@@ -187,7 +198,7 @@ class Upscaler:
             )
         return source
 
-    def _tile(self, lr: NDArray[np.uint8], noise: torch.Tensor, prompt: str, source: Source) -> torch.Tensor:
+    def _tile(self, lr: Pixels, noise: torch.Tensor, prompt: str, source: Source) -> torch.Tensor:
         # Tiles come one by one: a block of several would be filled up with copies.
         (samples,) = restore(
             self.backbone, to_tensor(lr), (prompt,), [lambda shape: noise], self.colour_fix, source, block=1

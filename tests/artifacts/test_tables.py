@@ -80,6 +80,7 @@ def test_reading_names_the_file_and_the_way_out(tmp_path: Path) -> None:
 
 def test_every_column_is_described_in_the_file_too(tmp_path: Path) -> None:
     schemas = [tables.DATASET, tables.QUARANTINE, tables.CANDIDATES, tables.SCORE_QUARANTINE, tables.GROUPS]
+    schemas += [tables.COMPARISONS, tables.scores_schema(["judge_a_nr"])]
     schemas += [tables.PAIRS, tables.scores_schema(["psnr"]), tables.evaluation_schema(["psnr"])]
     assert all(len(field.metadata[b"about"]) > 10 for schema in schemas for field in schema)
     tables.write_rows(tmp_path / "p.parquet", tables.PAIRS, [PAIR])

@@ -123,7 +123,7 @@ def test_a_picture_is_named_by_the_models_factor_not_by_the_projects(
         def __call__(self, picture: np.ndarray, seed: int, **_: object) -> np.ndarray:
             return picture.repeat(2, axis=0).repeat(2, axis=1)
 
-    monkeypatch.setattr(upscaling, "_upscaler", lambda *_: Twice())
+    monkeypatch.setattr(upscaling, "load_model", lambda *_: Twice())
     code, text, errors = upscale(project, "--json")
     assert code == 0, errors
     assert json.loads(text)["output"] == str(project / "photo-x2.png")
@@ -199,6 +199,7 @@ def test_metrics_of_the_embedded_preset_are_the_settings_and_need_nothing() -> N
     for line in text.splitlines()[1:4]:
         assert line.strip() in (REPOSITORY / "params.yaml").read_text()
     assert "all weights are in place" in text
+    assert "#   text_error      FR, lower is better" in text, "the others are listed, too"
 
 
 def test_metrics_of_the_paper_say_which_weights_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

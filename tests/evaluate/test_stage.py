@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from components.artifacts import tables
-from components.artifacts.evaluation import Evaluation
+from components.artifacts.evaluation import DEVIATION_STEPS, Evaluation
 from components.artifacts.shards import Shard, ShardReader
 from components.errors import BadInput
 from components.evaluate.evaluator import Evaluator
@@ -68,6 +68,17 @@ def test_json_figures_are_those_of_the_rows(finished: Path) -> None:
     assert content["peers"]["bicubic"]["psnr"] > 20.0
 
 
+def test_where_seeds_disagree_is_a_picture_and_its_mean_a_figure(finished: Path) -> None:
+    content = json.loads((finished / "reports/evaluation.json").read_text())
+    reader = ShardReader(finished / "data/evaluation/images.tar")
+    maps = [name for name in reader if name.endswith(".deviation.png")]
+    assert len(maps) == 4 * 2
+    for model in ("base", "aligned"):
+        levels = [reader.image(name).mean() / DEVIATION_STEPS for name in maps if f".{model}." in name]
+        assert content["seed_deviation"][model] == pytest.approx(np.mean(levels), abs=0.13)  # steps of a quarter
+        assert content["seed_deviation"][model] > 0.0
+
+
 def test_the_baseline_spans_the_normaliser(finished: Path) -> None:
     _, rows = tables.read_any(finished / "reports/evaluation.parquet")
     normaliser = FixedNormaliser.load(finished / "reports/normaliser.json")
@@ -81,7 +92,7 @@ def test_the_baseline_spans_the_normaliser(finished: Path) -> None:
 def test_pictures_of_all_models_are_kept(finished: Path) -> None:
     shard = ShardReader(finished / "data/evaluation/images.tar")
     names = list(shard)
-    assert len(names) == 4 * (2 + 2 + 1)
+    assert len(names) == 4 * (2 + 2 + 1 + 2)  # two seeds each, the peer, and where the seeds of both disagree
     assert shard.image(names[0]).shape == (SIDE, SIDE, 3)
 
 

@@ -1,7 +1,6 @@
 """A family of backbones in one file: a residual flow whose picture is the nearest enlargement, and one convolution."""
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +9,14 @@ from torch import Tensor, nn
 from components.backbones.base import Condition
 from components.backbones.model_config import read_json
 from components.backbones.residual_flow import ResidualFlow, ResidualFlowConfig, read_weights
+from components.backbones.samplers.levels import saved_levels
 from components.backbones.samplers.residual_euler import ResidualEuler
 from components.settings import PixelFlowSettings
-from components.settings.families import Code, Family, Limits
+from components.settings.families import Family, Limits
 
 
 class OneConvSettings(PixelFlowSettings):
-    family: Literal["one_conv"]
+    """What `backbone` takes beside `family`; a pixel-space flow's own settings are enough."""
 
 
 class OneConv(nn.Module):
@@ -57,9 +57,9 @@ def load(folder: Path, settings: OneConvSettings, device: torch.device) -> OneCo
     return model
 
 
-ROW = Family(
-    load=Code("tests.examples.one_conv:load"),
-    measure=Code("components.plan.pixel_flow:measure_tiny"),
-    digests=None,
-    limits=Limits(controls=frozenset({"gain", "steps"}), sampler_levels=True),
+ONE_CONV = Family(
+    load,
+    settings=OneConvSettings,
+    limits=Limits(frozenset({"gain", "steps"}), sampler_levels=True),
+    levels=saved_levels,
 )

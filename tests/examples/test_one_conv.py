@@ -10,20 +10,21 @@ from components.backbones.base import Backbone, candidate_noise
 from components.backbones.loading import load_model
 from components.backbones.residual_flow import ResidualFlowConfig
 from components.backbones.restore import restore
-from components.settings.families import FAMILIES
-from tests.examples.one_conv import ROW, OneConv, OneConvFlow, OneConvSettings
+from components.settings import BACKBONE
+from tests.examples.one_conv import OneConv, OneConvFlow, OneConvSettings
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backbone:
-    monkeypatch.setitem(FAMILIES, "one_conv", ROW)
+def model(tmp_path: Path) -> Backbone:
     torch.manual_seed(0)
     OneConvFlow(ResidualFlowConfig(scale=2), OneConv(), 3, CPU).save(tmp_path)
-    settings = OneConvSettings(family="one_conv", path=tmp_path, steps=3, colour_fix="adain")
+    block = {"family": "tests.examples.one_conv:ONE_CONV", "path": tmp_path, "steps": 3, "colour_fix": "adain"}
+    settings = BACKBONE.validate_python(block)
+    assert isinstance(settings, OneConvSettings)
     assert settings.stored_scale() == 2
-    return load_model(tmp_path, settings, CPU)  # type: ignore[arg-type]  # its settings are not in the union
+    return load_model(tmp_path, settings, CPU)
 
 
 def test_it_restores(model: Backbone) -> None:

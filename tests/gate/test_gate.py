@@ -210,3 +210,25 @@ def test_the_untrained_controls_must_be_beaten_as_well() -> None:
     assert verdict(exaggerated(0.02)).verdict == "no"  # a tie
     assert verdict(None).verdict == "no"
     assert verdict({"gain": {}}).verdict == "no"
+
+
+def test_a_metric_that_is_undefined_for_some_images_judges_the_others_alone() -> None:
+    benchmark = replace(BENCHMARK, metrics=METRICS | {"text_error": "t"}, held_out=["rank_nss", "text_error"])
+
+    def with_text(value: float, images: int) -> Evidence:
+        known = set(sorted(IMAGES)[:images])
+        rows = {key: row | {"text_error": value if key[0] in known else math.nan} for key, row in BETTER.rows.items()}
+        return replace(BETTER, metrics=benchmark.metrics, rows=rows)
+
+    def row_of(champion: Evidence, challenger: Evidence) -> Check:
+        checks = {check.name: check for check in judge(champion, challenger, benchmark, LIMITS)}
+        assert checks["values missing, challenger"].verdict == "yes"
+        return checks["held out text_error"]
+
+    assert row_of(with_text(0.2, 6), with_text(0.2, 6)).verdict == "yes"
+    assert row_of(with_text(0.2, 6), with_text(0.3, 6)).verdict == "no", "letters are read otherwise"
+    nowhere = row_of(with_text(0.2, 0), with_text(0.2, 0))
+    assert nowhere.verdict == "yes"
+    assert "undefined for every image" in nowhere.reason
+    assert row_of(with_text(0.2, 6), with_text(0.2, 3)).verdict == "no", "the challenger's are missing"
+    assert row_of(with_text(0.2, 6), with_text(0.2, 0)).verdict == "no"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from components.judge.guards import border, clipping, colour_shift, diversity, grid, measure_guards
+from components.judge.guards import border, clipping, colour_shift, deviation_map, diversity, grid, measure_guards
 
 Picture = NDArray[np.uint8]
 
@@ -81,6 +81,16 @@ def test_diversity_is_the_deviation_over_seeds() -> None:
     assert diversity([low, high]) == pytest.approx(3.0)
     assert diversity([low, low]) == 0.0
     assert np.isnan(diversity([low]))
+
+
+def test_the_map_of_deviations_is_bright_where_seeds_differ_and_its_mean_is_the_diversity() -> None:
+    one = np.full((8, 8, 3), 100, np.uint8)
+    other = one.copy()
+    other[2, 3] = (106, 100, 112)
+    found = deviation_map([one, other])
+    assert found[2, 3] == pytest.approx((3 + 0 + 6) / 3)
+    assert np.count_nonzero(found) == 1
+    assert found.mean() == pytest.approx(diversity([one, other]))
 
 
 def test_sides_that_no_cell_divides_are_taken(lr: Picture) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image, ImageCms
 from tifffile import imwrite
 
+from components.photos import newer  # noqa: F401  # it registers HEIC and JPEG XL
+
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
@@ -45,6 +47,12 @@ def pictures() -> dict[str, bytes]:
         "webp": saved(picture, "WEBP", exif=exif),
         "webp lossless": saved(picture.convert("RGBA"), "WEBP", lossless=True),
         "gif": saved(picture.convert("P"), "GIF"),
+        "heic": saved(picture, "HEIF", exif=exif.tobytes()),
+        "heic with alpha": saved(picture.convert("RGBA"), "HEIF", quality=50),
+        "avif": saved(picture, "AVIF", exif=exif, icc_profile=SRGB),
+        "jpeg xl": saved(picture, "JXL", exif=exif.tobytes()),
+        "jpeg xl with alpha": saved(picture.convert("RGBA"), "JXL"),
+        "jpeg xl box": saved(picture, "JXL", use_container=True, xmp=b"<x/>"),
         "tiff": saved(picture, "TIFF", exif=exif),
         "tiff deflate": saved(picture, "TIFF", compression="tiff_deflate"),
         "tiff lzw": saved(picture, "TIFF", compression="tiff_lzw"),

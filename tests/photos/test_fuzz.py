@@ -16,7 +16,7 @@ from components.photos.unusable import Reason, UnusablePhotoError
 from tests.photos.mutations import mutated, pictures, redirected
 
 MUTATIONS = 4_000 if os.environ.get("CI_ALL") else 40
-"""A kind of file, of which there are twenty."""
+"""A kind of file, of which there are twenty-six."""
 PICTURES = pictures()
 
 

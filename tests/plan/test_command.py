@@ -98,8 +98,8 @@ def test_c_sd2_as_a_user_reads_it() -> None:
     assert ["a", "candidate", "111.3"] in lines
     assert ["A800,", "80.0", "GiB", "fits", "fits", "fits", "fits"] in lines
     assert ["4090,", "24.0", "GiB", "fits", "fits", "TOO", "LARGE", "fits"] in lines
-    assert "A step gives 1,024 pairs of 16 groups from 256 rows" in text
-    assert "2,048 rows, 8 times the cost" in text
+    assert "A step gives 1,024 pairs of 128 groups from 2,048 rows" in text
+    assert "times the cost" not in text
     generate = next(line for line in lines if line[:1] == ["generate"] and "candidates" in line)
     assert generate[1:3] == ["952,320", "candidates"]
     assert generate[-3:] == ["7.1%", "167", "1,333"]

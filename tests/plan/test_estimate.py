@@ -52,14 +52,28 @@ def test_hours_of_c_sd2() -> None:
     assert generate.flop == (32_000 * 10 + 1000 * 5) * TERA
     assert generate.seconds == pytest.approx(325_000 / 40)
     assert generate.gpu_hours == pytest.approx(325_000 / 10 / 3600)
-    # 16 groups of 2 x 8 rows; 3 TFLOP and 1 recomputed, at 50 TFLOP/s
-    assert train.flop == 1000 * 256 * 4 * TERA
-    assert train.seconds == pytest.approx(1000 * 256 * 4 / 200)
+    # 8 pairs of each of 128 groups; 3 TFLOP and 1 recomputed, at 50 TFLOP/s
+    assert train.flop == 1000 * 2048 * 4 * TERA
+    assert train.seconds == pytest.approx(1000 * 2048 * 4 / 200)
     # twice at the start and every 50 steps, 32 images with 2 noises, dealt to the four
     assert validation.flop == 22 * 64 * 10 * TERA
     assert validation.gpu_hours == pytest.approx(4 * validation.seconds / 3600) == 22 * 64 / 3600
     # two models, 10 test images, 64 candidates
     assert evaluate.flop == 2 * 10 * 64 * 10 * TERA
+
+
+def test_rounds_make_candidates_and_steps_again() -> None:
+    one = preset("c-sd2")
+    three = one.model_copy(update={"train": one.train.model_copy(update={"rounds": 3})})
+    before, after = (estimate.hours(settings, FIGURES, workload(settings), GPU, 4, USED) for settings in (one, three))
+    assert [stage.flop for stage in after[:3]] == [3 * stage.flop for stage in before[:3]]
+    assert after[3] == before[3]
+    assert after[0].work == "96,000 candidates of 1,000 LR images, in 3 rounds"
+    assert after[1].work == "3 x 1,000 steps of 2,048 rows"
+    stored = [estimate.storage(settings, FIGURES, workload(settings)) for settings in (one, three)]
+    assert stored[1].total == 3 * stored[0].total
+    assert stored[1].suggested == stored[0].suggested
+    assert "counted 3 times" in table.of_the_method(three)[0]
 
 
 def test_a_step_of_a_mixture_predicts_twice() -> None:
@@ -80,7 +94,7 @@ def test_a_safeguard_makes_twice_what_both_branches_share() -> None:
     guarded = settings.model_copy(update={"train": settings.train.model_copy(update={"safeguard": 0.9})})
     shared = replace(FIGURES, shared=(Work("shared", 2 * TERA),))
     flop = [estimate.hours(one, shared, workload(one), GPU, 4, USED)[1].flop for one in (settings, guarded)]
-    assert flop[1] - flop[0] == 1000 * 256 * 2 * TERA
+    assert flop[1] - flop[0] == 1000 * 2048 * 2 * TERA
 
 
 def test_fewer_validation_images_than_gpus_leave_some_idle() -> None:
@@ -150,6 +164,8 @@ def test_few_candidates_are_one_small_shard(tmp_path: Path) -> None:
     [
         ({}, 4, 4),
         ({"train": {"noise_shared_by": "pair"}}, 8, 4),
+        ({"train": {"noise_shared_by": "pair", "pairs_per_group": 3}}, 6, 3),
+        ({"train": {"noise_shared_by": "pair", "pairs_per_group": 9}}, 8, 4),
         ({"pair": {"builder": "best_vs_worst"}}, 2, 1),
         ({"pair": {"builder": "random"}}, 4, 4),
         ({"pair": {"builder": "winners_only"}, "train": {"objective": "winners_only"}}, 2, 2),

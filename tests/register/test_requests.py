@@ -13,8 +13,9 @@ from mlflow.exceptions import MlflowException
 from components.artifacts.shards import encode_png
 from components.errors import BadInput
 from components.photos.reader import PhotoReader
+from components.serving.limits import ServingLimits
 from components.serving.pyfunc import ServedUpscaler
-from components.serving.requests import Requests, ServingLimits
+from components.serving.requests import Requests
 
 
 def image(width: int = 10, height: int = 8) -> str:

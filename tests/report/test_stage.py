@@ -41,6 +41,16 @@ def test_the_page_shows_every_part(finished: Path) -> None:
     assert "&lt;ends after 12 bytes&gt;" in text, "text from files is escaped"
 
 
+def test_closeups_stand_beside_the_rule_that_chose_them(finished: Path) -> None:
+    text = (finished / "reports/index.html").read_text()
+    assert 2 <= text.count('<article class="closeup">') <= 4
+    for words in ("A rule chooses them", "Largest gain", "edian", "contradict the reward", "seeds, aligned"):
+        assert words in text, words
+    plain = {"gain", "best_mean_worst", "validation", "training", "closeups"}
+    names = {path.name for path in (finished / "reports/figures").iterdir()}
+    assert names == {f"{name}.{kind}" for name in plain for kind in ("svg", "png")}
+
+
 def test_two_runs_give_the_same_bytes(finished: Path) -> None:
     before = (finished / "reports/index.html").read_bytes()
     run(settings(), finished)

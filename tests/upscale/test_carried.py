@@ -96,7 +96,7 @@ def test_what_is_transparent_has_the_colours_around_it() -> None:
     ("pixels", "kind", "mode", "was"),
     [
         (noise(4, 4, 1), "PNG", "L", ""),
-        (noise(4, 4, 1).astype(np.uint16) * 257, "PNG", "L", "16 bits"),
+        (noise(4, 4, 1).astype(np.uint16) * 257, "PNG", "I;16", "16 bits"),
         (Image.fromarray(noise(4, 4)).convert("CMYK"), "TIFF", "RGB", "CMYK"),
         (Image.fromarray(noise(4, 4)).convert("P"), "GIF", "RGB", "a palette"),
         (Image.fromarray(noise(4, 4, 2), "LA"), "PNG", "LA", ""),

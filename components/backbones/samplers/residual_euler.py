@@ -9,6 +9,7 @@ from torch import Tensor
 from components.backbones.base import Condition
 from components.backbones.samplers.flow_euler import EulerSteps
 from components.backbones.samplers.levels import max_steps, shifted_levels
+from components.backbones.without_quantisation import without_quantisation
 from components.storage import digests
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class ResidualEuler:
         return noise * backbone.config.kappa
 
     def schedule(self, x: Tensor) -> EulerSteps:
-        from diffusers import FlowMatchEulerDiscreteScheduler  # noqa: PLC0415 - 6 s of CPU time where all is cached
+        with without_quantisation():  # 6 s of CPU time where all is cached
+            from diffusers import FlowMatchEulerDiscreteScheduler  # noqa: PLC0415
 
         scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
         scheduler.set_timesteps(sigmas=list(self.levels), device=x.device)

@@ -10,6 +10,7 @@ from components.pair.builders.dp2o import dp2o
 from components.pair.builders.pareto import pareto
 from components.pair.builders.random_pairs import random_pairs
 from components.pair.builders.rank_then_sift import rank_then_sift
+from components.pair.builders.votes import votes
 from components.pair.builders.winners_only import winners_only
 from components.pair.pairs import NO_LOSER, Pair
 from components.rewards.alignment import Values
@@ -21,6 +22,7 @@ from components.settings import (
     ParetoBuilder,
     RandomBuilder,
     RankThenSiftBuilder,
+    VotesBuilder,
     WinnersOnlyBuilder,
     row_of,
 )
@@ -41,6 +43,7 @@ BUILDERS: dict[str, Builder] = {
     "winners_only": Builder(WinnersOnlyBuilder, winners_only),
     "pareto": Builder(ParetoBuilder, pareto),
     "rank_then_sift": Builder(RankThenSiftBuilder, rank_then_sift),
+    "votes": Builder(VotesBuilder, votes),
 }
 
 

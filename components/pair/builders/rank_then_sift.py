@@ -1,7 +1,7 @@
 """Rank in twos, then sift by score (UnifiedReward, arXiv 2503.05236). Pure.
 
-There a vision-language model compares and scores. Here the judge and the scorer are the two sides of the reward, which
-is ours; so is N above 1. Scores are compared as numbers.
+There a vision-language model compares and scores. Here the judge is one of score.judges, by its win rate, or a side of
+the reward, and the scorer is a side, which is ours; so is N above 1. Scores are compared as numbers.
 """
 
 import numpy as np
@@ -11,7 +11,6 @@ from components.rewards.alignment import Values
 from components.rewards.group import GroupScores
 from components.rewards.sides import sides
 from components.settings import RankThenSiftBuilder
-from components.settings.builders import Side
 from components.storage.digests import seed_of
 
 
@@ -21,7 +20,9 @@ def rank_then_sift(scores: GroupScores, rewards: Values, settings: RankThenSiftB
     M candidates make M/2 comparisons that share nobody; one that the judge cannot decide rejects nobody and chooses
     nobody.
     """
-    judged, scored = side_means(scores, settings.judge), side_means(scores, settings.scorer)
+    by_judge = scores.judged.get(settings.judge)
+    judged = side_means(scores, settings.judge) if by_judge is None else by_judge
+    scored = side_means(scores, settings.scorer)
     drawn = np.random.default_rng(seed_of("rank then sift", settings.seed, scores.lr_id)).permutation(len(rewards))
     chosen, rejected = [], []
     for one, other in zip(drawn[0::2], drawn[1::2], strict=False):  # of an odd number one meets nobody
@@ -42,7 +43,7 @@ def rank_then_sift(scores: GroupScores, rewards: Values, settings: RankThenSiftB
     ]
 
 
-def side_means(scores: GroupScores, side: Side) -> Values:
+def side_means(scores: GroupScores, side: str) -> Values:
     """Mean over a side's metrics `[M]`, each in units of its deviation within groups."""
     fidelity, realism = sides(scores.metrics)
     units = scores.values / np.where(scores.deviations > 0.0, scores.deviations, 1.0)[:, None]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -60,3 +60,36 @@ class Batches(Protocol[Batch]):
 
     def row(self, sums: Sequence[float]) -> dict[str, float]:
         """What the log says of a step, from its sums `[S]`: `loss`, `images` (that the policy saw), and more."""
+
+
+@dataclass(frozen=True)
+class Later(Generic[Batch]):
+    """Batches of a source from a later step on, as a round after others sees them.
+
+    Attributes:
+        batches: the source.
+        steps: that the rounds before took.
+    """
+
+    batches: Batches[Batch]
+    steps: int
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Batches`."""
+        return self.batches.state()
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """See `Batches`."""
+        self.batches.load(state)
+
+    def of_step(self, step: int) -> Sequence[Batch]:
+        """See `Batches`."""
+        return self.batches.of_step(step + self.steps)
+
+    def loss(self, backbone: Backbone, batch: Batch) -> BatchLoss:
+        """See `Batches`."""
+        return self.batches.loss(backbone, batch)
+
+    def row(self, sums: Sequence[float]) -> dict[str, float]:
+        """See `Batches`."""
+        return self.batches.row(sums)

@@ -73,7 +73,7 @@ class Verdicts:
 
         All are 0 where the scalariser finds no difference. Deviations that it asks for are those of these groups.
         """
-        whole = [np.isfinite(np.stack(list(raw.values()))).all(axis=0) for raw in scores]
+        whole = [np.logical_and.reduce([np.isfinite(values) for values in raw.values()]) for raw in scores]
         known = [{name: raw[name][good] for name in raw} for raw, good in zip(scores, whole, strict=True)]
         spread = deviations([values for values in known if len(next(iter(values.values()))) > 1])
         found = []

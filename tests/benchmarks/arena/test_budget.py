@@ -64,9 +64,11 @@ class _Guided:
 
 
 def test_a_group_that_shares_its_noise_takes_each_candidate_once_else_each_pair_both() -> None:
-    assert rows(group("a", 2, 2), "group") == 4
-    assert rows(group("a", 2, 2), "pair") == 8
-    assert rows(group("a", 2, 0), "pair") == 2
+    together, apart = settings().train, settings(train={"noise_shared_by": "pair"}).train
+    some = settings(train={"noise_shared_by": "pair", "pairs_per_group": 3}).train
+    assert rows(group("a", 2, 2), together) == 4
+    assert [rows(group("a", 2, 2), one) for one in (apart, some)] == [8, 6]
+    assert [rows(group("a", 2, 0), one) for one in (apart, some)] == [2, 2]
 
 
 def test_steps_are_the_most_that_the_budget_allows_and_their_passes_are_exact() -> None:

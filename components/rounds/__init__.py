@@ -1,0 +1,1 @@
+"""Online rounds of a training: sample, score, pair, train, and again."""

@@ -1,0 +1,1 @@
+"""Blinded comparisons of restorations by people: made, served, and counted."""
