@@ -18,9 +18,9 @@ import torch
 from benchmarks.parts import candidates, controlnet, incremental, memory, pairs, scores
 from benchmarks.parts.project import CHECKOUT
 from benchmarks.timing import Comparison
-from components.allocator import keep_freed_memory
 from components.backbones.model_config import CONFIG
 from components.errors import BadInput, ExitCode
+from components.runtime.allocator import keep_freed_memory
 from components.stages import STAGES
 from components.storage.publish import write_json
 

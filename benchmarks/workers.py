@@ -26,14 +26,14 @@ from PIL import Image
 
 from benchmarks.parts.project import CHECKOUT
 from benchmarks.timing import Comparison, Contender, compare, interleaved
-from components.allocator import keep_freed_memory
 from components.artifacts.images import to_tensor
 from components.backbones.loading import load_backbone
 from components.generate.sampling import sample_candidates
 from components.metrics.suite import Suite
+from components.runtime.allocator import keep_freed_memory
+from components.runtime.workers import Workers
 from components.settings import Settings, load_settings
 from components.storage.publish import write_json
-from components.workers import Workers
 
 TARGET, TARGET_BUSY = 1.1, 3.0
 """Of ours over one process, on an idle machine and beside one busy process."""

@@ -28,8 +28,8 @@ from components.artifacts.registration import Registration
 from components.errors import BadInput, UserError, tell
 from components.in_use.folder import in_use
 from components.in_use.store import using
-from components.invocation import Invocation
 from components.redaction import scrubbed
+from components.stages.invocation import Invocation
 from components.storage.store import Store
 from components.task.document import Result
 from flows import pages

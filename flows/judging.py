@@ -11,7 +11,7 @@ from typing import Protocol
 
 from components.artifacts import paths
 from components.in_use.store import using
-from components.pipeline_files import shareable_params
+from components.pipeline.files import shareable_params
 from components.storage.store import Content
 from components.task.child import halved, takes_settings
 from components.task.document import Input, Task

@@ -22,7 +22,7 @@ from dvc_data.hashfile.meta import Meta
 from dvc_data.hashfile.tree import Tree
 
 from components.errors import BadInput
-from components.pipeline_files import photo_folders, shareable_params
+from components.pipeline.files import photo_folders, shareable_params
 from components.settings import Settings, load_settings
 from components.storage.dvc_hash import dvc_md5
 from components.storage.dvc_inputs import hash_what_can_be_read

@@ -27,7 +27,7 @@ from components.artifacts.retraining import (
 from components.errors import BadInput
 from components.failpoints import Failpoint
 from components.in_use.store import using
-from components.pipeline_files import USES_BASE, add_dependency, set_param, shareable_params
+from components.pipeline.files import USES_BASE, add_dependency, set_param, shareable_params
 from components.storage.dvc_hash import read_listing
 from components.storage.store import Content, Store
 from components.task.document import Input, Result, Task, as_input

@@ -10,8 +10,8 @@ from secrets import token_bytes
 
 from components.artifacts.shards import Shard
 from components.errors import BadInput, CorruptInput
-from components.invocation import Invocation
 from components.stages import IN_PARTS
+from components.stages.invocation import Invocation
 from components.storage.dvc_hash import read_listing
 from components.storage.store import Content, Store
 from components.task import seal

@@ -11,11 +11,11 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from components.entry import run_stage
+from components.entry.main import run_stage
 from components.errors import BadInput, ExitCode
-from components.preflight import CHECKS
 from components.settings import load_settings
 from components.stages import STAGES
+from components.stages.preflight import CHECKS
 from tests.made import photo, small_params, tiny_model
 
 PHOTOS, SIDE = 5, 64

@@ -10,7 +10,7 @@ PASSES = """
 import resource
 import sys
 import torch
-from components.allocator import keep_freed_memory
+from components.runtime.allocator import keep_freed_memory
 
 torch.set_num_threads(1)
 if sys.argv[1] == "kept":

@@ -13,8 +13,8 @@ import yaml
 from PIL import Image
 
 from components.artifacts import tables
-from components.pipeline_files import follow_settings
-from components.pipeline_status import status_of
+from components.pipeline.files import follow_settings
+from components.pipeline.status import status_of
 from components.storage.dvc_inputs import linked_folders
 from tests.drawn import make_photos, tiny_params
 from tests.made import photo

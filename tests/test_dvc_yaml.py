@@ -9,32 +9,32 @@ import grimp
 import pytest
 import yaml
 
-from components.pipeline_files import secrets
+from components.pipeline.files import secrets
 from components.settings import Settings
 from components.stages import STAGES
 from tests.made import REPOSITORY
 
 NEVER_CHANGE_A_RESULT = {
     "components": "it is empty",
-    "components.allocator": "memory, never what is in it",
+    "components.runtime.allocator": "memory, never what is in it",
     "components.cli": "another way to start a stage",
-    "components.entry": "starts a stage",
+    "components.entry.main": "starts a stage",
     "components.errors": "a stage that fails publishes nothing",
     "components.failpoints": "where tests cut work off",
     "components.interruption": "a stage that is stopped publishes nothing",
-    "components.invocation": "the command line of a stage",
-    "components.pipeline_status": "what is out of date",
-    "components.preflight": "refuses what would fail",
-    "components.pipeline_files": "warns of folders that dvc.yaml does not name",
+    "components.stages.invocation": "the command line of a stage",
+    "components.pipeline.status": "what is out of date",
+    "components.stages.preflight": "refuses what would fail",
+    "components.pipeline.files": "warns of folders that dvc.yaml does not name",
     "components.redaction": "what is told, never what is made",
-    "components.process": "device and threads: the last bits at the most, which another machine changes as well",
+    "components.runtime.process": "device and threads: the last bits at most, which another machine changes as well",
     "components.template": "where params.yaml and the like are, which a stage does not read",
     "components.progress": "what a person sees meanwhile",
     "components.settings": "a block's own file is named instead, by `params`",
-    "components.start": "starts a stage",
+    "components.entry.start": "starts a stage",
     "components.stages": "names of stages",
     "components.task": "where a stage runs, never what it does",
-    "components.workers": "how many processes work, which changes no byte",
+    "components.runtime.workers": "how many processes work, which changes no byte",
 }
 """With what they import themselves: a module that matters is imported by one that matters as well."""
 
@@ -185,7 +185,7 @@ def test_every_import_by_name_is_known() -> None:
         if "import_module(" in file.read_text()
     }
     importing = {*IMPORTED_BY_NAME, IMPORTS_FAMILIES} - {"components.backbones.loading"}
-    assert found == {*importing, IMPORTS_WHAT_USERS_BRING, "components.entry"}
+    assert found == {*importing, IMPORTS_WHAT_USERS_BRING, "components.entry.main"}
 
 
 def test_every_exception_exists() -> None:

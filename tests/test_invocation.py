@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from components.artifacts.shards import Shard
-from components.invocation import Invocation
 from components.stages import OPERATIONS, STAGES, Action
+from components.stages.invocation import Invocation
 
 WAYS: list[tuple[Shard | None, Action]] = [
     (None, "run"),

@@ -6,7 +6,7 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
 from components.artifacts.shards import Shard
-from components.process import resolve_device
+from components.runtime.process import resolve_device
 from tests.made import REPOSITORY
 
 

@@ -13,9 +13,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from components import new_project, template
+from components import template
 from components.errors import BadInput
-from components.pipeline import check_repository
+from components.pipeline import new_project
+from components.pipeline.repro import check_repository
 from components.stages import STAGES
 from components.storage.packages import weights_folder
 from tests.made import REPOSITORY, photo

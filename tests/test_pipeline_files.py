@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from components.errors import BadInput
-from components.pipeline_files import follow_settings, untracked_folders
-from components.preflight import CHECKS, check_run
+from components.pipeline.files import follow_settings, untracked_folders
 from components.settings import load_settings
+from components.stages.preflight import CHECKS, check_run
 from tests.flows.made import make_project
 from tests.made import REPOSITORY
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.pipeline_status import Run, _doing
+from components.pipeline.status import Run, _doing
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from components import presets
 from components.cli.app import app
 from components.errors import BadInput, ExitCode
 from components.metrics.table import PRESETS, TABLE
+from components.pipeline import presets
 from components.settings import FluxControlNetSettings, SD2ControlNetSettings, Settings, load_settings
 from tests.made import REPOSITORY
 

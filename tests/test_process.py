@@ -9,7 +9,7 @@ from tests.made import REPOSITORY
 
 SAID = """
     import logging
-    from components.process import start_logging
+    from components.runtime.process import start_logging
 
     start_logging()
     import pyiqa.utils.logger

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from components import redaction
 from components.cli.app import app
 from components.errors import ExitCode
-from components.pipeline_files import secrets, set_param
+from components.pipeline.files import secrets, set_param
 from components.stages import STAGES
 from tests.made import SCALE, SIDE, photo, write_params
 

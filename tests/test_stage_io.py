@@ -37,7 +37,7 @@ CALLS = frozenset({
 })  # fmt: skip
 IMPORTS = frozenset({
     "subprocess", "shutil", "tempfile", "socket", "signal", "multiprocessing", "mlflow", "boto3",
-    "components.workers", "components.registry.tracking", "components.storage.publish",
+    "components.runtime.workers", "components.registry.tracking", "components.storage.publish",
     "components.storage.store", "components.storage.s3", "components.storage.inputs",
     "components.artifacts.parts",
 })  # fmt: skip

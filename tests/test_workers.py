@@ -14,11 +14,11 @@ import psutil
 import pytest
 import torch
 
-from components import workers
 from components.errors import BadInput, DiskFull, ExitCode, OutOfMemory
+from components.runtime import workers
+from components.runtime.workers import Workers, free_memory, most_workers
 from components.settings import Settings
 from components.storage.disk import tells_of_full_disk
-from components.workers import Workers, free_memory, most_workers
 from tests.made import REPOSITORY, small_params
 from tests.works import cannot_load, crashed, give, killed, no_room, odd, refuse, square, threads
 
@@ -96,7 +96,7 @@ PARENT = """
     from functools import partial
     from pathlib import Path
     from components.errors import ResumeLater
-    from components.workers import Workers
+    from components.runtime.workers import Workers
     from components.settings import load_settings
     from tests.works import give, slow
 

@@ -19,8 +19,8 @@ from components.errors import BadInput
 from components.judge.measure import Judge
 from components.judge.restorers import Models, Restorer
 from components.metrics.table import LR_CONSISTENCY, PRESETS, TABLE, Kind, info, is_brought
-from components.process import resolve_device
 from components.prompts.writer import prompt_writer
+from components.runtime.process import resolve_device
 from components.settings import Settings
 from components.storage import digests
 from components.storage.publish import write_text

@@ -22,8 +22,8 @@ from components.photos.reader import PhotoReader
 from components.photos.unusable import UnusablePhotoError, printable
 from components.prepare.matching import Name
 from components.prepare.sources import Photo, named_photos
-from components.process import resolve_device
 from components.registry.models import checked_package
+from components.runtime.process import resolve_device
 from components.settings import Settings, stored_backbone
 from components.storage import digests
 

@@ -38,11 +38,11 @@ def run(settings: Settings, root: Path, shard: Shard | None = None) -> None:
 def fetch(settings: Settings, root: Path) -> ChampionReport:
     """See `run`; the report."""
     from components.backbones.loading import load_model  # noqa: PLC0415
-    from components.process import resolve_device  # noqa: PLC0415
     from components.registry.fetch import champion, model_of  # noqa: PLC0415
     from components.registry.tracking import connected  # noqa: PLC0415
     from components.registry.trust import trust_of  # noqa: PLC0415
     from components.registry.versions import MODEL_TAG, production_name  # noqa: PLC0415
+    from components.runtime.process import resolve_device  # noqa: PLC0415
 
     name, trust = production_name(settings.register_.model_name), trust_of(settings.gate, root)
     with connected(settings.register_, root) as client, atomic_folder(root / paths.CHAMPION) as folder:

@@ -175,7 +175,7 @@ def _check_dvc(root: Path) -> None:
     Raises:
         ResumeLater: one is.
     """
-    from components.pipeline_status import status_of  # noqa: PLC0415  # DVC's imports
+    from components.pipeline.status import status_of  # noqa: PLC0415  # DVC's imports
 
     run = status_of(root).run
     if run is not None and run.pid != os.getpid():

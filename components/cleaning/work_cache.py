@@ -78,7 +78,7 @@ class WorkCache(Named):
     @cached_property
     def _unfinished(self) -> str:
         """The newest training, where the work tree has none that is up to date: the next run goes on from it."""
-        from components.pipeline_status import status_of  # noqa: PLC0415  # DVC's imports
+        from components.pipeline.status import status_of  # noqa: PLC0415  # DVC's imports
 
         if self.shared or not (self.world.cache / "train").is_dir():
             return ""

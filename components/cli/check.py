@@ -42,7 +42,7 @@ def check_backbone(
     with command("check-backbone", params, computes=True) as context:
         from components.backbones.check import check  # noqa: PLC0415
         from components.backbones.loading import load_backbone  # noqa: PLC0415
-        from components.process import resolve_device  # noqa: PLC0415
+        from components.runtime.process import resolve_device  # noqa: PLC0415
         from components.settings.families import family_of  # noqa: PLC0415
 
         settings, root = context.project
@@ -85,7 +85,7 @@ def check_metric(
         from components.metrics.check import check  # noqa: PLC0415
         from components.metrics.table import info  # noqa: PLC0415
         from components.metrics.trial import SHIPPED, WITH_TEXT, shipped_photos, trials  # noqa: PLC0415
-        from components.process import resolve_device  # noqa: PLC0415
+        from components.runtime.process import resolve_device  # noqa: PLC0415
 
         row = info(name)
         shown = _photos(photos) if photos else shipped_photos(WITH_TEXT if row.partial else SHIPPED)

@@ -58,7 +58,7 @@ def gc(
         from components.cleaning import text  # noqa: PLC0415
         from components.cleaning.collect import Wanted, collect, look  # noqa: PLC0415
         from components.cleaning.kinds import REMOVABLE  # noqa: PLC0415
-        from components.pipeline import check_repository  # noqa: PLC0415
+        from components.pipeline.repro import check_repository  # noqa: PLC0415
 
         if unknown := sorted(set(only or ()) - set(REMOVABLE)):
             raise BadInput(f"--only {unknown[0]}: there is no such place; the places are {', '.join(REMOVABLE)}")

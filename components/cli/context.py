@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from components.errors import UserError, tell
-from components.process import quiet_libraries, set_up_process, start_logging
+from components.runtime.process import quiet_libraries, set_up_process, start_logging
 from components.storage.disk import tells_of_full_disk
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from components.cli.context import MODELS, PARAMS, AsJson, Overrides, Params, co
 from components.errors import BadInput, ExitCode
 from components.in_use.folder import in_use
 from components.lineage_events import Datasets, work_events
-from components.process import set_up_process
+from components.runtime.process import set_up_process
 
 if TYPE_CHECKING:
     from components.promote.outcome import Outcome

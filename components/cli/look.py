@@ -19,8 +19,8 @@ commands = typer.Typer()
 @commands.command(rich_help_panel=LOOK, epilog=examples("dp2o status", "dp2o status --json"))
 def status(params: Params = PARAMS, as_json: AsJson = False) -> None:
     """What DVC says is out of date, whether a run is at work, and the latest figures."""
-    from components.pipeline import check_repository  # noqa: PLC0415
-    from components.pipeline_status import status_of  # noqa: PLC0415
+    from components.pipeline.repro import check_repository  # noqa: PLC0415
+    from components.pipeline.status import status_of  # noqa: PLC0415
 
     with command("status", params) as context:
         check_repository(context.root)
@@ -107,7 +107,7 @@ def preset_command(
 ) -> None:
     """Make params.yaml the settings of the paper's own models."""
     with command("preset", params) as context:
-        from components import presets  # noqa: PLC0415
+        from components.pipeline import presets  # noqa: PLC0415
 
         if name is None:
             for known in presets.names():

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from components.cli.context import PARAMS, PIPELINE, Overrides, Params, command, examples
-from components.entry import run_stage
+from components.entry.main import run_stage
 from components.errors import BadInput
 from components.stages import STAGES
 
@@ -29,7 +29,7 @@ def init(
     """Make a project outside of a checkout, which is one: settings, pipeline, base model, git and DVC."""
     with command("init"):
         from components.metrics.weights import provide  # noqa: PLC0415
-        from components.new_project import PHOTOS, create  # noqa: PLC0415
+        from components.pipeline.new_project import PHOTOS, create  # noqa: PLC0415
         from components.storage.packages import weights_folder  # noqa: PLC0415
 
         print(provide(weights_folder()))
@@ -74,10 +74,10 @@ def run(
     those that are named no more leave it.
     """
     from components.in_use.folder import in_use  # noqa: PLC0415
-    from components.new_project import refresh  # noqa: PLC0415
-    from components.pipeline import check_repository, reproduce  # noqa: PLC0415
-    from components.pipeline_files import follow_settings  # noqa: PLC0415
-    from components.preflight import check_run  # noqa: PLC0415
+    from components.pipeline.files import follow_settings  # noqa: PLC0415
+    from components.pipeline.new_project import refresh  # noqa: PLC0415
+    from components.pipeline.repro import check_repository, reproduce  # noqa: PLC0415
+    from components.stages.preflight import check_run  # noqa: PLC0415
 
     with command("run", params) as context:
         if params != PARAMS and params.name != PARAMS.name:

@@ -7,7 +7,7 @@ import typer
 from components.cli.context import MODELS, PARAMS, Params, command, examples
 from components.cli.upscale_model import BEST, load_model
 from components.cli.upscale_options import Base, MaxPixels, Model, Prompt, Tile
-from components.process import resolve_device
+from components.runtime.process import resolve_device
 
 commands = typer.Typer()
 

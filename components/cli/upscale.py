@@ -35,7 +35,7 @@ from components.cli.upscale_options import (
 )
 from components.errors import BadInput, ExitCode
 from components.interruption import goes_on
-from components.process import resolve_device
+from components.runtime.process import resolve_device
 
 if TYPE_CHECKING:
     from components.settings import MixtureSettings

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from components.artifacts import paths
 from components.cli.context import Context
 from components.errors import BadInput
-from components.process import resolve_device, set_up_process
+from components.runtime.process import resolve_device, set_up_process
 
 if TYPE_CHECKING:
     from components.upscale.upscaler import Upscaler

@@ -77,7 +77,7 @@ class _Score:
 
     def __init__(self, settings: Settings) -> None:
         from components.metrics.suite import Suite  # noqa: PLC0415
-        from components.process import resolve_device  # noqa: PLC0415
+        from components.runtime.process import resolve_device  # noqa: PLC0415
 
         name = settings.drift.metric
         self._suite = Suite.load([name], resolve_device(settings.run.device))

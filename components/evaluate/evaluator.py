@@ -16,9 +16,9 @@ from components.judge.measure import Judge, Measured
 from components.judge.restorers import Restorer, Sampling, model_restorer, saved_restorer
 from components.judge.rewards import fit_normaliser, rewards
 from components.metrics.table import LR_CONSISTENCY
-from components.process import resolve_device
 from components.rewards.alignment import rewarded_metrics
 from components.rewards.normaliser import FixedNormaliser
+from components.runtime.process import resolve_device
 from components.settings import Settings
 
 

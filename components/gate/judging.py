@@ -17,12 +17,12 @@ from components.gate.gate import GATE_REVISION, Rewards, judge
 from components.gate.people import preference, study_digest
 from components.gate.verdicts import Question, holds, now_ms
 from components.metrics.suite import suite_digests
-from components.process import resolve_device
 from components.registry.fetch import Copy, Found, model_of
 from components.registry.models import built
 from components.registry.reports import believed_report
 from components.registry.trust import Trust
 from components.registry.versions import BASE_MODEL_TAG, IDENTITY_TAG, MODEL_TAG
+from components.runtime.process import resolve_device
 from components.settings import Settings
 from components.storage import digests
 from components.upscale.upscaler import Upscaler

@@ -17,12 +17,12 @@ from components.errors import BadInput
 from components.generate.cache import Entry, GroupCache
 from components.generate.sampling import CODE_VERSION, Candidate, sample_candidates
 from components.metrics.weights import check_all
-from components.process import resolve_device
 from components.progress import progress
+from components.runtime.process import resolve_device
+from components.runtime.workers import Workers, most_workers, size_of
 from components.settings import Settings
 from components.storage import digests
 from components.storage.publish import atomic_folder
-from components.workers import Workers, most_workers, size_of
 
 logger = logging.getLogger("dp2o.generate")
 

@@ -1,4 +1,4 @@
-from components import start
+from components.entry import start
 
 if __name__ == "__main__":
     start.stage("intake")

@@ -19,9 +19,9 @@ from components.judge.restorers import Models, Restore, Restorer
 from components.metrics.suite import Suite, suite_digests
 from components.metrics.weights import required
 from components.progress import progress
+from components.runtime.workers import Workers, most_workers, one_thread, size_of
 from components.settings import Settings
 from components.storage import digests
-from components.workers import Workers, most_workers, one_thread, size_of
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ from components.monitor.pairs import Pair, newest_pairs
 from components.pages.checks import Drawing, Page, Row, html
 from components.pages.histogram import histogram
 from components.photos.crops import choose_crops
-from components.process import resolve_device
 from components.registry.fetch import Found, champion, file_of
 from components.registry.tracking import connected, experiment_id
 from components.registry.trust import trust_of
 from components.registry.versions import gate_report, production_name
+from components.runtime.process import resolve_device
 from components.settings import Settings
 from components.storage.publish import write_json, write_text
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from components import presets
 from components.errors import BadInput
+from components.pipeline import presets
 from components.plan.gpus import Gpu, named
 from components.plan.plan import Plan, make_plan
 from components.plan.workload import LRImages

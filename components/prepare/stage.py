@@ -21,7 +21,7 @@ from components.photos.degradation import crop_generator, degrade
 from components.photos.limits import Limits
 from components.photos.reader import PhotoReader
 from components.photos.unusable import Reason, UnusablePhotoError, printable
-from components.pipeline_files import untracked_folders
+from components.pipeline.files import untracked_folders
 from components.prepare.aligned import LOOK
 from components.prepare.pairs import cut_together, usable_pairs
 from components.prepare.sources import Photo, Seen, Source, named_photos, prompts_of, set_aside
@@ -168,8 +168,8 @@ def _captions(settings: Settings, root: Path) -> CaptionCache | None:
     if prompt.kind != "captioner" or prompt.model is None:
         return None
     # Only here: transformers takes seconds to import, and most runs need none of it.
-    from components.process import resolve_device  # noqa: PLC0415
     from components.prompts.captioner import CaptionCache, Captioner  # noqa: PLC0415
+    from components.runtime.process import resolve_device  # noqa: PLC0415
     from components.storage.hub import source  # noqa: PLC0415
 
     device = resolve_device(settings.run.device)

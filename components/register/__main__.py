@@ -1,6 +1,6 @@
 import sys
 
-from components import start
+from components.entry import start
 
 COMMANDS = {
     "freeze": ["freeze"],

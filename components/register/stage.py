@@ -22,14 +22,14 @@ from components.artifacts.shards import Shard, ShardReader
 from components.backbones.base import Backbone
 from components.backbones.loading import load_model
 from components.errors import BadInput
-from components.pipeline_files import shareable_params
-from components.process import resolve_device
+from components.pipeline.files import shareable_params
 from components.redaction import redact_values, redacted
 from components.register.figures import curves, evaluation_metrics, flatten
 from components.register.lineage import Lineage, collect
 from components.register.model_card import model_card
 from components.registry.tracking import connected, experiment_id
 from components.registry.versions import CANDIDATE, HEADLINE_TAG, IDENTITY_TAG, find_version
+from components.runtime.process import resolve_device
 from components.serving import package
 from components.serving.build import REFERENCE
 from components.serving.pyfunc import model_config

@@ -18,7 +18,7 @@ from components.artifacts.shards import Shard
 from components.errors import BadInput
 from components.generate import stage as generate
 from components.pair import stage as pair
-from components.pipeline_status import ROUND_NOTE
+from components.pipeline.status import ROUND_NOTE
 from components.rounds.joined import Round, best_of, joined, summary_of
 from components.score import stage as score
 from components.settings import Settings

@@ -14,6 +14,7 @@ from components.artifacts import paths
 from components.artifacts.shards import ShardFolder
 from components.artifacts.tables import Row
 from components.progress import progress
+from components.runtime.workers import Workers
 from components.score.answers import AnswerCache, key_of
 from components.score.cache import Score
 from components.score.judges import JUDGES, Comparing, Judge, Rating
@@ -23,7 +24,6 @@ from components.score.judges.schedule import schedule
 from components.score.judges.win_rates import combined, win_rates
 from components.score.lr_group import LRGroup
 from components.settings import JudgeSettings, PairwiseSettings, Settings, row_of
-from components.workers import Workers
 
 logger = logging.getLogger("dp2o.score")
 

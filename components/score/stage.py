@@ -16,16 +16,16 @@ from components.errors import BadInput
 from components.metrics.suite import Suite, applicable, suite_digests
 from components.metrics.table import LR_CONSISTENCY
 from components.metrics.weights import required
-from components.process import resolve_device
 from components.progress import progress
 from components.rewards.alignment import rewarded_metrics
+from components.runtime.process import resolve_device
+from components.runtime.workers import Workers, most_workers, size_of
 from components.score import groups
 from components.score.cache import ScoreCache, Scores
 from components.score.judging import Judges
 from components.score.lr_group import LRGroup
 from components.settings import Settings
 from components.storage import digests
-from components.workers import Workers, most_workers, size_of
 
 logger = logging.getLogger("dp2o.score")
 

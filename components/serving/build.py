@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.errors import BadInput
-from components.process import resolve_device
 from components.prompts.writer import prompt_writer
+from components.runtime.process import resolve_device
 from components.settings import BackboneSettings, PromptSettings, stored_backbone
 from components.upscale.upscaler import Tiling, Upscaler
 

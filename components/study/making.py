@@ -19,11 +19,11 @@ from components.judge.images import EvaluationImage, EvaluationSet, ImageFolder
 from components.judge.measure import Judge
 from components.judge.restorers import Models, Restorer
 from components.judge.rewards import rewards
-from components.process import resolve_device
 from components.progress import progress
 from components.prompts.writer import prompt_writer
 from components.rewards.alignment import rewarded_metrics
 from components.rewards.normaliser import FixedNormaliser
+from components.runtime.process import resolve_device
 from components.settings import Settings
 from components.storage import digests
 from components.storage.publish import atomic_folder

@@ -18,9 +18,9 @@ from types import FrameType
 import yaml
 
 from components.errors import BadInput, ExitCode, ResumeLater
-from components.invocation import Invocation
 from components.redaction import redacted
 from components.settings import Settings
+from components.stages.invocation import Invocation
 from components.storage import commit, inputs
 from components.storage.store import Store
 from components.task.document import Task

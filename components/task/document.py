@@ -9,8 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from components.artifacts.shards import Shard
 from components.errors import BadInput
-from components.invocation import Invocation
 from components.stages import Action
+from components.stages.invocation import Invocation
 from components.storage import digests, places
 from components.storage.store import Content, Store
 from components.task import seal

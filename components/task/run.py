@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from components.errors import BadInput, ExitCode, UserError, tell
-from components.invocation import Invocation
+from components.stages.invocation import Invocation
 from components.storage.store import Content, Store
 from components.task.child import run_child
 from components.task.document import Result, read_result, read_task

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from components.errors import BadInput, CorruptInput
-from components.invocation import Invocation
+from components.stages.invocation import Invocation
 from components.storage import inputs, places
 from components.storage.dvc_hash import dvc_md5, read_listing
 from components.storage.store import Content, Store

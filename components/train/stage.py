@@ -25,8 +25,8 @@ from components.judge.diagnosis import diagnose, stopped
 from components.judge.guards import GUARDS
 from components.metrics.base import digest as metric_digest
 from components.metrics.suite import Suite
-from components.process import resolve_device
 from components.rewards.alignment import rewarded_metrics
+from components.runtime.process import resolve_device
 from components.settings import BirdSource, NFTSource, PRDPSource, Settings
 from components.settings.families import family_of
 from components.storage import digests

@@ -14,7 +14,7 @@ from components.artifacts import latents, tables
 from components.artifacts.shards import ShardFolder
 from components.backbones.loading import load_backbone
 from components.backbones.restore import sample
-from components.entry import run_stage
+from components.entry.main import run_stage
 from components.errors import ExitCode
 from components.settings import Settings, load_settings
 from tests.backbones.flux_child import batch, gradients, load

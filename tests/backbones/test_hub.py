@@ -48,7 +48,7 @@ def generate(roots: list[Path], home: Path) -> tuple[list[int], str]:
     script = """
 import sys
 from pathlib import Path
-from components.entry import run_stage
+from components.entry.main import run_stage
 print(*(int(run_stage("generate", Path(root) / "params.yaml")) for root in sys.argv[1:]))
 """
     done = subprocess.run(

@@ -14,7 +14,7 @@ from diffusers import ControlNetModel
 from components.artifacts import latents, tables
 from components.artifacts.shards import Shard, ShardFolder
 from components.backbones.loading import load_backbone
-from components.entry import run_stage
+from components.entry.main import run_stage
 from components.errors import ExitCode
 from components.in_use.folder import LOCK
 from components.settings import load_settings

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from components.artifacts import tables
-from components.entry import run_stage
+from components.entry.main import run_stage
 from components.errors import BadInput, ExitCode
-from components.pipeline_files import untracked_folders
+from components.pipeline.files import untracked_folders
 from components.rewards.alignment import align
 from components.settings import BuilderSettings, load_settings
 from tests.made import REPOSITORY, tiny_model, write_params

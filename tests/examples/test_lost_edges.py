@@ -13,12 +13,12 @@ import yaml
 from components.artifacts import tables
 from components.artifacts.images import to_tensor
 from components.artifacts.shards import ShardFolder
-from components.entry import run_stage
+from components.entry.main import run_stage
 from components.errors import BadInput, ExitCode
 from components.metrics.base import digest
 from components.metrics.gradients import load_gradual
 from components.metrics.table import info
-from components.pipeline_files import untracked_folders
+from components.pipeline.files import untracked_folders
 from components.settings import load_settings
 from tests.examples.lost_edges import lost_edges
 from tests.made import REPOSITORY, write_candidates, write_dataset, write_params

@@ -20,9 +20,9 @@ from components.backbones.check import check
 from components.backbones.loading import load_backbone, load_model
 from components.backbones.restore import sample
 from components.cli.app import app
-from components.entry import run_stage
+from components.entry.main import run_stage
 from components.errors import BadInput, ExitCode
-from components.pipeline_files import untracked_folders
+from components.pipeline.files import untracked_folders
 from components.settings import BACKBONE, Settings, load_settings, stored_backbone
 from examples.make import MAKE
 from tests.made import REPOSITORY, write_dataset, write_params

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from components.errors import BadInput
-from components.invocation import Invocation
-from components.pipeline_files import set_param
+from components.pipeline.files import set_param
 from components.promote.notify import OF_THE_FLOW, VARIABLE
+from components.stages.invocation import Invocation
 from components.storage.store import Store
 from components.task.child import command
 from components.task.document import Task, read_task

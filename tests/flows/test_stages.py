@@ -10,7 +10,7 @@ import pytest
 
 from components.artifacts.shards import Shard
 from components.errors import BadInput
-from components.invocation import Invocation
+from components.stages.invocation import Invocation
 from components.storage.store import Content, Store
 from components.task.document import Result, Task, read_result
 from components.task.seal import KEY_VARIABLE

@@ -46,10 +46,10 @@ def test_images_need_what_the_project_needs() -> None:
 
 OF_A_CHECKOUT = {
     ROOT / "components/cleaning/places.py": {"dvc", "dvc_data"},
-    ROOT / "components/new_project.py": {"ruamel"},
-    ROOT / "components/pipeline.py": {"dvc"},
-    ROOT / "components/pipeline_files.py": {"ruamel"},
-    ROOT / "components/pipeline_status.py": {"dvc"},
+    ROOT / "components/pipeline/new_project.py": {"ruamel"},
+    ROOT / "components/pipeline/repro.py": {"dvc"},
+    ROOT / "components/pipeline/files.py": {"ruamel"},
+    ROOT / "components/pipeline/status.py": {"dvc"},
     ROOT / "components/storage/dvc_inputs.py": {"dvc", "dvc_data"},
 }
 """Code that works on a person's project, or in a flow, and never in a stage's pod; and what that alone imports."""

@@ -15,7 +15,7 @@ import pytest
 
 from components import lineage_events
 from components.artifacts.registration import Registration
-from components.entry import _add_version, run_stage
+from components.entry.main import _add_version, run_stage
 from components.errors import BadInput, ExitCode, ResumeLater
 from components.lineage_events import Datasets, parent_of, work, work_events
 from components.lineage_events.datasets import of_stage

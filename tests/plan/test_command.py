@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from components import presets
 from components.cli.app import app
+from components.pipeline import presets
 from components.plan import plan as planning
 from components.plan.figures import Figures, Shape, total
 from components.plan.plan import measure

@@ -25,8 +25,8 @@ from skimage import data
 
 from components.artifacts import paths
 from components.artifacts.shards import decode_png, encode_png
-from components.process import resolve_device
 from components.register import stage
+from components.runtime.process import resolve_device
 from components.serving.pyfunc import ServedUpscaler
 from components.settings import MixtureSettings
 from components.upscale.upscaler import Tiling, Upscaler

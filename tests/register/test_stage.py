@@ -19,10 +19,10 @@ from components.artifacts import paths
 from components.artifacts.shards import Shard, decode_png, encode_png
 from components.cli.app import app
 from components.errors import BadInput, ResumeLater
-from components.process import resolve_device
 from components.register import stage
 from components.registry.models import list_versions, load_upscaler, show_version
 from components.registry.tracking import tracking_uri
+from components.runtime.process import resolve_device
 from components.settings import Settings
 from components.upscale.upscaler import Upscaler
 from tests.register.project import make_project, save_model

@@ -18,9 +18,9 @@ from components.artifacts import tables
 from components.artifacts.training import TrainingSummary
 from components.backbones.base import candidate_seed
 from components.backbones.tiny_flow import TinyFlow
-from components.entry import run_stage
+from components.entry.main import run_stage
 from components.errors import ExitCode
-from components.pipeline_status import ROUND_NOTE
+from components.pipeline.status import ROUND_NOTE
 from tests.made import write_params
 from tests.train.rig import COUNT, SHORT, TOP, write_project
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from components.entry import run_stage
+from components.entry.main import run_stage
 from components.errors import DiskFull, ExitCode
 from components.storage import disk, publish
 from components.storage.cache import CacheFolder

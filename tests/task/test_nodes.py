@@ -15,9 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from components.entry import run_stage
+from components.entry.main import run_stage
 from components.errors import BadInput, ExitCode
-from components.invocation import Invocation
+from components.stages.invocation import Invocation
 from components.storage.store import Store
 from components.task.child import command
 from components.task.document import Result, Task, read_result

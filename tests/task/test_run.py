@@ -15,7 +15,7 @@ import pytest
 from components.artifacts.shards import Shard
 from components.errors import BadInput, ExitCode
 from components.generate.stage import run
-from components.invocation import Invocation
+from components.stages.invocation import Invocation
 from components.storage.dvc_hash import listing
 from components.storage.store import Store, md5_of
 from components.task.child import command, overrides

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.entry import run_stage
+from components.entry.main import run_stage
 from components.errors import BadInput, ExitCode
 from components.settings import load_settings
 from components.train.batches.pairs import capped

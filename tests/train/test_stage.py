@@ -18,7 +18,7 @@ from components.artifacts import tables
 from components.artifacts.shards import Shard
 from components.artifacts.training import TrainingSummary
 from components.backbones.tiny_flow import TinyFlow
-from components.entry import run_stage
+from components.entry.main import run_stage
 from components.errors import BadInput, ExitCode
 from components.settings import Settings
 from components.train.stage import run

@@ -16,7 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from components.cli.app import app
-from components.entry import run_stage
+from components.entry.main import run_stage
 from components.errors import ExitCode
 from components.settings import load_settings
 from tests.ways_out.outputs import Unmade, made_by, remove

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from components.entry import run_stage
+from components.entry.main import run_stage
 from components.errors import ExitCode
 from components.interruption import ends_well
 from tests.ways_out.outputs import Unmade

@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from components.artifacts import tables
 from components.artifacts.shards import Shard
-from components.entry import run_stage
+from components.entry.main import run_stage
 from components.errors import BadInput, ExitCode
-from components.pipeline_files import follow_settings
+from components.pipeline.files import follow_settings
 from tests.drawn import write
 from tests.prepare.test_pairs import write_pair
 

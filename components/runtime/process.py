@@ -9,9 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from components import redaction
-from components.allocator import keep_freed_memory
 from components.artifacts.shards import Shard
 from components.errors import BadInput
+from components.runtime.allocator import keep_freed_memory
 from components.settings import Settings
 
 if TYPE_CHECKING:  # torch takes seconds to import, and `dp2o --help` needs none of it

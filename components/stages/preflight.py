@@ -10,8 +10,8 @@ from components.errors import BadInput
 from components.evaluate.peers import peer_digest
 from components.metrics.weights import required
 from components.photos.folder import any_photo
-from components.pipeline_status import status_of
-from components.process import resolve_device
+from components.pipeline.status import status_of
+from components.runtime.process import resolve_device
 from components.settings import Settings, load_settings
 from components.settings.agreement import tracking_problem
 from components.storage import hub

@@ -11,12 +11,12 @@ from components.artifacts.registration import Registration
 from components.artifacts.shards import Shard
 from components.errors import BadInput, ExitCode, UserError, tell
 from components.in_use.folder import in_use
-from components.invocation import Invocation
 from components.lineage_events import Datasets, work_events
-from components.process import set_up_process, start_logging
+from components.runtime.process import set_up_process, start_logging
 from components.settings import Settings, load_settings
 from components.settings.populated import check_suffices
 from components.stages import IN_PARTS, STAGES, Action, Stage, StageInParts
+from components.stages.invocation import Invocation
 from components.storage.disk import tells_of_full_disk
 
 NEEDS_IMAGES = ("generate", "train", "evaluate")

@@ -16,7 +16,7 @@ import yaml
 
 from components import template
 from components.errors import BadInput
-from components.pipeline_files import editor, follow_settings
+from components.pipeline.files import editor, follow_settings
 from components.storage import digests, git
 from components.storage.publish import atomic_folder, write_text
 

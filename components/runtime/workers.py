@@ -28,7 +28,7 @@ import psutil
 
 from components.errors import OutOfMemory, ResumeLater
 from components.interruption import uninterrupted
-from components.process import set_up_process, start_logging
+from components.runtime.process import set_up_process, start_logging
 from components.settings import Settings
 
 if TYPE_CHECKING:

@@ -6,6 +6,6 @@ from components.interruption import ends_well
 def stage(name: str) -> None:
     """Run the stage that the command line describes, and exit with its code."""
     with ends_well(f"dp2o {name}", resumes=True):
-        from components.entry import stage_main  # noqa: PLC0415  # seconds of imports
+        from components.entry.main import stage_main  # noqa: PLC0415  # seconds of imports
 
         stage_main(name)
