@@ -1,4 +1,4 @@
-"""DiffusionNFT: golden values, its gradient at the old policy, and resuming inside a roll-out."""
+"""DiffusionNFT: golden values, its gradient at the old policy, resuming inside a roll-out, and that it learns."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from components.settings import NFTSource, Settings, load_settings
 from components.train.batches.nft import NFTBatches, contrast, optimality
 from tests.made import REPOSITORY
 from tests.train.rig import write_project
-from tests.train.test_prdp import settings_of, trainer_of, verdicts_of
+from tests.train.test_prdp import learned, settings_of, trainer_of, verdicts_of
 
 SOURCE = NFTSource(kind="nft", candidates=4, inner_steps=2, advantage_clip=2.0)
 
@@ -70,6 +70,13 @@ def test_a_run_that_ends_inside_a_roll_out_goes_on_to_the_same_bytes(tmp_path: P
     assert whole.log[0]["moved"] == 0.0
     assert whole.log[2]["moved"] > 0.0
     assert set(whole.log[0]) >= {"loss", "positive", "negative", "moved", "left_reference", "rolled_psnr"}
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_it_learns_a_reward_that_has_no_gradient_and_its_opposite(tmp_path: Path, sign: float) -> None:
+    """Two groups a step are enough where candidates share t and noise; with a draw for each the noise is larger."""
+    gain = sign * learned(tmp_path, batches_of, sign, SOURCE.model_dump() | {"candidates": 8})
+    assert gain > 0.01
 
 
 def test_a_model_that_predicts_no_velocity_is_refused_by_name() -> None:

@@ -176,8 +176,11 @@ class NFTBatches:
         for group in batch.groups:
             own, count = group.sampled, self.source.candidates
             shape = tuple(own.latents.shape[1:])
-            draws.append(
-                schedule.draw_noise(self.settings, batch.step, own.lr_id, shape, count, self.sampled, own.occurrence)
+            # What candidates that share a draw have in common cancels, since their 2r - 1 add up to about 0.
+            drawn = 1 if self.settings.noise_shared_by == "group" else count
+            t, noise = schedule.draw_noise(
+                self.settings, batch.step, own.lr_id, shape, drawn, self.sampled, own.occurrence
             )
+            draws.append((t.expand(count), noise.expand(count, *shape)))
         device = self.accelerator.device
         return torch.cat([t for t, _ in draws]).to(device), torch.cat([noise for _, noise in draws]).to(device)
