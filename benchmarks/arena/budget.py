@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from components.errors import BadInput
-from components.settings import Settings, TrainSettings
+from components.settings import NFTSource, RolledSource, Settings, TrainSettings
 from components.train import schedule
 from components.train.groups import Group
 
@@ -19,7 +19,7 @@ class Passes:
     """Passes of one training, and of the data that it needs.
 
     Attributes:
-        rollouts: of the candidates' sampling.
+        rollouts: of the candidates' sampling, before the training or in it.
         judge: of the candidates' scoring by the rewarded metrics.
         training: of policy and reference.
     """
@@ -32,11 +32,14 @@ class Passes:
     def total(self) -> int:
         return self.rollouts + self.judge + self.training
 
+    def __add__(self, other: "Passes") -> "Passes":
+        return Passes(self.rollouts + other.rollouts, self.judge + other.judge, self.training + other.training)
+
 
 def before_training(settings: Settings, lr_images: int) -> Passes:
     """Passes of the M candidates of each LR image: those of the composition, whatever else was sampled.
 
-    None where training is without pairs, as it looks at no candidate.
+    None where training is without pairs, as it looks at none of these candidates.
     """
     if not settings.train.source.of_pairs:
         return Passes(0, 0, 0)
@@ -56,8 +59,30 @@ def rows(group: Group, train: TrainSettings) -> int:
     return taken * (2 if min(group.loser) >= 0 else 1)
 
 
-def of_step(settings: Settings, groups: Mapping[str, Group], step: int) -> int:
+def of_step(settings: Settings, groups: Mapping[str, Group], step: int) -> Passes:
     """Passes of optimiser step `step`, exactly: groups differ in their number of candidates."""
+    train = settings.train
+    if isinstance(train.source, RolledSource):
+        return _rolled(settings, train.source, step)
+    return Passes(0, 0, _training(settings, groups, step))
+
+
+def _rolled(settings: Settings, source: RolledSource, step: int) -> Passes:
+    """A roll-out's where one begins, and those of the gradient step.
+
+    Of PRDP's log-ratios, those of a fresh roll-out are known of the policy, and the reference's are new. NFT asks the
+    policy, the old one, and the reference where it has a weight.
+    """
+    candidates = settings.train.groups_per_step * source.candidates
+    own: int = getattr(settings.backbone, "steps")  # noqa: B009  # every family has it, each in its own block
+    steps = source.steps or own
+    each = 2 + bool(source.reference_weight) if isinstance(source, NFTSource) else 2 * (steps - 1)
+    fresh = step % source.inner_steps == 0
+    metrics = len(settings.score.fr) + len(settings.score.nr)
+    return Passes(fresh * candidates * steps, fresh * candidates * metrics, candidates * each)
+
+
+def _training(settings: Settings, groups: Mapping[str, Group], step: int) -> int:
     train = settings.train
     if not train.source.of_pairs:  # an image with HR through the policy and through two metrics
         return 3 * train.groups_per_step
@@ -71,17 +96,18 @@ def steps_within(settings: Settings, groups: Mapping[str, Group], before: Passes
     Raises:
         BadInput: they allow none.
     """
-    steps, training = 0, 0
-    while before.total + training + (more := of_step(settings, groups, steps)) <= total:
-        steps, training = steps + 1, training + more
+    steps, passes = 0, before
+    while (passes + (more := of_step(settings, groups, steps))).total <= total:
+        steps, passes = steps + 1, passes + more
     if not steps:
         raise BadInput(
             f"{total} passes leave no training: {before.rollouts} go to the candidates, {before.judge} to their "
-            f"scores, {more} to a step; raise passes, or lower pair.candidates"
+            f"scores, {more.total} to a step; raise passes, or lower pair.candidates"
         )
-    return steps, Passes(before.rollouts, before.judge, training)
+    return steps, passes
 
 
 def of_steps(settings: Settings, groups: Mapping[str, Group], before: Passes, steps: int) -> Passes:
     """All passes with `steps` optimiser steps."""
-    return Passes(before.rollouts, before.judge, sum(of_step(settings, groups, step) for step in range(steps)))
+    start = Passes(before.rollouts, before.judge, 0)
+    return sum((of_step(settings, groups, step) for step in range(steps)), start)

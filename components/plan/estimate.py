@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from components.plan.figures import Figures, total
 from components.plan.gpus import Gpu, Precision
 from components.plan.published import seconds_a_candidate, utilisation
-from components.plan.workload import PRECISIONS, Workload
-from components.settings import Settings
+from components.plan.workload import PRECISIONS, Workload, rollout_steps
+from components.settings import NFTSource, Settings
 from components.settings.families import family_of
 
 GIB = 2**30
@@ -129,6 +129,12 @@ def hours(
         return Stage(name, work, round(flop), utilisation, parallel, seconds, seconds * gpus / 3600)
 
     lrs = workload.lr_images
+    rollouts = []
+    if workload.rolled:
+        # what is done a step of the sampling is as often done as a roll-out has steps
+        own = candidate - predictions + predictions * rollout_steps(settings) / _own_steps(settings)
+        work = f"{workload.rolled:,} candidates, {workload.verdicts:,} metric values not counted"
+        rollouts.append(stage("train, roll-outs", work, workload.rolled * own, training, used.sampling, gpus))
     return [
         stage(
             "generate",
@@ -146,6 +152,7 @@ def hours(
             used.training,
             gpus,
         ),
+        *rollouts,
         stage(
             "train, validation",
             f"{workload.validated:,} candidates" + (f", dealt to {sharing} GPUs" if sharing > 1 else ""),
@@ -166,9 +173,18 @@ def hours(
     ]
 
 
+def _own_steps(settings: Settings) -> int:
+    """Predictions of one of the sampler's own candidates, each twice where it is guided; roll-outs are not."""
+    steps: int = settings.backbone.steps
+    return steps * (2 if getattr(settings.backbone, "guidance_scale", 1.0) > 1.0 else 1)
+
+
 def _row(settings: Settings, figures: Figures) -> int:
     """Floating-point operations of a training step, for each row of its batch."""
     operations = total(figures.row)
+    source = settings.train.source
+    if isinstance(source, NFTSource) and source.reference_weight:  # the old policy, beside policy and reference
+        operations += figures.prediction
     if checkpointing(settings):
         operations += total(figures.recomputed)
     if settings.train.safeguard:

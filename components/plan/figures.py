@@ -80,6 +80,7 @@ class Figures:
             whether gradients are checkpointed; no entry where the family cannot.
         latent_numbers: float32 values stored a candidate; 0 where the image is the latent.
         shared: passes of `row` that policy and reference share, which train.safeguard makes twice.
+        state_numbers: float32 values of a sampling's state; 0 for those of `latent_numbers`.
     """
 
     parts: tuple[Part, ...]
@@ -92,6 +93,17 @@ class Figures:
     training_bytes: Mapping[bool, int]
     latent_numbers: int
     shared: tuple[Work, ...] = ()
+    state_numbers: int = 0
+
+    @property
+    def state_bytes(self) -> int:
+        """Of one state of a sampling."""
+        return 4 * (self.state_numbers or self.latent_numbers)
+
+    @property
+    def prediction(self) -> int:
+        """FLOP of one prediction, without guidance's second."""
+        return sum(work.flop for work in self.candidate if work.predicts)
 
     @property
     def trained(self) -> int:

@@ -110,4 +110,5 @@ def _measure(kind: _Kind, settings: PixelFlowSettings, shape: Shape) -> Figures:
         sampling_bytes=sampling_bytes,
         training_bytes={False: peak_bytes(lambda: train(shape.training_rows), [policy, reference], autocast)},
         latent_numbers=0,
+        state_numbers=3 * kind.side**2,
     )

@@ -8,7 +8,8 @@ from components.plan.estimate import FSDP, GIB, sampling_precision, training_pre
 from components.plan.figures import total
 from components.plan.plan import GpuPlan, Plan
 from components.plan.published import SCORING_HOURS
-from components.settings import Settings
+from components.plan.workload import rollout_steps
+from components.settings import RolledSource, Settings
 from components.settings.families import family_of
 
 TERA = 1e12
@@ -84,7 +85,9 @@ def _arithmetic(plan: Plan) -> list[str]:
         f"A step gives {pairs:,} pairs of {settings.train.groups_per_step} groups from {workload.step_rows:,} rows, "
         "each for policy and reference."
     )
-    if not settings.train.source.of_pairs:
+    if isinstance(settings.train.source, RolledSource):
+        text = f"A step takes {workload.step_rows:,} rows of roll-outs."
+    elif not settings.train.source.of_pairs:
         text = f"A step takes {settings.train.groups_per_step} LR images and no pairs."
     elif settings.pair.builder.losers and workload.rows < 2 * workload.pairs:
         apart = 2 * workload.pairs / workload.rows
@@ -98,9 +101,12 @@ def _arithmetic(plan: Plan) -> list[str]:
 def of_the_method(settings: Settings) -> list[str]:
     """A sentence on what each chosen part of a method costs a training, where it is not in the arithmetic."""
     told = []
-    if not settings.train.source.of_pairs:
+    source = settings.train.source
+    if isinstance(source, RolledSource):
+        told.append(_of_rollouts(settings, source))
+    elif not source.of_pairs:
         told.append(
-            f"Of train.source {settings.train.source.kind} counted is a policy pass with its backward pass, and a "
+            f"Of train.source {source.kind} counted is a policy pass with its backward pass, and a "
             "reference pass too many; decoding, metrics and their gradients are not. An LR image without HR takes a "
             "sampling of policy and of reference. Candidates, scores and pairs are made, as the pipeline does, and not "
             "used."
@@ -128,6 +134,33 @@ def of_the_method(settings: Settings) -> list[str]:
     return told
 
 
+def _of_rollouts(settings: Settings, source: RolledSource) -> str:
+    groups = settings.train.groups_per_step
+    each = groups * source.candidates
+    metrics = len(settings.score.fr) + len(settings.score.nr)
+    text = (
+        f"A roll-out of train.source {source.kind} is {groups} groups of {source.candidates} candidates, sampled in "
+        f"{rollout_steps(settings)} steps by the policy without guidance, and {each * metrics:,} metric values; there "
+        f"is one every {source.inner_steps} steps. Candidates, scores and pairs of the pipeline are made and not used."
+    )
+    if source.kind == "prdp":
+        text += " Each step of a sampling that draws is a row with a pass of the policy twice, or of the reference."
+    return text
+
+
+def _kept(plan: Plan) -> list[str]:
+    """What roll-outs keep in host memory."""
+    states = plan.workload.kept_states
+    if not states:
+        return []
+    size = states * plan.figures.state_bytes
+    policy = 4 * plan.figures.trained
+    return [
+        f"Roll-outs keep {states:,} states, {_bytes(size)} of host memory at most, over all processes; the policy that "
+        f"sampled is kept on each device ({_bytes(policy)})."
+    ]
+
+
 def _memory(plan: Plan) -> list[str]:
     peaks = plan.memory
     digits = 1 if max(peak.total for peak in peaks) > 10 * GIB else 3
@@ -148,7 +181,7 @@ def _memory(plan: Plan) -> list[str]:
         rows.append([name, *("fits" if peak.total <= kind.gpu.memory else "TOO LARGE" for peak in peaks)])
     sampled, trained = plan.shape.sampling_rows, plan.shape.training_rows
     head = f"Memory of one device, GiB (sampling {sampled} candidates a call, training on {trained} rows a pass)"
-    return [head, *columns(rows), *_wrapped(_ways_out(plan))]
+    return [head, *columns(rows), *_wrapped([*_kept(plan), *_ways_out(plan)])]
 
 
 def _ways_out(plan: Plan) -> list[str]:

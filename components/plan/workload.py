@@ -7,7 +7,7 @@ from components.artifacts import paths, tables
 from components.backbones.restore import BLOCK
 from components.plan.figures import Shape
 from components.plan.published import LR_IMAGES
-from components.settings import Settings
+from components.settings import PRDPSource, RolledSource, Settings
 
 PRECISIONS = {"no": None, "bf16": "bfloat16", "fp16": "float16"}
 
@@ -55,6 +55,9 @@ class Workload:
         validated: candidates of all validations of a training.
         evaluated: candidates of the evaluation of base and aligned model, and of their mixtures.
         mixed: of those, as candidates' worth, what mixtures take beyond one prediction a step.
+        rolled: candidates of a training's own roll-outs; 0 where it has none.
+        verdicts: values of rewarded metrics that they take.
+        kept_states: states of their trajectories that are kept at a time, all processes together.
         judge_calls: calls of score.judges' models, by kind.
     """
 
@@ -68,6 +71,9 @@ class Workload:
     validated: int
     evaluated: int
     mixed: float
+    rolled: int = 0
+    verdicts: int = 0
+    kept_states: int = 0
     judge_calls: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -84,6 +90,7 @@ class Workload:
         each = lr_images.test * settings.evaluate.seeds
         # once for the reference, which fixes the normaliser, once before the first step, then on schedule
         validations = train.rounds * (2 + -(-train.steps // train.validate_every))
+        rolled, kept = _rolled(settings)
         return cls(
             lr_images,
             train.rounds * lr_images.candidates * generate.candidates,
@@ -91,10 +98,13 @@ class Workload:
             padded / generate.candidates,
             rows,
             pairs,
-            rows * train.groups_per_step,
+            rows * train.groups_per_step * _passes(settings),
             validations * train.validation_images * train.validation_seeds,
             (2 + len(mixtures)) * each,
             sum(mixture.passes(steps) / steps - 1.0 for mixture in mixtures) * each,
+            rolled,
+            rolled * (len(settings.score.fr) + len(settings.score.nr)),
+            kept,
             {judge.kind: lr_images.candidates * judge.calls(generate.candidates) for judge in settings.score.judges},
         )
 
@@ -112,11 +122,33 @@ def shape_of(settings: Settings, block: int) -> Shape:
 
 def _group(settings: Settings) -> tuple[int, int]:
     """Rows and pairs of one group at most, see `pair.builders` and `train.groups`."""
-    builder = settings.pair.builder
-    if not settings.train.source.of_pairs:
-        return 1, 0
+    builder, source = settings.pair.builder, settings.train.source
+    if not source.of_pairs:
+        return (source.candidates if isinstance(source, RolledSource) else 1), 0
     rows, pairs = builder.counts(settings.pair.candidates or settings.generate.candidates)
     if builder.losers and settings.train.noise_shared_by == "pair":
         taken = min(settings.train.pairs_per_group or pairs, pairs)
         return 2 * taken, taken
     return rows, pairs
+
+
+def rollout_steps(settings: Settings) -> int:
+    """Steps of a sampling in a roll-out."""
+    source = settings.train.source
+    own: int = settings.backbone.steps
+    return (source.steps if isinstance(source, RolledSource) else None) or own
+
+
+def _passes(settings: Settings) -> int:
+    """Passes that a row of a group takes in an optimiser step: those of all sampling steps that draw, with PRDP."""
+    return rollout_steps(settings) - 1 if isinstance(settings.train.source, PRDPSource) else 1
+
+
+def _rolled(settings: Settings) -> tuple[int, int]:
+    """Candidates of all roll-outs of a training, and states of one that are kept: x_T to the last, or clean latents."""
+    train, source = settings.train, settings.train.source
+    if not isinstance(source, RolledSource):
+        return 0, 0
+    each = train.groups_per_step * source.candidates
+    states = rollout_steps(settings) + 2 if isinstance(source, PRDPSource) else 1
+    return -(-train.steps // source.inner_steps) * each, each * states

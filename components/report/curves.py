@@ -116,6 +116,18 @@ def training_charts(training: Table, start: float | None) -> list[Chart]:
             [_line(training, "hr_reward", "HR", "base"), _line(training, "reward", "policy", "aligned")],
         ),
         Chart("Distortion", "Mean distance from the HR images. Lower is better.", "step", single("distortion", "D")),
+        Chart(
+            "Log-ratios outside the clip",
+            "Share of a sampling's steps. Near 1 the roll-out is used up: fewer inner steps, or a lower learning rate.",
+            "step",
+            single("clipped", "outside"),
+        ),
+        Chart(
+            "Distance from the old policy",
+            "Mean squared difference of the velocities. It falls to 0 with each roll-out.",
+            "step",
+            single("moved", "distance", smooth=False),
+        ),
         Chart("Gradient norm", "Before clipping.", "step", single("gradient_norm", "gradient norm")),
         Chart(
             "Spread of the pair weights",

@@ -71,7 +71,7 @@ from components.settings.scalarisers import (
     WinRateScalariser,
 )
 from components.settings.score import ScoreSettings
-from components.settings.sources import BirdSource, PairsSource
+from components.settings.sources import BirdSource, NFTSource, PairsSource, PRDPSource, RolledSource
 from components.settings.train import TrainSettings, ValidationLimit
 
 __all__ = [
@@ -109,8 +109,10 @@ __all__ = [
     "Mixed",
     "MixtureSettings",
     "ModelSettings",
+    "NFTSource",
     "NoisyObjective",
     "ObjectiveSettings",
+    "PRDPSource",
     "PairFolders",
     "PairSettings",
     "PairsSource",
@@ -129,6 +131,7 @@ __all__ = [
     "RegisterSettings",
     "ReportSettings",
     "RestorerFlowSettings",
+    "RolledSource",
     "RunSettings",
     "SD2ControlNetSettings",
     "SD3ControlNetSettings",

@@ -50,7 +50,7 @@ def metrics_fit(settings: "Settings") -> Iterator[str]:
 
 def _gradients(settings: "Settings") -> Iterator[str]:
     source = settings.train.source
-    if source.of_pairs:
+    if not source.metrics:
         return
     for key, kind, name in zip(("distortion", "reward"), ("FR", "NR"), source.metrics, strict=True):
         try:

@@ -8,6 +8,7 @@ from components.settings.families import family_of
 from components.settings.filters import FILTER_KINDS
 from components.settings.judges import PairwiseSettings
 from components.settings.scalarisers import SidesSettings
+from components.settings.sources import NFTSource, PRDPSource
 
 if TYPE_CHECKING:
     from components.settings.project import Settings
@@ -144,11 +145,12 @@ def _source_has_what_is_asked(settings: "Settings") -> Iterator[str]:
     if source.of_pairs:
         return
     family = settings.backbone.family
-    if settings.backbone.loaded and not family_of(family).limits.rewarded:
+    if source.metrics and settings.backbone.loaded and not family_of(family).limits.rewarded:
         yield (
             f"train.source {source.kind} is for this project's own models, backbone.family is {family}, whose decoder "
             "passes no gradient on: set it to pairs"
         )
+    yield from _rolled_out(settings)
     of_pairs = {
         "train.anchor": (train.anchor, 0),
         "train.margin_cap": (train.margin_cap, 0),
@@ -165,6 +167,22 @@ def _source_has_what_is_asked(settings: "Settings") -> Iterator[str]:
     for name, (value, off) in of_pairs.items():
         if value != off:
             yield f"{name} {value} is of pairs, and train.source {source.kind} has none: set it to {off}"
+
+
+def _rolled_out(settings: "Settings") -> Iterator[str]:
+    source, backbone = settings.train.source, settings.backbone
+    if isinstance(source, NFTSource) and backbone.loaded and family_of(backbone.family).limits.stochastic:
+        yield (
+            f"train.source nft is for flows, backbone.family is {backbone.family}, which predicts no velocity: set it "
+            "to prdp or pairs"
+        )
+    steps = getattr(backbone, "steps", 0)
+    if isinstance(source, PRDPSource) and (source.steps or steps) < 2:
+        name = "train.source.steps" if source.steps else "backbone.steps"
+        yield (
+            f"train.source prdp samples in {source.steps or steps} step ({name}), and the last step of a sampling "
+            "draws nothing: set train.source.steps to 2 at least"
+        )
 
 
 def _rounds_can_be_sampled(settings: "Settings") -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A moving average of the policy over the steps: what is validated, saved and published in its place.
+"""Weights of a policy that are kept beside it: a moving average over the steps, or a policy of some steps before.
 
 Single steps of a clipped gradient jump about an optimum; their average lies closer to it (Polyak and Juditsky, 1992).
 """
@@ -12,23 +12,27 @@ from torch import Tensor, nn
 from components.train.processes import trainable
 
 
-class Average:
-    """Exponential moving average of a policy's trainable parameters; `decay` 0 is the policy itself, at no cost."""
+class Kept:
+    """Values of a policy's trainable parameters, by name; `kept` may be empty."""
 
-    def __init__(self, policy: nn.Module, decay: float) -> None:
-        self._decay = decay
-        self._kept = {} if decay == 0.0 else {name: value.detach().clone() for name, value in trainable(policy).items()}
+    def __init__(self, kept: dict[str, Tensor]) -> None:
+        self._kept = kept
+
+    @classmethod
+    def of(cls, policy: nn.Module) -> "Kept":
+        """A policy as it is now."""
+        return cls({name: value.detach().clone() for name, value in trainable(policy).items()})
 
     @torch.no_grad()
-    def update(self, policy: nn.Module, step: int) -> None:
-        """Take in the policy after optimiser step `step` (from 1); early averages forget the start sooner."""
-        decay = min(self._decay, step / (step + 9.0))
+    def move_to(self, policy: nn.Module, share: float) -> None:
+        """Go the share of the way to a policy: 1 is all of it, bit for bit."""
         for name, kept in self._kept.items():
-            kept.lerp_(trainable(policy)[name].detach(), 1.0 - decay)
+            value = trainable(policy)[name].detach()
+            kept.copy_(value) if share == 1.0 else kept.lerp_(value, share)
 
     @contextmanager
     def in_place(self, policy: nn.Module) -> Iterator[None]:
-        """While it lasts the policy has the averaged weights."""
+        """While it lasts the policy has the kept weights."""
         parameters = trainable(policy)
         own = {name: parameters[name].detach().clone() for name in self._kept}
         _copy(self._kept, parameters)
@@ -38,12 +42,24 @@ class Average:
             _copy(own, parameters)
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps, on the CPU; empty where there is no average."""
+        """What a checkpoint keeps, on the CPU."""
         return {name: kept.cpu().clone() for name, kept in self._kept.items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Continue from what `state` gave."""
         _copy(state, self._kept)
+
+
+class Average(Kept):
+    """Exponential moving average of a policy's trainable parameters; `decay` 0 is the policy itself, at no cost."""
+
+    def __init__(self, policy: nn.Module, decay: float) -> None:
+        super().__init__({} if decay == 0.0 else Kept.of(policy)._kept)
+        self._decay = decay
+
+    def update(self, policy: nn.Module, step: int) -> None:
+        """Take in the policy after optimiser step `step` (from 1); early averages forget the start sooner."""
+        self.move_to(policy, 1.0 - min(self._decay, step / (step + 9.0)))
 
 
 @torch.no_grad()

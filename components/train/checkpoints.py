@@ -36,6 +36,7 @@ class TrainingState:
         best_reward: that reward.
         best_policy: state dict of the policy at that step.
         average: the policy's moving average, by parameter; empty without one.
+        batches: state of the source of batches, see `Batches.state`; empty where it has none.
     """
 
     step: int
@@ -48,6 +49,7 @@ class TrainingState:
     best_reward: float = float("-inf")
     best_policy: dict[str, torch.Tensor] = field(default_factory=dict)
     average: dict[str, torch.Tensor] = field(default_factory=dict)
+    batches: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def save(cache: CacheFolder, state: TrainingState) -> None:

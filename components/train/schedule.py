@@ -163,6 +163,17 @@ def pairs_of_step(settings: TrainSettings, step: int, group: Group, occurrence: 
     ]
 
 
+def draw_rollout(
+    settings: TrainSettings, step: int, lr_id: str, shape: tuple[int, ...], candidates: int, occurrence: int
+) -> Tensor:
+    """Noise of a group's candidates `[candidates, *shape]` in the roll-out that begins at a step.
+
+    Each has a draw of its own, which does not depend on how many there are.
+    """
+    keys = [seed_of("rollout", settings.seed, step, lr_id, occurrence, index) for index in range(candidates)]
+    return torch.stack([torch.randn(shape, generator=torch.Generator("cpu").manual_seed(key)) for key in keys])
+
+
 def told(settings: TrainSettings, step: int, lr_id: str, preference: float | None, occurrence: int) -> float | None:
     """The place on the dial that the policy is told of a group at a step; not a number where it is told none.
 

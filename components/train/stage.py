@@ -19,6 +19,7 @@ from components.artifacts.shards import Shard, ShardFolder
 from components.artifacts.training import TrainingSummary
 from components.backbones.base import Backbone
 from components.backbones.loading import load_backbone
+from components.backbones.samplers.stochastic import with_steps
 from components.errors import BadInput
 from components.judge.diagnosis import diagnose, stopped
 from components.judge.guards import GUARDS
@@ -26,14 +27,17 @@ from components.metrics.base import digest as metric_digest
 from components.metrics.suite import Suite
 from components.rewards.alignment import rewarded_metrics
 from components.runtime.process import resolve_device
-from components.settings import BirdSource, Settings, TrainSettings
+from components.settings import BirdSource, NFTSource, PRDPSource, Settings
 from components.settings.families import family_of
 from components.storage import digests
 from components.storage.publish import atomic_folder, write_text
 from components.train import processes
 from components.train.batches import Batches, Later
+from components.train.batches.nft import NFTBatches
 from components.train.batches.pairs import PairBatches
+from components.train.batches.prdp import PRDPBatches
 from components.train.batches.rewards import RewardBatches
+from components.train.batches.verdicts import Verdicts
 from components.train.checkpoints import TrainingState
 from components.train.groups import GroupImages, groups_of
 from components.train.held_out import PairAccuracy, evenly, set_aside
@@ -115,7 +119,7 @@ def run(settings: Settings, root: Path, shard: Shard | None = None, start: Start
     if start.policy is not None:
         key["start"] = [start.number, start.steps, backbone.digest("policy"), start.base]
     images = GroupImages(root, dataset, candidates)
-    batches, accuracy = batches_of(settings.train, backbone, pairs, dataset, images, accelerator, start.number)
+    batches, accuracy = batches_of(settings, backbone, pairs, dataset, images, accelerator, start.number)
     trainer = Trainer(
         settings.train,
         backbone,
@@ -150,15 +154,22 @@ def determined_by(settings: Settings, root: Path, backbone: Backbone, validation
         "sampler": [backbone.sampler.digest, settings.backbone.colour_fix],
         "validation": validation.metrics_digest,
     }
-    if not settings.train.source.of_pairs:
-        key["rewards"] = [metric_digest(name) for name in settings.train.source.metrics]
+    source = settings.train.source
+    if source.metrics:
+        key["rewards"] = [metric_digest(name) for name in source.metrics]
+    if source.rolled:
+        key["rewards"] = {
+            "fr": {name: metric_digest(name) for name in settings.score.fr},
+            "nr": {name: metric_digest(name) for name in settings.score.nr},
+            "scalariser": settings.pair.scalariser.model_dump(),
+        }
     if settings.backbone.adapter_rank is not None:
         key["lora_rank"] = settings.backbone.adapter_rank  # an adapter's checkpoint fits no other policy
     return key
 
 
 def batches_of(
-    settings: TrainSettings,
+    settings: Settings,
     backbone: Backbone,
     pairs: Sequence[tables.Row],
     dataset: Sequence[tables.Row],
@@ -171,20 +182,37 @@ def batches_of(
     Raises:
         BadInput: nothing would be left to train on, or groups cannot be dealt evenly to the processes.
     """
-    if isinstance(settings.source, BirdSource):
-        has_hr = {row["lr_id"]: bool(row["has_hr"]) for row in dataset if row["split"] == "align"}
-        rewarded = RewardBatches(
-            settings, settings.source, backbone, has_hr, images, accelerator, backbone.sampler.levels
-        )
-        return rewarded, None
+    if not settings.train.source.of_pairs:
+        return _without_pairs(settings, backbone, dataset, images, accelerator), None
     photos = {row["lr_id"]: row["source"] for row in dataset}
-    groups, held = set_aside(groups_of(pairs), photos, settings.held_out_groups, settings.seed)
-    sampled = backbone.sampler.levels
-    batches = PairBatches(settings, backbone, groups, images, accelerator, sampled, number)
+    train, sampled = settings.train, backbone.sampler.levels
+    groups, held = set_aside(groups_of(pairs), photos, train.held_out_groups, train.seed)
+    batches = PairBatches(train, backbone, groups, images, accelerator, sampled, number)
     if not held:
         return batches, None
     own = evenly(groups, len(held))
     return batches, PairAccuracy(batches, own, list(held.values()), partial(processes.share, accelerator))
+
+
+def _without_pairs(
+    settings: Settings,
+    backbone: Backbone,
+    dataset: Sequence[tables.Row],
+    images: GroupImages,
+    accelerator: Accelerator,
+) -> Batches[Any]:
+    train, source = settings.train, settings.train.source
+    has_hr = {row["lr_id"]: bool(row["has_hr"]) for row in dataset if row["split"] == "align"}
+    sampler = backbone.sampler
+    if isinstance(source, BirdSource):
+        return RewardBatches(train, source, backbone, has_hr, images, accelerator, sampler.levels)
+    verdicts = Verdicts.of(settings, has_hr, images, accelerator.device)
+    steps: int = getattr(settings.backbone, "steps")  # noqa: B009  # every family has it, each in its own block
+    if isinstance(source, NFTSource):
+        own = sampler if source.steps is None else with_steps(sampler, source.steps)
+        return NFTBatches(train, source, backbone, own, verdicts, accelerator)
+    assert isinstance(source, PRDPSource)  # there is no other
+    return PRDPBatches(train, source, backbone, steps, verdicts, accelerator)
 
 
 def write_curves(state: TrainingState, root: Path, reference_digest: str, winner_stop: float) -> None:

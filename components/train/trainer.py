@@ -130,6 +130,7 @@ class Trainer:
         self.backbone.policy, optimizer = self.accelerator.prepare(policy, optimizer)
         if state.optimizer:
             processes.load_optimizer_state(self.accelerator, self.backbone.policy, optimizer, state.optimizer)
+        self.batches.load(state.batches)
         if state.scaler and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state.scaler)
         if not state.validation:
@@ -224,7 +225,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _save(self, state: TrainingState, optimizer: torch.optim.Optimizer, average: Average) -> None:
-        state.average = average.state()
+        state.average, state.batches = average.state(), self.batches.state()
         if self._takes_part:
             state.policy = processes.policy_state(self.accelerator, self.backbone.policy)
             state.optimizer = processes.optimizer_state(self.accelerator, self.backbone.policy, optimizer)

@@ -243,6 +243,15 @@ def test_what_a_method_costs_beside_the_arithmetic_is_said(tmp_path: Path) -> No
     assert "train.source bird_sr" in bird
     rewarded = workload(write_params(tmp_path, train={"source": "bird_sr", "groups_per_step": 8}))
     assert (rewarded.step_rows, rewarded.pairs) == (8, 0)
+    source = {"kind": "prdp", "candidates": 4, "inner_steps": 3, "steps": 4}
+    rolling = write_params(tmp_path, train={"source": source, "groups_per_step": 8, "steps": 10})
+    (prdp,) = table.of_the_method(rolling)
+    assert "8 groups of 4 candidates, sampled in 4 steps" in prdp
+    assert "64 metric values; there is one every 3 steps" in prdp
+    counted = workload(rolling)
+    # 4 roll-outs; 3 of 4 steps draw; x_T, 4 states and the clean latents are kept
+    assert (counted.rolled, counted.verdicts) == (4 * 32, 4 * 64)
+    assert (counted.rows, counted.step_rows, counted.kept_states) == (4, 32 * 3, 32 * 6)
     # so small a part of a pass: the layers' operations against those of the smallest network, a row each
     config = tiny_flow.read_config(REPOSITORY / "components/backbones/weights/tiny_flow")
     width = 4 * config.channels[0]
@@ -250,3 +259,7 @@ def test_what_a_method_costs_beside_the_arithmetic_is_said(tmp_path: Path) -> No
     assert 2 * (2 * width + width**2) < 1e-3 * figures.candidate[0].flop
     stage = estimate.hours(settings, figures, workload(settings), GPU, 1, USED)[1]
     assert stage.work.startswith("at most 60 steps")
+    rolls = estimate.hours(rolling, figures, counted, GPU, 1, USED)[2]
+    # in 4 steps of the settings' 6, and nothing else: this family's decoder is free
+    assert (rolls.name, rolls.flop) == ("train, roll-outs", 128 * 4 * figures.candidate[0].flop)
+    assert figures.state_bytes == 4 * 3 * rolling.prepare.crop**2

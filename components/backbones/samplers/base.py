@@ -4,6 +4,7 @@
 a normal distribution, so that a stochastic sampler's log-probabilities are those of `Move.transition` at `Move.drawn`.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -28,6 +29,20 @@ class Transition:
 
     mean: Tensor
     std: Tensor | None = None
+
+    def log_prob(self, drawn: Tensor) -> Tensor:
+        """Log-density of `drawn` `[B, ...]`, the mean over its elements, `[B]` float64: nats an element.
+
+        In float64, since what is used are differences of such values, a thousandth of them and less.
+
+        Raises:
+            ValueError: nothing is drawn in this step.
+        """
+        if self.std is None:
+            raise ValueError("a step that draws nothing has no density")
+        std = self.std.double()
+        apart = (drawn.double() - self.mean.double()) / std
+        return (-0.5 * apart.square() - std.log() - 0.5 * math.log(2.0 * math.pi)).flatten(1).mean(dim=1)
 
 
 @dataclass(frozen=True)

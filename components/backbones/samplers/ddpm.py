@@ -9,14 +9,22 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
 
 from components.backbones.base import Backbone, Condition
 from components.backbones.samplers.base import Transition
+from components.backbones.without_quantisation import without_quantisation
 from components.errors import BadInput
 
 PREDICTIONS = ("epsilon", "v_prediction")
+
+
+def _scheduler(config: Any) -> Any:
+    """diffusers' scheduler; imported on demand, since backbones that take no DDPM import diffusers their own way."""
+    with without_quantisation():
+        from diffusers import DDPMScheduler  # noqa: PLC0415
+
+    return DDPMScheduler.from_config(config)
 
 
 class NoiseLevels:
@@ -32,7 +40,7 @@ class NoiseLevels:
 
     def __init__(self, config: dict[str, Any], setting: str) -> None:
         # Kinds of scheduler that never clip, such as PNDM, need not say so; DDPM's default would clip latents to +-1.
-        self.scheduler = DDPMScheduler.from_config({"clip_sample": False} | config)
+        self.scheduler = _scheduler({"clip_sample": False} | config)
         self.setting = setting
         own = self.scheduler.config
         self.prediction: str = own.prediction_type
@@ -127,7 +135,7 @@ class DDPM:
     @cached_property
     def timesteps(self) -> list[int]:
         """Levels of the steps, from the noisiest."""
-        scheduler = DDPMScheduler.from_config(self.noise_levels.scheduler.config)
+        scheduler = _scheduler(self.noise_levels.scheduler.config)
         scheduler.set_timesteps(self.steps)
         steps: list[int] = scheduler.timesteps.tolist()
         return steps

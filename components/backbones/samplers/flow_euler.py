@@ -28,6 +28,12 @@ class EulerSteps:
         self._scheduler = scheduler
         self.times = times
 
+    @property
+    def levels(self) -> Tensor:
+        """Sigmas of the states, from the noisiest to the clean one's, `[T + 1]`."""
+        levels: Tensor = self._scheduler.sigmas
+        return levels
+
     def transition(self, step: int, predicted: Tensor, x: Tensor) -> Transition:
         return Transition(self._scheduler.step(predicted, self._scheduler.timesteps[step], x, return_dict=False)[0])
 

@@ -26,11 +26,28 @@ class BatchLoss:
 Batch = TypeVar("Batch")
 
 
+class OfStepAlone:
+    """Of sources that have no state."""
+
+    def state(self) -> dict[str, Tensor]:
+        return {}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        pass
+
+
 class Batches(Protocol[Batch]):
     """A source of training batches.
 
-    What it gives is a function of the step alone, so that a resumed run sees what an undisturbed one sees.
+    What it gives is a function of the step and of its state alone, so that a resumed run sees what an undisturbed one
+    sees.
     """
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps of it, on the CPU; empty where the step says all."""
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Continue from what `state` gave; the backbone's policy is on its device."""
 
     def of_step(self, step: int) -> Sequence[Batch]:
         """This process's batches of optimiser step `step` (from 0), as many as every other process has, at least one.
@@ -56,6 +73,14 @@ class Later(Generic[Batch]):
 
     batches: Batches[Batch]
     steps: int
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Batches`."""
+        return self.batches.state()
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """See `Batches`."""
+        self.batches.load(state)
 
     def of_step(self, step: int) -> Sequence[Batch]:
         """See `Batches`."""

@@ -17,7 +17,7 @@ from components.backbones.dial import preferring
 from components.errors import BadInput
 from components.settings import TrainSettings
 from components.train import schedule
-from components.train.batches import BatchLoss
+from components.train.batches import BatchLoss, OfStepAlone
 from components.train.batches.logged import LOGGED_ERRORS, LOGGED_SUMS, sums_of
 from components.train.conditions import Conditions
 from components.train.groups import Group, GroupImages
@@ -70,7 +70,7 @@ class Drawn:
         return losses if self.weight is None else losses * self.weight
 
 
-class PairBatches:
+class PairBatches(OfStepAlone):
     """Groups of preference pairs, `settings.micro_batch` a batch.
 
     Args:

@@ -28,7 +28,7 @@ from components.errors import BadInput
 from components.metrics.gradients import load_features, load_gradual
 from components.settings import BirdSource, TrainSettings
 from components.train import schedule
-from components.train.batches import BatchLoss
+from components.train.batches import BatchLoss, OfStepAlone
 from components.train.conditions import Conditions
 from components.train.groups import GroupImages
 
@@ -51,7 +51,7 @@ class RewardBatch:
     total: int
 
 
-class RewardBatches:
+class RewardBatches(OfStepAlone):
     """LR images in shuffled epochs, `train.groups_per_step` a step and at most `train.micro_batch` a pass.
 
     Args:

@@ -37,6 +37,21 @@ def test_rewards_with_a_gradient_take_no_candidates_and_three_passes_an_image() 
     assert steps_within(rewarded, groups, Passes(0, 0, 0), 27) == (4, Passes(0, 0, 24))
 
 
+def test_roll_outs_their_scores_and_each_pass_of_their_steps_are_counted() -> None:
+    """2 groups of 4 candidates, 2 gradient steps a roll-out: PRDP in 3 steps of which 2 draw, NFT in the model's 6."""
+    rolled = {"candidates": 4, "inner_steps": 2}
+    prdp = settings(train={"source": {"kind": "prdp", "steps": 3} | rolled})
+    nothing = before_training(prdp, 10)
+    assert nothing == Passes(0, 0, 0)
+    assert of_steps(prdp, {}, nothing, 1) == Passes(8 * 3, 8 * 2, 8 * 2 * 2)
+    assert of_steps(prdp, {}, nothing, 3) == Passes(2 * 8 * 3, 2 * 8 * 2, 3 * 8 * 2 * 2)
+    assert steps_within(prdp, {}, nothing, 72 + 32 + 71) == (2, Passes(24, 16, 64))
+    nft = settings(train={"source": {"kind": "nft"} | rolled})
+    assert of_steps(nft, {}, nothing, 2) == Passes(8 * 6, 8 * 2, 2 * 8 * 3)
+    alone = settings(train={"source": {"kind": "nft", "reference_weight": 0.0} | rolled})
+    assert of_steps(alone, {}, nothing, 2).training == 2 * 8 * 2
+
+
 def test_guidance_doubles_the_candidates_passes() -> None:
     values = small_params()
     one = Settings.model_validate(values)
