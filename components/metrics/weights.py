@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 from components.errors import BadInput, ExitCode
-from components.metrics.brought import brought
 from components.metrics.table import BRISQUE, PRESETS, TABLE, WeightFile, info, is_brought
 from components.progress import progress
 from components.storage.digests import of_file
@@ -131,6 +130,8 @@ def required(name: str, folder: Path | None = None) -> list[Path]:
     for package in row.packages:
         _need_package(name, package)
     if is_brought(name):
+        from components.metrics.brought import brought  # noqa: PLC0415  # needs the settings, which come later in an image
+
         return brought(name).present(name)
     for weight in row.weights:
         if not (folder / weight.path).is_file():

@@ -191,3 +191,25 @@ def test_an_unknown_image_is_refused_with_those_that_exist() -> None:
     )
     assert done.returncode == 2
     assert "ci components flow mlflow" in done.stderr
+
+
+def test_the_weights_are_made_of_the_code_that_is_copied_for_them(tmp_path: Path) -> None:
+    """That layer is made before the other code is there, so that it stays when only that changes."""
+    stage = _text("components").partition(" AS weights\n")[2].partition("\nFROM ")[0]
+    copied = [line.split()[1:-1] for line in stage.splitlines() if line.startswith("COPY components")]
+    for name in (name for names in copied for name in names):
+        place = tmp_path / name
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, place, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            place.parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / name, place)
+    script = (
+        "import sys; sys.meta_path = [one for one in sys.meta_path if 'editable' not in repr(one).lower()]\n"
+        f"sys.path = [{str(tmp_path)!r}, *(one for one in sys.path if one)]\n"
+        "import components.metrics.weights as weights; print(weights.__file__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.startswith(str(tmp_path)), done.stderr
