@@ -115,11 +115,8 @@ def hours(
     sampling = sampling_precision(settings)
     training = training_precision(settings)
     candidate, condition = total(figures.candidate), total(figures.condition)
-    padded = f", each sampled {workload.padding:g} times" if workload.padding != 1 else ""
-    rounds = f", in {workload.rounds} rounds" if workload.rounds > 1 else ""
     most = ("at most " if settings.train.winner_stop else "") + (f"{workload.rounds} x " if workload.rounds > 1 else "")
     predictions = sum(work.total for work in figures.candidate if work.predicts)
-    mixtures = len([mixture for mixture in settings.evaluate.mixtures if mixture.branch is None])
     row = _row(settings, figures)
     steps = settings.train.steps
     sharing = min(gpus, settings.train.validation_images)
@@ -129,16 +126,11 @@ def hours(
         return Stage(name, work, round(flop), utilisation, parallel, seconds, seconds * gpus / 3600)
 
     lrs = workload.lr_images
-    rollouts = []
-    if workload.rolled:
-        # what is done a step of the sampling is as often done as a roll-out has steps
-        own = candidate - predictions + predictions * rollout_steps(settings) / _own_steps(settings)
-        work = f"{workload.rolled:,} candidates, {workload.verdicts:,} metric values not counted"
-        rollouts.append(stage("train, roll-outs", work, workload.rolled * own, training, used.sampling, gpus))
+    rolled = _rolled(settings, workload, candidate, predictions)
     return [
         stage(
             "generate",
-            f"{workload.candidates:,} candidates of {lrs.candidates:,} LR images{padded}{rounds}",
+            _generated(workload),
             workload.candidates * candidate * workload.padding + workload.rounds * lrs.candidates * condition,
             sampling,
             used.sampling,
@@ -152,7 +144,7 @@ def hours(
             used.training,
             gpus,
         ),
-        *rollouts,
+        *(stage("train, roll-outs", work, flop, training, used.sampling, gpus) for work, flop in rolled),
         stage(
             "train, validation",
             f"{workload.validated:,} candidates" + (f", dealt to {sharing} GPUs" if sharing > 1 else ""),
@@ -163,14 +155,39 @@ def hours(
         ),
         stage(
             "evaluate",
-            f"{workload.evaluated:,} candidates of {lrs.test:,} LR images"
-            + (f", {mixtures} mixtures among them" if mixtures else ""),
+            _evaluated(settings, workload),
             workload.evaluated * candidate + workload.mixed * predictions,
             sampling,
             used.sampling,
             gpus,
         ),
     ]
+
+
+def _generated(workload: Workload) -> str:
+    """Work of generate, in words."""
+    padded = f", each sampled {workload.padding:g} times" if workload.padding != 1 else ""
+    rounds = f", in {workload.rounds} rounds" if workload.rounds > 1 else ""
+    return f"{workload.candidates:,} candidates of {workload.lr_images.candidates:,} LR images{padded}{rounds}"
+
+
+def _evaluated(settings: Settings, workload: Workload) -> str:
+    """Work of evaluate, in words."""
+    mixtures = len([mixture for mixture in settings.evaluate.mixtures if mixture.branch is None])
+    among = f", {mixtures} mixtures among them" if mixtures else ""
+    return f"{workload.evaluated:,} candidates of {workload.lr_images.test:,} LR images{among}"
+
+
+def _rolled(settings: Settings, workload: Workload, candidate: float, predictions: float) -> list[tuple[str, float]]:
+    """Work of a training's roll-outs, in words and in operations; empty where there are none.
+
+    What is done a step of the sampling is as often done as a roll-out has steps.
+    """
+    if not workload.rolled:
+        return []
+    own = candidate - predictions + predictions * rollout_steps(settings) / _own_steps(settings)
+    work = f"{workload.rolled:,} candidates, {workload.verdicts:,} metric values not counted"
+    return [(work, workload.rolled * own)]
 
 
 def _own_steps(settings: Settings) -> int:

@@ -62,6 +62,36 @@ def _line(training: Table, column: str, name: str, style: str, smooth: bool = Tr
     return Series(name, style, [(step, value) for step, value in points if math.isfinite(value)], smooth)
 
 
+def _of_restorations(training: Table) -> list[Chart]:
+    """Of trainings that look at restorations: by a reward with a gradient, and on the policy's own roll-outs."""
+    return [
+        Chart(
+            "Reward of restorations",
+            "Mean over the step's images: what the policy's restorations get, and the HR images' own.",
+            "step",
+            [_line(training, "hr_reward", "HR", "base"), _line(training, "reward", "policy", "aligned")],
+        ),
+        Chart(
+            "Distortion",
+            "Mean distance from the HR images. Lower is better.",
+            "step",
+            [_line(training, "distortion", "D", "aligned")],
+        ),
+        Chart(
+            "Log-ratios outside the clip",
+            "Share of a sampling's steps. Near 1 the roll-out is used up: fewer inner steps, or a lower learning rate.",
+            "step",
+            [_line(training, "clipped", "outside", "aligned")],
+        ),
+        Chart(
+            "Distance from the old policy",
+            "Mean squared difference of the velocities. It falls to 0 with each roll-out.",
+            "step",
+            [_line(training, "moved", "distance", "aligned", smooth=False)],
+        ),
+    ]
+
+
 def training_charts(training: Table, start: float | None) -> list[Chart]:
     """Small charts over optimiser steps, each with what to look for.
 
@@ -109,25 +139,7 @@ def training_charts(training: Table, start: float | None) -> list[Chart]:
         Chart(
             "Losers' error", "Denoising error on losers. It should rise away from the reference.", "step", pair("loser")
         ),
-        Chart(
-            "Reward of restorations",
-            "Mean over the step's images: what the policy's restorations get, and the HR images' own.",
-            "step",
-            [_line(training, "hr_reward", "HR", "base"), _line(training, "reward", "policy", "aligned")],
-        ),
-        Chart("Distortion", "Mean distance from the HR images. Lower is better.", "step", single("distortion", "D")),
-        Chart(
-            "Log-ratios outside the clip",
-            "Share of a sampling's steps. Near 1 the roll-out is used up: fewer inner steps, or a lower learning rate.",
-            "step",
-            single("clipped", "outside"),
-        ),
-        Chart(
-            "Distance from the old policy",
-            "Mean squared difference of the velocities. It falls to 0 with each roll-out.",
-            "step",
-            single("moved", "distance", smooth=False),
-        ),
+        *_of_restorations(training),
         Chart("Gradient norm", "Before clipping.", "step", single("gradient_norm", "gradient norm")),
         Chart(
             "Spread of the pair weights",

@@ -97,6 +97,9 @@ def test_a_file_where_a_folder_should_be_is_named(
     message = r"new cannot be written: .*a\.png is a file and no folder"
     with pytest.raises(BadInput, match=message), write(tmp_path / "a.png/deep/new"):
         raise AssertionError("there is nothing to write to")
+    with write(tmp_path / "another/new") as place:  # as the message says
+        place.mkdir(exist_ok=True) if place.is_dir() else place.write_text("made")
+    assert (tmp_path / "another/new").exists()
 
 
 def test_json_has_no_nan(tmp_path: Path) -> None:

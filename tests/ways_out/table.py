@@ -29,6 +29,7 @@ STUDY = "tests/study/test_ways_out.py::test_who_does_what_a_study_says_gets_on"
 STUDY_TABLE = "tests/study/test_ways_out.py::test_who_mends_a_table_gets_on"
 OTHER_VOTES = "tests/study/test_making.py::test_votes_become_pairs_and_a_trained_model"
 TEST_SET = "tests/benchmark/test_command.py::test_a_set_is_held_to_its_digest_list"
+ANOTHER_PLACE = "tests/storage/test_publish.py::test_a_file_where_a_folder_should_be_is_named"
 MODELS = "components/backbones/"
 
 
@@ -70,7 +71,12 @@ KINDS = [
         r"|[Rr]un \{…\} (first|again)|its stage must run again|dvc repro|`dp2o run` makes",
         DO_STAGES,
     ),
-    Kind(r"prepare\.\{…\}|cannot fill the splits|add photos|prepare\.(sources|crop|split|prompt|pairs)", DO_STAGES),
+    Kind(
+        r"prepare\.\{…\}|cannot fill the splits|add photos|prepare\.(sources|crop|split|prompt|pairs)"
+        r"|is not a folder; name",
+        DO_STAGES,
+    ),
+    Kind(r"is a file and no folder", ANOTHER_PLACE),
     # --- the command again, another option, another name
     Kind(r"run (it|the same|the same command) again|run the same|delete or rename|run from|[Rr]un again", WITH_ROOM),
     Kind(r"run\.workers|train\.(learning_rate|beta)", TRAINED_AGAIN),
